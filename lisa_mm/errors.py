@@ -1,0 +1,45 @@
+"""What a user can cause. The tools print these without a traceback and exit with status 1."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right: the message says what was given, what is allowed and what to do."""
+
+
+class ConfigError(UserError):
+    """One or several faults of a config, all found before anything is built.
+
+    Args:
+        faults: One sentence a fault, or a single sentence.
+    """
+
+    def __init__(self, faults: str | Iterable[str]):
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__('\n'.join(self.faults))
+
+
+class DataError(UserError):
+    """A file of a data set that can't be used: names the file, the record and the remedy."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that does not fit the model, or can't be read."""
+
+
+class NonFiniteLossError(UserError):
+    """The loss became NaN or infinite: names the step and the batch's samples."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint ' Did you mean X?' with the nearest known name, or the list of all of them.
+
+    >>> nearest('lora_rank', ['lora', 'seg_head', 'lora_r'])
+    " Did you mean 'lora_r'?"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f' Did you mean {close[0]!r}?' if close else f' Known: {", ".join(known) or "none"}.'

@@ -1,0 +1,128 @@
+"""The registries: one a role, so that a part given in the wrong place is an error and not a surprise.
+
+Roles of our own have no parent: a part is found only where it belongs. The others are children of mmengine's (or mmcv's), so that
+everything registered there works here too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+from .errors import ConfigError, nearest
+
+
+class RoleRegistry(Registry):
+    """A registry of one role: builds only what is registered under its name and derives from ``base``.
+
+    mmengine's own resolves any dotted path and searches other scopes; here an unknown name, a part of another role and a misspelt
+    argument are each one :class:`ConfigError`.
+
+    Args:
+        role: What the parts are, in a user's words, e.g. ``'projector'``.
+        location: The module that registers the built-in parts.
+    """
+
+    def __init__(self, role: str, *, location: str):
+        super().__init__(role, scope='lisa_mm', locations=[location])
+        self.role = role
+        self._base: type | None = None
+
+    def set_base(self, base: type) -> type:
+        """Declare the class every part of this role derives from (used as a decorator of that class)."""
+        self._base = base
+        return base
+
+    def lookup(self, name: Any) -> type:
+        """The class registered as ``name``; a class itself is checked and returned.
+
+        Raises:
+            ConfigError: if there is none, or it belongs to another role.
+        """
+        if inspect.isclass(name):
+            cls: type | None = name
+        else:
+            self.import_from_location()
+            cls = self.module_dict.get(str(name))
+        if cls is None:
+            elsewhere = [other.role for other in ROLES if other is not self and str(name) in other.names()]
+            if elsewhere:
+                hint = f' {name!r} is a {elsewhere[0]}: give it there.'
+            else:
+                hint = nearest(str(name), self.names()) + ' A class of your own must be registered (custom_imports).'
+            raise ConfigError(f'{name!r} is no registered {self.role}.{hint}')
+        if self._base is not None and not issubclass(cls, self._base):
+            raise ConfigError(f'{cls.__name__} is no {self.role}: it does not derive from {self._base.__name__}.')
+        return cls
+
+    def names(self) -> list[str]:
+        """All registered names."""
+        self.import_from_location()
+        return sorted(self.module_dict)
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - mmengine's signature
+        """Build a part from ``dict(type=..., **arguments)``; an object that is built already passes through.
+
+        Raises:
+            ConfigError: for a missing or unknown ``type``, or arguments the class does not take.
+        """
+        if not isinstance(cfg, dict):
+            if self._base is not None and isinstance(cfg, self._base):
+                return cfg
+            raise ConfigError(f'a {self.role} is given as dict(type=...), got {cfg!r}.')
+        arguments = {key: value for key, value in cfg.items() if not key.startswith('_')}
+        if 'type' not in arguments:
+            raise ConfigError(f"a {self.role} needs 'type', got the keys {sorted(arguments)}.{nearest('', self.names())}")
+        cls = self.lookup(arguments.pop('type'))
+        check_arguments(cls, arguments)
+        return cls(**arguments)
+
+
+def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> None:
+    """Compare a part's arguments with the signature of its class.
+
+    Raises:
+        ConfigError: naming every unknown and every missing argument.
+    """
+    parameters = inspect.signature(cls).parameters
+    where = where or cls.__name__
+    faults = []
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in arguments:
+            if key not in parameters:
+                faults.append(f'{where}: {cls.__name__} takes no argument {key!r}.{nearest(key, parameters)}')
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            if name not in arguments:
+                faults.append(f'{where}: {cls.__name__} needs the argument {name!r}.')
+    if faults:
+        raise ConfigError(faults)
+
+
+MLLMS = RoleRegistry('multimodal LLM', location='lisa_mm.models.mllms')
+BACKBONES = RoleRegistry('backbone', location='lisa_mm.models.backbones')
+PROJECTORS = RoleRegistry('projector', location='lisa_mm.models.projectors')
+LANGUAGE_MODELS = RoleRegistry('language model', location='lisa_mm.models.language_models')
+SEG_HEADS = RoleRegistry('seg head', location='lisa_mm.models.seg_heads')
+MASK_DECODERS = RoleRegistry('mask decoder', location='lisa_mm.models.mask_decoders')
+LOSSES = RoleRegistry('loss', location='lisa_mm.models.losses')
+ROLES = [MLLMS, BACKBONES, PROJECTORS, LANGUAGE_MODELS, SEG_HEADS, MASK_DECODERS, LOSSES]
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='lisa_mm', locations=['lisa_mm.models'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='lisa_mm', locations=['lisa_mm.datasets'])
+DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='lisa_mm', locations=['lisa_mm.datasets'])
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='lisa_mm', locations=['lisa_mm.datasets.transforms'])
+METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='lisa_mm', locations=['lisa_mm.evaluation'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='lisa_mm', locations=['lisa_mm.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='lisa_mm', locations=['lisa_mm.engine'])
+STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='lisa_mm', locations=['lisa_mm.engine'])

@@ -1,0 +1,27 @@
+"""The one structure that travels from data set to metric."""
+
+from __future__ import annotations
+
+from mmengine.structures import BaseDataElement
+
+
+class SegDataSample(BaseDataElement):
+    """One image with its masks, as mmengine's data elements go.
+
+    Metainfo (set at packing):
+        sample_id (str): Names the sample in errors, e.g. ``'train_12.json'``.
+        img_path (str): The image file.
+        original_size (tuple[int, int]): Height and width of the image file; masks are of this size.
+        resized_size (tuple[int, int]): Height and width inside the mask decoder's padded square.
+        conversations (list[list[dict]]): One list of ``{'from', 'value'}`` turns a row.
+
+    Data fields:
+        gt_masks (K, H, W) uint8: 1 object, 0 background, 255 ignored; in the order of the ``[SEG]`` of the image's rows.
+        mask_logits (K, H, W) float32: written by ``LISA.predict``; K may be 0.
+        answers (list[str]): written by generation, one a row.
+
+    Example:
+        >>> sample = SegDataSample(metainfo=dict(sample_id='a', original_size=(2, 3)))
+        >>> sample.original_size
+        (2, 3)
+    """
