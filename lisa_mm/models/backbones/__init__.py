@@ -1,0 +1,6 @@
+"""Vision towers of the LLM and image encoders of the mask decoders."""
+
+from .clip_vision_tower import CLIPVisionTower
+from .sam_image_encoder import SAMImageEncoder
+
+__all__ = ['CLIPVisionTower', 'SAMImageEncoder']

@@ -1,0 +1,91 @@
+"""The image encoder of Segment Anything."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor, nn
+
+from ...errors import ConfigError, nearest
+from ...registry import BACKBONES
+from ..base import BaseImageEncoder, ImageEmbeddings
+
+# Widths of the released models (segment_anything/build_sam.py)
+VARIANTS = {
+    'vit_b': dict(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
+    'vit_l': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
+    'vit_h': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
+}
+
+
+@BACKBONES.register_module()
+class SAMImageEncoder(BaseImageEncoder):
+    """ViT of Segment Anything, over the released package.
+
+    Args:
+        variant: ``'vit_b'``, ``'vit_l'``, ``'vit_h'``, or None with the widths below.
+        image_size: Side of the padded square in pixels.
+        patch_size: In pixels.
+        out_channels: Of the features; also the width of the mask decoder's prompts.
+        window_size: Of the local attention, in patches.
+        embed_dim: Width; with ``depth``, ``num_heads``, ``global_attn_indexes`` in place of ``variant``.
+        depth: Number of blocks.
+        num_heads: Heads of a block.
+        global_attn_indexes: Blocks that attend to the whole image.
+        frozen: Whether it is trained.
+
+    Shapes:
+        (B, 3, image_size, image_size) -> features (B, out_channels, image_size / patch, image_size / patch)
+    """
+
+    def __init__(
+        self,
+        variant: str | None = None,
+        *,
+        image_size: int = 1024,
+        patch_size: int = 16,
+        out_channels: int = 256,
+        window_size: int = 14,
+        embed_dim: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        global_attn_indexes: tuple[int, ...] | None = None,
+        frozen: bool = True,
+    ):
+        super().__init__(frozen=frozen)
+        widths = dict(embed_dim=embed_dim, depth=depth, num_heads=num_heads, global_attn_indexes=global_attn_indexes)
+        given = {key: value for key, value in widths.items() if value is not None}
+        if variant is not None:
+            if variant not in VARIANTS:
+                raise ConfigError(f'image_encoder.variant {variant!r} is unknown.{nearest(variant, VARIANTS)}')
+            if given:
+                raise ConfigError(f'image_encoder: give variant={variant!r} or {sorted(given)}, not both.')
+            given = dict(VARIANTS[variant])
+        elif len(given) < len(widths):
+            raise ConfigError(f"image_encoder: give variant ('vit_b', 'vit_l', 'vit_h') or all of {sorted(widths)}.")
+        if image_size % patch_size:
+            raise ConfigError(f'image_encoder.image_size {image_size} is no multiple of patch_size {patch_size}.')
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self._out_channels = out_channels
+        self.vit = ImageEncoderViT(
+            img_size=image_size,
+            patch_size=patch_size,
+            out_chans=out_channels,
+            window_size=window_size,
+            mlp_ratio=4,
+            qkv_bias=True,
+            use_rel_pos=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            **given,
+        )
+
+    @property
+    def out_channels(self) -> int:
+        return self._out_channels
+
+    def forward(self, pixels: Tensor) -> ImageEmbeddings:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return ImageEmbeddings(self.vit(pixels), {})

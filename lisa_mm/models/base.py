@@ -1,0 +1,236 @@
+"""The contracts of the parts: what a plugin subclasses. No logic lives here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
+
+IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
+IGNORE_INDEX = -100  # a label that carries no loss
+
+
+@dataclass
+class MLLMOutput:
+    """What a multimodal LLM gives back.
+
+    Args:
+        hidden_states: The last hidden states after the final norm, (R, L, D), aligned with ``input_ids``.
+        logits: (T, V), only at the positions asked for, in row-major order.
+    """
+
+    hidden_states: Tensor
+    logits: Tensor
+
+
+@dataclass
+class GenerateOutput:
+    """What generation gives back for one row.
+
+    Args:
+        ids: Prompt and answer, (L + new,).
+        hidden_states: The states of all ids but the last, (L + new - 1, D).
+    """
+
+    ids: Tensor
+    hidden_states: Tensor
+
+
+@dataclass
+class ImageEmbeddings:
+    """What a mask decoder keeps of an encoded batch of images.
+
+    Args:
+        features: (B, C, h, w).
+        extra: Further maps a decoder wants (high-resolution features), name -> (B, ...).
+    """
+
+    features: Tensor
+    extra: dict[str, Tensor]
+
+
+class Part(nn.Module):
+    """A part that can be frozen as a whole: without gradients, in eval mode, out of the graph.
+
+    Args:
+        frozen: Whether its own parameters are trained.
+    """
+
+    def __init__(self, *, frozen: bool = False):
+        super().__init__()
+        self.frozen = frozen
+
+    def freeze(self) -> None:
+        """Applied by LISA after the part is built; parts with trainable pieces override it."""
+        if self.frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Part:
+        """A frozen part stays in eval mode (dropout off)."""
+        return super().train(mode and not self.frozen)
+
+
+@BACKBONES.set_base
+class BaseBackbone(Part):
+    """What encodes pixels: a vision tower of the LLM, or the image encoder of a mask decoder."""
+
+    @property
+    @abstractmethod
+    def out_channels(self) -> int:
+        """Channels of the features."""
+
+
+class BaseVisionTower(BaseBackbone):
+    """A vision tower of a multimodal LLM."""
+
+    @property
+    @abstractmethod
+    def preprocess(self) -> dict[str, Any]:
+        """Arguments of the image processor (``size``, ``do_center_crop``, ``resample``, ``image_mean``, ``image_std``, ...)."""
+
+    @abstractmethod
+    def num_tokens(self, height: int, width: int) -> int:
+        """Image tokens of an image of this size in pixels."""
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, N, out_channels)."""
+
+
+class BaseImageEncoder(BaseBackbone):
+    """The image encoder of a mask decoder."""
+
+    image_size: int
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> ImageEmbeddings:
+        """(B, 3, image_size, image_size) normalised -> features."""
+
+
+@PROJECTORS.set_base
+class BaseProjector(Part):
+    """Vision features to the LLM's width. Arguments ``in_channels`` and ``out_channels`` are derived."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, N, in_channels) -> (B, N, out_channels)."""
+
+
+@LANGUAGE_MODELS.set_base
+class BaseLanguageModel(Part):
+    """A causal language model over embeddings."""
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """Width of the states."""
+
+    @property
+    @abstractmethod
+    def tokenizer_spec(self) -> dict[str, Any]:
+        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`."""
+
+    @abstractmethod
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(R, L) -> (R, L, D)."""
+
+    @abstractmethod
+    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor) -> MLLMOutput:
+        """embeds (R, L, D), attention_mask (R, L), keep (R, L) bool: where logits are wanted."""
+
+    @abstractmethod
+    def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        """One row (1, L, D) -> new ids (new,), states (L + new - 1, D)."""
+
+
+@MLLMS.set_base
+class BaseMLLM(Part):
+    """Answers in words and shows its hidden states."""
+
+    @property
+    @abstractmethod
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+
+    @property
+    @abstractmethod
+    def preprocess(self) -> dict[str, Any]:
+        """As :attr:`BaseVisionTower.preprocess`."""
+
+    @property
+    @abstractmethod
+    def tokenizer_spec(self) -> dict[str, Any]:
+        """As :attr:`BaseLanguageModel.tokenizer_spec`."""
+
+    @abstractmethod
+    def num_image_tokens(self, height: int, width: int) -> int:
+        """Image tokens of an image of this size in pixels."""
+
+    @abstractmethod
+    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Token embeddings with the image tokens written in, (R, L, D)."""
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Tensor], keep: Tensor) -> MLLMOutput:
+        """inputs: see :class:`lisa_mm.models.lisa.LISA`; keep (R, L) bool: where logits are wanted."""
+
+    @abstractmethod
+    def generate(self, inputs: dict[str, Tensor], **options: Any) -> GenerateOutput:
+        """Continue one row (1, L)."""
+
+
+@SEG_HEADS.set_base
+class BaseSegHead(Part):
+    """``[SEG]`` states to prompt embeddings. Arguments ``in_channels`` and ``prompt_dim`` are derived."""
+
+    @abstractmethod
+    def forward(self, hidden_states: Tensor, input_ids: Tensor, seg_token_id: int) -> list[Tensor]:
+        """(R, L, D), (R, L) -> R tensors (K_i, prompt_dim)."""
+
+
+@MASK_DECODERS.set_base
+class BaseMaskDecoder(Part):
+    """Prompt embeddings and image features to masks; owns its image encoder."""
+
+    @property
+    @abstractmethod
+    def prompt_dim(self) -> int:
+        """Width of a prompt embedding."""
+
+    @property
+    @abstractmethod
+    def preprocess(self) -> dict[str, Any]:
+        """``image_size`` in pixels, ``mean`` and ``std`` on 0-255, ``resize`` ('longest_side' or 'squash')."""
+
+    @abstractmethod
+    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        """(B, 3, image_size, image_size) normalised -> features."""
+
+    @abstractmethod
+    def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
+        """B prompts (K_i, prompt_dim) -> B low-resolution mask logits (K_i, h, w)."""
+
+    @abstractmethod
+    def upscale(self, logits: Tensor, resized_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+        """(K, h, w) -> (K, H, W) float32 at the original size."""
+
+
+@LOSSES.set_base
+class BaseLoss(nn.Module):
+    """A loss with its weight.
+
+    Args:
+        weight: Factor of the value.
+    """
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.weight = weight
+
+    @abstractmethod
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Unweighted scalar."""

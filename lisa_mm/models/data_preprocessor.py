@@ -1,0 +1,59 @@
+"""From collated uint8 images to normalised tensors on the model's device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class SegDataPreprocessor(BaseDataPreprocessor):
+    """Device, dtype, normalisation and padding, after the batch has travelled as uint8.
+
+    Args:
+        vision: ``image_mean`` and ``image_std`` of the vision tower on 0-1.
+        mask: ``mean`` and ``std`` of the mask decoder on 0-255.
+
+    Shapes:
+        inputs['pixel_values'] (B, 3, S, S) uint8 -> float; inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom
+        -> float, 0 outside ``resized_size`` of each data sample. Float images pass through: they are normalised already.
+    """
+
+    mean: Tensor
+    std: Tensor
+    mask_mean: Tensor
+    mask_std: Tensor
+
+    def __init__(self, vision: dict[str, Any], mask: dict[str, Any]):
+        super().__init__()
+        for name, values in (
+            ('mean', vision['image_mean']),
+            ('std', vision['image_std']),
+            ('mask_mean', mask['mean']),
+            ('mask_std', mask['std']),
+        ):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(3, 1, 1), persistent=False)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Normalise ``data['inputs']`` as said above; ``data['data_samples']`` only moves to the device."""
+        del training  # train and test images are treated alike
+        data = self.cast_data(data)
+        inputs = dict(data['inputs'])
+        images = inputs.get('pixel_values')
+        if images is not None and images.dtype == torch.uint8:
+            # (u8 / 255 - mean) / std, in this order, is bit-equal to the Hugging Face processor
+            inputs['pixel_values'] = (images.float() / 255 - self.mean) / self.std
+        images = inputs.get('mask_images')
+        if images is not None and images.dtype == torch.uint8:
+            normalised = (images.float() - self.mask_mean) / self.mask_std
+            for image, sample in zip(normalised, data['data_samples'], strict=True):
+                height, width = sample.resized_size
+                image[:, height:] = 0
+                image[:, :, width:] = 0
+            inputs['mask_images'] = normalised
+        return {**data, 'inputs': inputs}

@@ -1,0 +1,5 @@
+"""Causal language models."""
+
+from .causal_lm import CausalLM
+
+__all__ = ['CausalLM']

@@ -1,0 +1,150 @@
+"""Any causal language model of transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from ...errors import CheckpointError, ConfigError
+from ...registry import LANGUAGE_MODELS
+from ..base import BaseLanguageModel, MLLMOutput
+from ..weights import on_meta
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The architecture in a Hugging Face folder; a LLaVA or LISA folder of the original holds a Llama."""
+    file = folder / 'config.json'
+    if not file.is_file():
+        raise CheckpointError(f'language_model.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
+    try:
+        written = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise CheckpointError(f'{file} is no json ({error}).') from error
+    if written.get('model_type') == 'llava' and 'text_config' not in written:
+        return AutoConfig.for_model('llama', **{key: value for key, value in written.items() if key != 'model_type'})
+    return AutoConfig.from_pretrained(folder)
+
+
+@LANGUAGE_MODELS.register_module()
+class CausalLM(BaseLanguageModel):
+    """Any ``AutoModelForCausalLM``, from a folder or from an architecture written in the config.
+
+    Args:
+        pretrained: A Hugging Face folder with weights, or None for random ones.
+        config: The architecture, ``dict(model_type='llama', hidden_size=..., ...)``; needed when ``pretrained`` is absent.
+        tokenizer: A folder with the tokenizer; ``pretrained`` if left out.
+        template: Conversation template: 'llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain' or 'chat' (the tokenizer's own).
+        vocab_size: Rows of the embeddings with the new tokens; derived from the tokenizer if left out.
+        wrap_image: Put ``<im_start>`` and ``<im_end>`` around the image, as the published models.
+        gradient_checkpointing: Recompute activations of the layers in backward.
+        attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
+        frozen: Whether the base weights are trained (LoRA is given beside the mllm).
+
+    Raises:
+        ConfigError: if neither folder nor architecture is given.
+        CheckpointError: if the folder is unreadable or weights are missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        tokenizer: str | None = None,
+        template: str = 'llava_v1',
+        vocab_size: int | None = None,
+        wrap_image: bool = True,
+        gradient_checkpointing: bool = False,
+        attention: str | None = None,
+        frozen: bool = True,
+    ):
+        super().__init__(frozen=frozen)
+        if pretrained is None and config is None:
+            raise ConfigError("CausalLM needs pretrained=FOLDER or config=dict(model_type='llama', hidden_size=..., ...).")
+        if pretrained is None and tokenizer is None:
+            raise ConfigError('CausalLM needs tokenizer=FOLDER when no pretrained folder is given.')
+        folder = Path(pretrained) if pretrained else None
+        self._tokenizer_spec = {
+            'pretrained': str(tokenizer or pretrained),
+            'template': template,
+            'wrap_image': wrap_image,
+        }
+        options = {'attn_implementation': attention} if attention else {}
+        if folder and not on_meta():
+            self.model, report = AutoModelForCausalLM.from_pretrained(
+                folder, config=read_config(folder), dtype=torch.float32, output_loading_info=True, **options
+            )
+            missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
+            if missing:
+                raise CheckpointError(f'{folder}: {len(missing)} weights of the language model are missing, e.g. {missing[0]}.')
+        else:
+            if config:
+                if 'model_type' not in config:
+                    raise ConfigError("language_model.config needs model_type, e.g. 'llama'.")
+                written = AutoConfig.for_model(**config)
+            else:
+                assert folder is not None
+                written = read_config(folder)
+            self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
+        self._resize(vocab_size)
+        if gradient_checkpointing:
+            self.model.get_decoder().activation_checkpointing_enable({'use_reentrant': False})
+
+    def _resize(self, vocab_size: int | None) -> None:
+        """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
+        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
+            from ...datasets.tokenizer import build_tokenizer
+
+            vocab_size = len(build_tokenizer(**self._tokenizer_spec))
+        have = self.model.get_input_embeddings().weight.shape[0]
+        if vocab_size is not None and vocab_size > have:
+            # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
+            self.model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embeddings."""
+        return self.model.get_input_embeddings().weight.shape[0]
+
+    @property
+    def tokenizer_spec(self) -> dict[str, Any]:
+        return dict(self._tokenizer_spec)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        return self.model.get_input_embeddings()(input_ids)
+
+    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor) -> MLLMOutput:
+        out = self.model(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            use_cache=False,
+            logits_to_keep=keep,
+            output_hidden_states=[-1],
+        )
+        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
+
+    def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+        mask = embeds.new_ones(embeds.shape[:2], dtype=torch.long)
+        out = self.model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            return_dict_in_generate=True,
+            output_hidden_states=True,
+            use_cache=True,
+            **{'do_sample': False, 'num_beams': 1, **options},
+        )
+        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
+        return out.sequences[0], states
+
+    def output_embeddings(self) -> nn.Module:
+        """The head that gives logits."""
+        return self.model.get_output_embeddings()

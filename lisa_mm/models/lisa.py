@@ -1,0 +1,220 @@
+"""LISA: an answer in words whose ``[SEG]`` tokens become masks (Lai et al., CVPR 2024)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from ..errors import ConfigError, nearest
+from ..registry import LOSSES, MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
+from ..structures import SegDataSample
+from .base import IGNORE_INDEX, BaseLoss, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
+from .data_preprocessor import SegDataPreprocessor
+from .lora import apply_lora, language_decoder
+
+LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
+
+
+@MODELS.register_module()
+class LISA(BaseModel):
+    """A multimodal LLM, a seg head and a mask decoder.
+
+    Args:
+        mllm: The multimodal LLM.
+        mask_decoder: Owns its image encoder.
+        seg_head: Its widths are derived.
+        losses: ``dict(ce=..., bce=..., dice=...)``.
+        lora: Arguments of ``peft.LoraConfig`` for the language model, or None.
+        tuning: Without LoRA: ``'full'`` trains the language model's own weights, ``'frozen'`` does not.
+        train_embeddings: Train all of the token embeddings and the output head (as published).
+        seg_token_id: Id of ``[SEG]``; taken from the tokenizer if left out.
+
+    Inputs (``inputs``), B images, R conversation rows, L tokens:
+        pixel_values (B, 3, S, S): of the vision tower. mask_images (B, 3, M, M): of the mask decoder.
+        input_ids (R, L) int64: right padded; each image token is -200. attention_mask (R, L) bool. labels (R, L) int64: -100 without
+        loss. image_index (R,) int64: which image a row talks about. Rows of an image stand together, in the order of ``data_samples``.
+    """
+
+    def __init__(
+        self,
+        mllm: dict[str, Any],
+        mask_decoder: dict[str, Any],
+        seg_head: dict[str, Any],
+        losses: dict[str, Any],
+        *,
+        lora: dict[str, Any] | None = None,
+        tuning: str | None = None,
+        train_embeddings: bool = True,
+        seg_token_id: int | None = None,
+    ):
+        if lora is not None and tuning is not None:
+            raise ConfigError(
+                f'model.tuning is {tuning!r} but model.lora is given too: set one of them, tuning for lora=None only.'
+            )
+        if tuning not in (None, 'full', 'frozen'):
+            raise ConfigError(f"model.tuning is {tuning!r}; allowed: 'full', 'frozen' (with lora=None).")
+        unknown = [name for name in losses if name not in LOSS_KEYS]
+        if unknown or set(losses) != set(LOSS_KEYS):
+            name = (unknown or sorted(set(LOSS_KEYS) - set(losses)))[0]
+            raise ConfigError(f'model.losses takes exactly ce, bce, dice; look at {name!r}.{nearest(name, LOSS_KEYS)}')
+        built_mllm: BaseMLLM = MLLMS.build(mllm)
+        built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
+        super().__init__(data_preprocessor=SegDataPreprocessor(built_mllm.preprocess, built_decoder.preprocess))
+        self.mllm = built_mllm
+        self.mask_decoder = built_decoder
+        widths = {'in_channels': built_mllm.hidden_size, 'prompt_dim': built_decoder.prompt_dim}
+        self.seg_head: BaseSegHead = SEG_HEADS.build({**widths, **seg_head})
+        self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
+        self.seg_token_id = self._seg_token_id() if seg_token_id is None else seg_token_id
+        self._freeze(lora, tuning, train_embeddings)
+
+    def _seg_token_id(self) -> int:
+        from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
+
+        return int(build_tokenizer(**self.mllm.tokenizer_spec).convert_tokens_to_ids(SEG_TOKEN))
+
+    def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool) -> None:
+        for part in (self.mllm, self.seg_head, self.mask_decoder):
+            part.freeze()
+        decoder = language_decoder(self.mllm)
+        decoder.requires_grad_(tuning == 'full')
+        if lora is not None:
+            self.lora_targets = apply_lora(self.mllm, lora)
+        # dropout of LoRA and checkpointing need train mode; a frozen model without adapters stays in eval mode
+        self.mllm.language_model.frozen = lora is None and tuning != 'full'  # type: ignore[union-attr]
+        for embeddings in (decoder.get_input_embeddings(), decoder.get_output_embeddings()):  # type: ignore[operator]
+            embeddings.requires_grad_(train_embeddings)
+
+    def forward(
+        self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Any] | list[SegDataSample]:
+        """``'loss'``: a dict of losses; ``'predict'``: data samples with ``mask_logits``; ``'tensor'``: every intermediate value.
+
+        Raises:
+            ValueError: for another mode.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples or [])
+        if mode == 'predict':
+            return self.predict(inputs, data_samples or [])
+        if mode == 'tensor':
+            return self.tensor(inputs, data_samples or [])
+        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'tensor'")
+
+    def tensor(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Any]:
+        """Every intermediate value up to the mask logits, by name."""
+        # Words: logits only where a label asks for them
+        targets = F.pad(inputs['labels'][:, 1:], (0, 1), value=IGNORE_INDEX)  # the token after each position
+        keep = targets != IGNORE_INDEX
+        words = self.mllm(inputs, keep)
+
+        # Prompts: rows of an image joined
+        row_prompts = self.seg_head(words.hidden_states, inputs['input_ids'], self.seg_token_id)
+        prompts = self.prompts_by_image(row_prompts, inputs['image_index'], len(data_samples))
+
+        # Masks
+        wanted = [len(prompt) > 0 for prompt in prompts]
+        embeddings, low_res = self.decode(inputs, prompts, wanted)
+        masks = [
+            self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
+            for logits, sample in zip(low_res, data_samples, strict=True)
+        ]
+        return {
+            'hidden_states': words.hidden_states,
+            'word_logits': words.logits,
+            'word_targets': targets[keep],
+            'prompts': prompts,
+            'image_embeddings': embeddings,
+            'low_res_logits': low_res,
+            'mask_logits': masks,
+        }
+
+    def prompts_by_image(self, row_prompts: list[Tensor], image_index: Tensor, num_images: int) -> list[Tensor]:
+        """R prompts of rows -> B prompts of images; rows about no image must have none."""
+        grouped: list[list[Tensor]] = [[] for _ in range(num_images)]
+        for prompts, image in zip(row_prompts, image_index.tolist(), strict=True):
+            if image >= 0:
+                grouped[image].append(prompts)
+        empty = row_prompts[0][:0]
+        return [torch.cat(group) if group else empty for group in grouped]
+
+    def decode(
+        self, inputs: dict[str, Tensor], prompts: list[Tensor], wanted: list[bool]
+    ) -> tuple[ImageEmbeddings | None, list[Tensor]]:
+        """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
+        if not any(wanted):
+            return None, [prompt.new_zeros((0, 1, 1)) for prompt in prompts]
+        index = torch.tensor(wanted, device=prompts[0].device)
+        embeddings = self.mask_decoder.encode_image(inputs['mask_images'][index])
+        decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
+        return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
+
+    def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Cross entropy of the answer, BCE and Dice of the masks, weighted.
+
+        Per image the mean over its K masks, times K, over the number of masks of the batch (+ 1e-8), as LISA.
+        """
+        out = self.tensor(inputs, data_samples)
+        losses = {'loss_ce': self._weighted('ce', out['word_logits'], out['word_targets'])}
+        masks: list[Tensor] = out['mask_logits']
+        targets = [sample.gt_masks.to(masks[i].dtype) for i, sample in enumerate(data_samples)]
+        for sample, logits, target in zip(data_samples, masks, targets, strict=True):
+            if logits.shape != target.shape:
+                raise ValueError(
+                    f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks are '
+                    f'{tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
+                )
+        total = sum(len(target) for target in targets)
+        for name in ('bce', 'dice'):
+            values = [
+                self._weighted(name, logits, target) * len(target)
+                for logits, target in zip(masks, targets, strict=True)
+                if len(target)
+            ]
+            summed = torch.stack(values).sum() if values else self._untouched_masks(inputs, out)
+            losses[LOSS_KEYS[name]] = summed / (total + 1e-8) if values else summed
+        return losses
+
+    def _weighted(self, name: str, logits: Tensor, targets: Tensor) -> Tensor:
+        loss: BaseLoss = self.losses[name]  # type: ignore[assignment]
+        return loss(logits, targets) * loss.weight
+
+    def _untouched_masks(self, inputs: dict[str, Tensor], out: dict[str, Any]) -> Tensor:
+        """0 with a path to every trainable parameter of head and decoder: a rank without masks must not hang the others."""
+        state = out['hidden_states'][:1, :2]  # (1, 2, D)
+        ids = inputs['input_ids'].new_tensor([[self.seg_token_id - 1, self.seg_token_id]])[:, : state.shape[1]]
+        prompts = self.seg_head(state, ids, self.seg_token_id)
+        embeddings = self.mask_decoder.encode_image(inputs['mask_images'][:1])
+        return self.mask_decoder(embeddings, prompts)[0].float().sum() * 0
+
+    @torch.no_grad()
+    def predict(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> list[SegDataSample]:
+        """Teacher-forced: the ``[SEG]`` of the given rows become ``mask_logits`` (K, H, W) of their data samples."""
+        out = self.tensor(inputs, data_samples)
+        for sample, logits in zip(data_samples, out['mask_logits'], strict=True):
+            sample.set_data({'mask_logits': logits})
+        return data_samples
+
+    @torch.no_grad()
+    def answer(self, inputs: dict[str, Tensor], sample: SegDataSample, **options: Any) -> tuple[GenerateOutput, Tensor]:
+        """Generate the answer of one row about one image, with a mask a ``[SEG]`` (those in the prompt count too).
+
+        Args:
+            inputs: As above with R = 1, without labels.
+            sample: Gives ``resized_size`` and ``original_size``.
+            options: Of ``transformers``' ``generate``.
+
+        Returns:
+            The ids with their states, and mask logits (K, H, W).
+        """
+        output = self.mllm.generate(inputs, **options)
+        ids = output.ids[: len(output.hidden_states) + 1]
+        # the last id has no state of its own; the head looks at the one before
+        states = F.pad(output.hidden_states, (0, 0, 0, len(ids) - len(output.hidden_states)))
+        prompts = self.seg_head(states[None], ids[None], self.seg_token_id)
+        _, low_res = self.decode(inputs, prompts, [len(prompts[0]) > 0])
+        return output, self.mask_decoder.upscale(low_res[0], sample.resized_size, sample.original_size)

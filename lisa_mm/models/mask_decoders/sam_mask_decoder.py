@@ -1,0 +1,137 @@
+"""Segment Anything's mask decoder, prompted by embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor
+
+from ...registry import BACKBONES, MASK_DECODERS
+from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
+from ..weights import load_strictly, on_meta, read_weights
+
+# Of the released models (segment_anything/modeling/sam.py), on pixels 0-255
+SAM_MEAN = (123.675, 116.28, 103.53)
+SAM_STD = (58.395, 57.12, 57.375)
+
+
+@MASK_DECODERS.register_module()
+class SAMMaskDecoder(BaseMaskDecoder):
+    """The decoder of Segment Anything with one mask a prompt; owns the image encoder and the (frozen) prompt encoder.
+
+    The released decoder takes one image a call; here the same layers run once over the prompts of all images. With one mask a
+    prompt the IoU head and the hypernetworks of the other three masks have no part in any loss: they are kept, frozen.
+
+    Args:
+        image_encoder: ``dict(type='SAMImageEncoder', ...)``.
+        pretrained: A checkpoint in the key format of the release (``sam_vit_h_4b8939.pth``), or None.
+        depth: Layers of the two-way transformer.
+        num_heads: Of the two-way transformer.
+        mlp_dim: Of the two-way transformer.
+        iou_hidden_dim: Of the IoU head.
+        iou_depth: Of the IoU head.
+        mask_in_channels: Of the prompt encoder's mask branch.
+        frozen: Whether the decoder is trained.
+    """
+
+    def __init__(
+        self,
+        image_encoder: dict[str, Any],
+        *,
+        pretrained: str | None = None,
+        depth: int = 2,
+        num_heads: int = 8,
+        mlp_dim: int = 2048,
+        iou_hidden_dim: int = 256,
+        iou_depth: int = 3,
+        mask_in_channels: int = 16,
+        frozen: bool = False,
+    ):
+        super().__init__(frozen=frozen)
+        encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
+        grid = encoder.image_size // encoder.patch_size  # type: ignore[operator]
+        dim = encoder.out_channels
+        self.image_encoder = encoder
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(encoder.image_size, encoder.image_size),
+            mask_in_chans=mask_in_channels,
+        )
+        self.decoder = MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=depth, embedding_dim=dim, mlp_dim=mlp_dim, num_heads=num_heads),
+            transformer_dim=dim,
+            iou_head_depth=iou_depth,
+            iou_head_hidden_dim=iou_hidden_dim,
+        )
+        if pretrained is not None and not on_meta():
+            load_strictly(self, self.from_released(read_weights(pretrained)), str(pretrained))
+
+    @staticmethod
+    def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Names of the release -> names of this module (the normalisation buffers are no weights)."""
+        names = {'image_encoder.': 'image_encoder.vit.', 'mask_decoder.': 'decoder.', 'prompt_encoder.': 'prompt_encoder.'}
+        renamed = {}
+        for key, value in state.items():
+            if key in ('pixel_mean', 'pixel_std'):
+                continue
+            old = next((prefix for prefix in names if key.startswith(prefix)), '')
+            renamed[names.get(old, '') + key[len(old) :]] = value
+        return renamed
+
+    def freeze(self) -> None:
+        super().freeze()
+        self.image_encoder.freeze()
+        self.prompt_encoder.requires_grad_(False)
+        self.decoder.iou_prediction_head.requires_grad_(False)
+        for unused in list(self.decoder.output_hypernetworks_mlps)[1:]:
+            unused.requires_grad_(False)
+
+    @property
+    def prompt_dim(self) -> int:
+        return self.image_encoder.out_channels
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        return {'image_size': self.image_encoder.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
+
+    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        return self.image_encoder(pixels)
+
+    def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
+        counts = [len(prompt) for prompt in prompts]
+        sparse = torch.cat(prompts)[:, None]  # (K, 1, C)
+        if not len(sparse):  # the released layers refuse an empty batch
+            side = 4 * embeddings.features.shape[-1]
+            return [sparse.new_zeros(0, side, side) for _ in prompts]
+        decoder = self.decoder
+
+        # Tokens: IoU, four masks, the prompt
+        output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (5, C)
+        tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)  # (K, 6, C)
+
+        # Image features of each prompt's image
+        image_index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device))
+        features = embeddings.features[image_index]  # (K, C, h, w)
+        features = features + self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        position = self.prompt_encoder.get_dense_pe().to(features.dtype).expand_as(features)
+        states, attended = decoder.transformer(features, position, tokens)
+
+        # The mask of token 1 over the upscaled features
+        attended = attended.transpose(1, 2).reshape(features.shape)
+        upscaled = decoder.output_upscaling(attended)  # (K, C / 8, 4h, 4w)
+        weights = decoder.output_hypernetworks_mlps[0](states[:, 1])  # (K, C / 8)
+        logits = torch.einsum('kc,kchw->khw', weights, upscaled)
+        return list(logits.split(counts))
+
+    def upscale(self, logits: Tensor, resized_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+        if not len(logits):
+            return logits.new_zeros((0, *original_size), dtype=torch.float32)
+        side = self.image_encoder.image_size
+        full = F.interpolate(logits[:, None].float(), (side, side), mode='bilinear', align_corners=False)
+        full = full[..., : resized_size[0], : resized_size[1]]
+        return F.interpolate(full, original_size, mode='bilinear', align_corners=False)[:, 0]

@@ -1,0 +1,5 @@
+"""Multimodal LLMs."""
+
+from .llava import LlavaMLLM
+
+__all__ = ['LlavaMLLM']

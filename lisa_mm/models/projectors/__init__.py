@@ -1,0 +1,6 @@
+"""Vision features to the LLM's width."""
+
+from .linear import LinearProjector
+from .mlp import MLPProjector
+
+__all__ = ['LinearProjector', 'MLPProjector']

@@ -1,0 +1,32 @@
+"""The projector of LLaVA v1."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...registry import PROJECTORS
+from ..base import BaseProjector
+from ..weights import load_part
+
+
+@PROJECTORS.register_module()
+class LinearProjector(BaseProjector):
+    """One linear layer (LLaVA v1).
+
+    Args:
+        in_channels: Width of the vision tower (derived).
+        out_channels: Width of the LLM (derived).
+        pretrained: A safetensors or torch file with the part's weights, or None for random ones.
+        frozen: As in the published recipe.
+
+    Shapes:
+        (B, N, in_channels) -> (B, N, out_channels)
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, pretrained: str | None = None, frozen: bool = True):
+        super().__init__(frozen=frozen)
+        self.linear = nn.Linear(in_channels, out_channels)
+        load_part(self, pretrained)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)

@@ -1,0 +1,65 @@
+"""The text projection of LISA."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...errors import ConfigError
+from ...registry import SEG_HEADS
+from ..base import BaseSegHead
+from ..weights import load_part
+
+
+@SEG_HEADS.register_module()
+class SegTokenHead(BaseSegHead):
+    """Linear, ReLU, Linear, Dropout over the state of each ``[SEG]`` (LISA's ``text_hidden_fcs``).
+
+    Args:
+        in_channels: Width of the LLM's states (derived).
+        prompt_dim: Width of a prompt embedding of the mask decoder (derived).
+        state: ``'predicting'`` takes the state before ``[SEG]``, which predicts it (as LISA); ``'at'`` takes its own.
+        dropout: After the second layer.
+        pretrained: A safetensors or torch file with the part's weights.
+        frozen: Whether it is trained.
+
+    Shapes:
+        hidden_states (R, L, D) float, input_ids (R, L) int64 -> R tensors (K_i, prompt_dim); K_i may be 0.
+
+    Raises:
+        ConfigError: for an unknown ``state``.
+        ValueError: if a row begins with ``[SEG]`` and ``state='predicting'``: nothing predicts it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        prompt_dim: int,
+        *,
+        state: str = 'predicting',
+        dropout: float = 0.0,
+        pretrained: str | None = None,
+        frozen: bool = False,
+    ):
+        super().__init__(frozen=frozen)
+        if state not in ('predicting', 'at'):
+            raise ConfigError(f"seg_head.state is {state!r}; allowed: 'predicting' (as LISA), 'at'.")
+        self.state = state
+        self.projection = nn.Sequential(
+            nn.Linear(in_channels, in_channels), nn.ReLU(), nn.Linear(in_channels, prompt_dim), nn.Dropout(dropout)
+        )
+        load_part(self, pretrained)
+
+    def positions(self, input_ids: Tensor, seg_token_id: int) -> Tensor:
+        """(row, position) of each state taken, (K, 2), in row-major order."""
+        found = (input_ids == seg_token_id).nonzero()  # (K, 2)
+        if self.state == 'predicting':
+            if (found[:, 1] == 0).any():
+                raise ValueError('a row begins with [SEG]: no state predicts it. Begin the row with another token.')
+            found = found - found.new_tensor([0, 1])
+        return found
+
+    def forward(self, hidden_states: Tensor, input_ids: Tensor, seg_token_id: int) -> list[Tensor]:
+        found = self.positions(input_ids, seg_token_id)
+        prompts = self.projection(hidden_states[found[:, 0], found[:, 1]])  # (K, prompt_dim)
+        counts = (input_ids == seg_token_id).sum(1).tolist()
+        return list(prompts.split(counts))

@@ -1,0 +1,83 @@
+"""Reading the weights of one part, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+
+def on_meta() -> bool:
+    """Whether parts are being built for their shapes only (no weights are read then)."""
+    return torch.get_default_device().type == 'meta'
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from a ``.safetensors`` file or a pickled torch file (read with ``weights_only=True``).
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such file. Give the path of the weights, or pretrained=None for random ones.')
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path, device='cpu')
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(f'{path}: not readable as weights ({error}). The file is damaged or of another format.') from error
+    except Exception as error:  # pickle.UnpicklingError and what it wraps
+        raise CheckpointError(
+            f'{path}: refused, it holds more than tensors ({str(error).splitlines()[0]}). Save the bare state dict again.'
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f'{path}: expected a dict of tensors. Save the bare state dict again.')
+    return state
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, ignore: Iterable[str] = ()) -> None:
+    """Copy ``state`` into ``module``: every key is used, every weight is found, every shape fits.
+
+    Args:
+        module: Receives the weights.
+        state: Name -> tensor.
+        source: Names the file in errors.
+        ignore: Prefixes of keys that are known to be of no use here.
+
+    Raises:
+        CheckpointError: naming the first missing, left-over and mis-shaped keys.
+    """
+    ignore = tuple(ignore)
+    own = module.state_dict()
+    state = {key: value for key, value in state.items() if not (ignore and key.startswith(ignore))}
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    faults = [
+        f'{len(keys)} {what}: {", ".join(keys[:4])}{", ..." if len(keys) > 4 else ""}'
+        for what, keys in (('missing', missing), ('left over', unexpected), ('of another shape', shapes))
+        if keys
+    ]
+    if faults:
+        raise CheckpointError(
+            f'{source} does not fit {type(module).__name__}: {"; ".join(faults)}. '
+            "Give the checkpoint of this architecture, or change the config's widths to the checkpoint's."
+        )
+    module.load_state_dict(state)
+
+
+def load_part(module: nn.Module, pretrained: str | None) -> None:
+    """Load a part's own weight file if one is given (not under the meta device)."""
+    if pretrained is not None and not on_meta():
+        load_strictly(module, read_weights(pretrained), str(pretrained))
