@@ -1,0 +1,8 @@
+"""Data sets, transforms and collation."""
+
+from . import transforms
+from .base import BaseSegDataset
+from .collate import seg_collate
+from .reason_seg import ReasonSegDataset
+
+__all__ = ['BaseSegDataset', 'ReasonSegDataset', 'seg_collate', 'transforms']

@@ -1,0 +1,29 @@
+"""Samples to a batch: each image once, rows point at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.registry import FUNCTIONS
+from torch.nn.utils.rnn import pad_sequence
+
+from ..models.base import IGNORE_INDEX
+
+
+@FUNCTIONS.register_module()
+def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str, Any]:
+    """See :class:`lisa_mm.models.lisa.LISA` for the names and shapes of ``inputs``."""
+    rows = [row for item in batch for row in item['inputs']['rows']]
+    counts = [len(item['inputs']['rows']) for item in batch]
+    lengths = torch.tensor([len(ids) for ids, _ in rows])
+    input_ids = pad_sequence([ids for ids, _ in rows], batch_first=True, padding_value=pad_token_id)
+    inputs = {
+        'pixel_values': torch.stack([item['inputs']['pixel_values'] for item in batch]),
+        'mask_images': torch.stack([item['inputs']['mask_image'] for item in batch]),
+        'input_ids': input_ids,
+        'labels': pad_sequence([labels for _, labels in rows], batch_first=True, padding_value=IGNORE_INDEX),
+        'attention_mask': torch.arange(input_ids.shape[1])[None] < lengths[:, None],
+        'image_index': torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(counts)),
+    }
+    return {'inputs': inputs, 'data_samples': [item['data_sample'] for item in batch]}

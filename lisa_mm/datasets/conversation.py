@@ -1,0 +1,142 @@
+"""Conversations as text, and as tokens of which the answers carry loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import DataError
+from ..models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
+from .tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START
+
+# System texts of the published models (LLaVA's conversation templates); released weights depend on them
+VICUNA_SYSTEM = (
+    'A chat between a curious human and an artificial intelligence assistant. '
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+VICUNA_V1_SYSTEM = VICUNA_SYSTEM.replace('human and', 'user and').replace("human's", "user's")
+LLAMA_2_SYSTEM = (
+    'You are a helpful language and vision assistant. You are able to understand the visual content that the user provides, '
+    'and assist the user with a variety of tasks using natural language.'
+)
+
+Turn = tuple[str, str | None]  # question, answer; None asks for the answer
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a conversation's text.
+
+    Args:
+        text: The piece.
+        carries_loss: Whether its tokens are trained.
+    """
+
+    text: str
+    carries_loss: bool = False
+
+
+def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
+    """A conversation in a template.
+
+    Args:
+        turns: Questions and answers; a last answer of None leaves the prompt open for generation.
+        template: See :data:`lisa_mm.datasets.tokenizer.TEMPLATES`.
+        tokenizer: Needed for 'chat', whose template it holds.
+
+    Returns:
+        Pieces whose texts joined are the conversation (without the first bos).
+    """
+    if template == 'chat':
+        assert tokenizer is not None
+        return _render_chat(turns, tokenizer)
+    segments: list[Segment] = []
+    for i, (question, answer) in enumerate(turns):
+        if template == 'llava_llama_2':
+            system = f'<<SYS>>\n{LLAMA_2_SYSTEM}\n<</SYS>>\n\n' if i == 0 else ''
+            start = '' if i == 0 else '<s>'
+            segments.append(Segment(f'{start}[INST] {system}{question} [/INST]' + ('' if answer is None else ' ')))
+            end = ' </s>'
+        else:
+            system = (
+                {'llava_v1': VICUNA_SYSTEM + ' ', 'vicuna_v1': VICUNA_V1_SYSTEM + ' ', 'plain': ''}[template] if i == 0 else ''
+            )
+            segments.append(Segment(f'{system}USER: {question} ASSISTANT:' + ('' if answer is None else ' ')))
+            end = '</s>'
+        if answer is not None:
+            segments.append(Segment(answer + end, carries_loss=True))
+    return segments
+
+
+def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+    """Render once with marks in place of the answers: templates may trim or drop, so lengths of prefixes can't be trusted."""
+    messages = []
+    for i, (question, answer) in enumerate(turns):
+        messages.append({'role': 'user', 'content': question})
+        if answer is not None:
+            messages.append({'role': 'assistant', 'content': f'@@answer{i}@@'})
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=turns[-1][1] is None))
+    bos = tokenizer.bos_token
+    if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
+        text = text.removeprefix(bos)  # encode() puts it back
+    segments = []
+    for i, (_, answer) in enumerate(turns):
+        if answer is None:
+            continue
+        before, mark, text = text.partition(f'@@answer{i}@@')
+        if not mark:
+            raise DataError(
+                f'the chat template drops answer {i} of a conversation of {len(turns)} turns: split it into single turns.'
+            )
+        # the end-of-turn token is part of what the model must learn to say
+        end = tokenizer.eos_token or ''
+        closing = end if text.startswith(end) else ''
+        text = text.removeprefix(closing)
+        segments += [Segment(before), Segment(answer + closing, carries_loss=True)]
+    return [*segments, Segment(text)] if text else segments
+
+
+def encode(
+    segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase, *, num_image_tokens: int, wrap_image: bool
+) -> tuple[Tensor, Tensor]:
+    """Token ids and labels of one conversation.
+
+    The text around each ``<image>`` is tokenised on its own, as the published models were trained; the first token is bos where
+    the tokenizer has one. A token carries loss if it overlaps a piece that does.
+
+    Returns:
+        ids (L,) int64 with ``num_image_tokens`` times -200 for each ``<image>``; labels (L,) int64, -100 without loss.
+    """
+    text, spans = '', []
+    for segment in segments:
+        piece = segment.text
+        if segment.carries_loss:
+            spans.append((len(text), len(text) + len(piece)))
+        elif wrap_image:
+            piece = piece.replace(IMAGE_PLACEHOLDER, IMAGE_START + IMAGE_PLACEHOLDER + IMAGE_END)
+        if segment.carries_loss and IMAGE_PLACEHOLDER in piece:
+            raise DataError(f'an answer contains {IMAGE_PLACEHOLDER!r}: {piece[:80]!r}. Only questions may hold an image.')
+        text += piece
+    ids: list[int] = []
+    labels: list[int] = []
+    start = 0
+    for number, chunk in enumerate(text.split(IMAGE_PLACEHOLDER)):
+        if number:
+            ids += [IMAGE_TOKEN_ID] * num_image_tokens
+            labels += [IGNORE_INDEX] * num_image_tokens
+        encoded = tokenizer(chunk, return_offsets_mapping=True)
+        for token, (left, right) in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
+            if right == left and token == tokenizer.bos_token_id:
+                if not ids:
+                    ids.append(token)
+                    labels.append(IGNORE_INDEX)
+                continue
+            trained = any(start + left < end and start + right > begin for begin, end in spans) and right > left
+            ids.append(token)
+            labels.append(token if trained else IGNORE_INDEX)
+        start += len(chunk) + len(IMAGE_PLACEHOLDER)
+    return torch.tensor(ids), torch.tensor(labels)

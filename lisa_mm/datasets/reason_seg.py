@@ -1,0 +1,188 @@
+"""ReasonSeg: one implicit question an image (Lai et al., CVPR 2024)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..registry import DATASETS
+from . import prompts
+from .base import Asked, BaseSegDataset, check_choice, check_file
+from .masks import shape_kind
+
+CONTROLS = ('none', 'other_question')
+
+
+def read_json(path: Path) -> Any:
+    """A json in UTF-8, or in cp1252 as some files of ReasonSeg are.
+
+    Raises:
+        DataError: if it is no json.
+    """
+    raw = path.read_bytes()
+    try:
+        text = raw.decode('utf-8')
+    except UnicodeDecodeError:
+        text = raw.decode('cp1252')
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.') from error
+
+
+@DATASETS.register_module()
+class ReasonSegDataset(BaseSegDataset):
+    """``data_root/reason_seg/ReasonSeg/<split>/*.jpg`` with a json each, and ``explanatory/train.json``.
+
+    Training: up to ``texts_per_image`` texts, each its own conversation about the same mask. Where the json carries ``others``
+    (our demo: further objects of the scene), up to ``others_per_image`` of them are asked about too. An image with an explanation
+    gives, with probability ``explanatory``, a text-only answer; else half ``[SEG]``, half ``[SEG]`` and explanation (recipe).
+    Testing: the first text, the answer ``[SEG].`` given in the prompt.
+
+    Args:
+        data_root: Holds ``reason_seg/ReasonSeg``.
+        split: A folder of it: 'train', 'val', 'test'.
+        texts_per_image: At most, in training.
+        others_per_image: At most, in training.
+        explanatory: Probability above; negative leaves explanations out.
+        control: In testing, 'other_question' asks the question of another object of the image (``others``), or where the data set
+            has none, of the next image; the masks stay. What a model that listens scores then is low.
+        pipeline, seed, test_mode, indices: See :class:`BaseSegDataset`.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        *,
+        split: str = 'train',
+        texts_per_image: int = 3,
+        others_per_image: int = 0,
+        explanatory: float = 0.1,
+        control: str = 'none',
+        pipeline: list[Any] | None = None,
+        seed: int = 0,
+        test_mode: bool = False,
+        indices: int | list[int] | None = None,
+    ):
+        check_choice('control', control, CONTROLS)
+        self.split = split
+        self.texts_per_image = texts_per_image
+        self.others_per_image = others_per_image
+        self.explanatory = explanatory
+        self.control = control
+        super().__init__(data_root, pipeline=pipeline, seed=seed, test_mode=test_mode, indices=indices)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        root = Path(self.data_root) / 'reason_seg' / 'ReasonSeg'
+        folder = root / self.split
+        if not folder.is_dir():
+            have = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+            raise DataError(
+                f'{folder} is no folder; splits found: {have}. Check data_root (it holds reason_seg/ReasonSeg/<split>).'
+            )
+        explained = {}
+        explanations = root / 'explanatory' / 'train.json'
+        if self.split == 'train' and self.explanatory >= 0 and explanations.is_file():
+            for entry in read_json(explanations):
+                explained[entry['image']] = entry['outputs']
+        faults, records = [], []
+        for path in sorted(folder.glob('*.json'), key=natural_key):
+            try:
+                records.append(self._record(path, explained))
+            except DataError as error:
+                faults.append(str(error))
+        if faults:
+            more = f'\n... and {len(faults) - 10} more' if len(faults) > 10 else ''
+            raise DataError('\n'.join(faults[:10]) + more)
+        if self.test_mode and self.control == 'other_question':
+            self._exchange_questions(records)
+        return records
+
+    def _record(self, path: Path, explained: dict[str, str]) -> dict[str, Any]:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise DataError(f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.')
+        image = path.with_suffix('.jpg')
+        check_file(image, 'the image', str(path))
+        targets = [content, *content.get('others', [])]
+        for number, target in enumerate(targets):
+            check_target(target, f'{path}' if not number else f'{path}, others[{number - 1}]')
+        return {
+            'sample_id': f'{self.split}/{path.name}',
+            'img_path': str(image),
+            'targets': [{k: t[k] for k in ('text', 'is_sentence', 'shapes')} for t in targets],
+            'explanation': explained.get(image.name),
+        }
+
+    @staticmethod
+    def _exchange_questions(records: list[dict[str, Any]]) -> None:
+        """Each record gets another object's question; its own mask stays."""
+        questions = [record['targets'][0] for record in records]
+        for i, record in enumerate(records):
+            own = record['targets'][0]
+            others = record['targets'][1:] or [questions[(i + 1) % len(questions)]]
+            other = others[i % len(others)]
+            record['targets'] = [{**own, 'text': other['text'], 'is_sentence': other['is_sentence']}]
+
+    def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
+        target = record['targets'][0]
+        if self.test_mode:
+            question = prompts.validation_question(target['text'][0], target['is_sentence'])
+            return Asked([[(question, prompts.VALIDATION_ANSWER)]], [{'shapes': target['shapes']}])
+        explanation = record['explanation']
+        if explanation and rng.random() < self.explanatory:
+            return Asked([[('<image>\n' + str(rng.choice(target['text'])), explanation)]], [])
+        conversations, masks = [], []
+        for text in choose(target['text'], self.texts_per_image, rng):
+            explain = bool(explanation) and target['is_sentence'] and rng.random() < 0.5
+            conversations.append([self._turn(text, target['is_sentence'], explanation if explain else None, rng)])
+            masks.append({'shapes': target['shapes']})
+        for other in choose(record['targets'][1:], self.others_per_image, rng):
+            conversations.append([self._turn(str(rng.choice(other['text'])), other['is_sentence'], None, rng)])
+            masks.append({'shapes': other['shapes']})
+        return Asked(conversations, masks)
+
+    @staticmethod
+    def _turn(text: str, is_sentence: bool, explanation: str | None, rng: np.random.Generator) -> tuple[str, str]:
+        answer = str(rng.choice(prompts.ANSWERS))
+        if explanation is not None:
+            return str(rng.choice(prompts.EXPLANATORY_QUESTIONS)).format(sentence=text), f'{answer} {explanation}'
+        if is_sentence:
+            return str(rng.choice(prompts.LONG_QUESTIONS)).format(sentence=text), answer
+        return str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=text.lower()), answer
+
+
+def choose(items: list[Any], at_most: int, rng: np.random.Generator) -> list[Any]:
+    """Up to so many items without replacement; all of them, in order, if they are no more."""
+    if len(items) <= at_most:
+        return list(items)
+    return [items[i] for i in rng.choice(len(items), at_most, replace=False)]
+
+
+def natural_key(path: Path) -> list[Any]:
+    """train_2 before train_10."""
+    import re
+
+    return [int(piece) if piece.isdigit() else piece for piece in re.split(r'(\d+)', path.name)]
+
+
+def check_target(target: Any, where: str) -> None:
+    """What a ReasonSeg json must hold.
+
+    Raises:
+        DataError: naming file and record.
+    """
+    for key in ('text', 'is_sentence', 'shapes'):
+        if key not in target:
+            raise DataError(f'{where}: key {key!r} is missing; keys found: {sorted(target)}.')
+    if not target['text'] or not all(isinstance(t, str) and t.strip() for t in target['text']):
+        raise DataError(f'{where}: text is {target["text"]!r}; it needs at least one question that is not empty.')
+    for number, shape in enumerate(target['shapes']):
+        if shape_kind(shape) != 'flag' and len(shape.get('points', [])) < 2:
+            raise DataError(
+                f'{where}: shapes[{number}] is an empty polygon ({len(shape.get("points", []))} points). Draw it or delete it.'
+            )

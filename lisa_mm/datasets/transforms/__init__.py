@@ -1,0 +1,14 @@
+"""Plain dict -> dict callables, on mmcv's registry."""
+
+from .conversation import EncodeConversations
+from .images import DecodeMasks, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from .packing import PackSegInputs
+
+__all__ = [
+    'DecodeMasks',
+    'EncodeConversations',
+    'LoadImage',
+    'PackSegInputs',
+    'ResizeForMaskDecoder',
+    'ResizeForVisionTower',
+]

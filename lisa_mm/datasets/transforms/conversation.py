@@ -1,0 +1,59 @@
+"""Conversations to tokens."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+
+from ...errors import DataError
+from ...registry import TRANSFORMS
+from ..conversation import encode, render
+from ..tokenizer import SEG_TOKEN, build_tokenizer
+
+
+@TRANSFORMS.register_module()
+class EncodeConversations(BaseTransform):
+    """``conversations`` -> ``rows``: a list of (ids, labels); masks of ``[SEG]`` that a cut takes away go with it, counted.
+
+    Args:
+        tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
+        num_image_tokens: Of one image (derived from the vision tower).
+        max_length: Tokens of a row with its image tokens, in training; None does not cut.
+    """
+
+    def __init__(self, tokenizer: dict[str, Any], num_image_tokens: int, *, max_length: int | None = 512):
+        self.spec = dict(tokenizer)
+        self.num_image_tokens = num_image_tokens
+        self.max_length = max_length
+        self.masks_cut = 0
+        if max_length is not None and max_length <= num_image_tokens + 1:
+            raise DataError(f'max_length {max_length} leaves no room beside {num_image_tokens} image tokens. Raise max_length.')
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        tokenizer = build_tokenizer(**self.spec)
+        seg = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+        rows, kept, mask = [], [], 0
+        for turns in results['conversations']:
+            segments = render(turns, self.spec['template'], tokenizer)
+            ids, labels = encode(segments, tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
+            count = int((ids == seg).sum())
+            if self.max_length is not None and not results['test_mode']:
+                ids, labels = ids[: self.max_length], labels[: self.max_length]
+            left = int((ids == seg).sum())
+            if left < count:
+                self.masks_cut += count - left
+                print_log(
+                    f'{results["sample_id"]}: a row was cut at {self.max_length} tokens, {count - left} [SEG] and mask went with it '
+                    f'({self.masks_cut} so far in this worker)',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            rows.append((ids, labels))
+            kept += list(range(mask, mask + left))
+            mask += count
+        if mask != len(results['gt_masks']):
+            raise DataError(f'{results["sample_id"]}: {mask} [SEG] in its conversations but {len(results["gt_masks"])} masks.')
+        return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept]}

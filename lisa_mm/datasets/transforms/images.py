@@ -1,0 +1,89 @@
+"""Images and masks of a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from PIL import Image, UnidentifiedImageError
+from segment_anything.utils.transforms import ResizeLongestSide
+from transformers import CLIPImageProcessorPil
+
+from ...errors import DataError
+from ...registry import TRANSFORMS
+from ..masks import decode_mask
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W)."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        path = results['img_path']
+        try:
+            with Image.open(path) as file:
+                image = np.array(file.convert('RGB'))
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).') from error
+        return {**results, 'img': image, 'original_size': image.shape[:2]}
+
+
+@TRANSFORMS.register_module()
+class DecodeMasks(BaseTransform):
+    """``encoded_masks`` -> ``gt_masks`` (K, H, W) uint8; ignored pixels are background in training, 255 in testing (as LISA)."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        height, width = results['original_size']
+        decoded: dict[int, np.ndarray] = {}  # one target asked about several times is drawn once
+        masks = []
+        for spec in results['encoded_masks']:
+            key = id(spec.get('shapes', spec))
+            if key not in decoded:
+                mask = decode_mask(spec, height, width, results['sample_id'])
+                decoded[key] = mask if results['test_mode'] else (mask == 1).astype(np.uint8)
+            masks.append(decoded[key])
+        stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.uint8)
+        return {**{k: v for k, v in results.items() if k != 'encoded_masks'}, 'gt_masks': stacked}
+
+
+@TRANSFORMS.register_module()
+class ResizeForVisionTower(BaseTransform):
+    """``img`` -> ``pixel_values`` (3, S, S) uint8, as the tower's image processor.
+
+    Args:
+        vision_preprocess: Arguments of ``CLIPImageProcessor`` (derived from the vision tower).
+    """
+
+    def __init__(self, vision_preprocess: dict[str, Any]):
+        sizes = {k: v for k, v in vision_preprocess.items() if k not in ('image_mean', 'image_std')}
+        # normalisation happens on the device: uint8 travels
+        self.processor = CLIPImageProcessorPil(**sizes, do_rescale=False, do_normalize=False)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        pixels = self.processor(Image.fromarray(results['img']), return_tensors='np')['pixel_values'][0]
+        return {**results, 'pixel_values': np.ascontiguousarray(pixels.astype(np.uint8))}
+
+
+@TRANSFORMS.register_module()
+class ResizeForMaskDecoder(BaseTransform):
+    """``img`` -> ``mask_image`` (3, M, M) uint8, zero at the right and bottom, and ``resized_size`` (h, w) inside it.
+
+    Args:
+        mask_preprocess: ``image_size`` and ``resize`` (derived from the mask decoder).
+    """
+
+    def __init__(self, mask_preprocess: dict[str, Any]):
+        self.size = int(mask_preprocess['image_size'])
+        self.squash = mask_preprocess['resize'] == 'squash'
+        self.longest_side = ResizeLongestSide(self.size)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if self.squash:
+            image = np.array(Image.fromarray(results['img']).resize((self.size, self.size), Image.Resampling.BILINEAR))
+        else:
+            image = self.longest_side.apply_image(results['img'])
+        height, width = image.shape[:2]
+        padded = np.zeros((3, self.size, self.size), dtype=np.uint8)
+        padded[:, :height, :width] = image.transpose(2, 0, 1)
+        return {**results, 'mask_image': padded, 'resized_size': (height, width)}

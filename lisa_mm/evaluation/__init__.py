@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .seg_iou import SegIoUMetric
+
+__all__ = ['SegIoUMetric']
