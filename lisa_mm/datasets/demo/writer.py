@@ -1,0 +1,245 @@
+"""Write the demo set to disk, and compare its contents with the recorded hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from PIL import Image
+from tqdm import tqdm
+
+from lisa_mm.datasets.demo.kinds import HELD_OUT
+from lisa_mm.datasets.demo.records import explanation_record, pretraining_rows, reasoning_item, to_json
+from lisa_mm.datasets.demo.scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
+from lisa_mm.errors import UserError
+
+VERSION = 1
+"""Raise it with every change of drawings or texts: folders of another version are written anew."""
+
+SEED = 7
+COUNTS = {'train': 1500, 'val': 60, 'test': 120}
+EXPLANATIONS = 200
+RECORDED_PRETRAIN = 200
+PREFIX = 20
+"""Scenes a split that the quick check draws again."""
+
+SPLITS_FILE = Path(__file__).with_name('splits.json')
+_DONE = 'done.json'
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    seed: int
+    split: str
+    index: int
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A scene's SHA-256, and the text lines it adds to its split's common file."""
+
+    digest: bytes
+    lines: list[str]
+
+
+def file_stem(split: str, index: int) -> str:
+    """The name of a scene's files, without the ending."""
+    return {'pretrain': f'{index:06d}', 'pretrain_val': f'val_{index:06d}'}.get(split, f'{split}_{index:04d}')
+
+
+def _render(job: _Job) -> _Outcome:
+    """Draw a scene and its texts, and store them if the job has a folder."""
+    # Each worker has its own scene: OpenCV's threads would only wait for each other.
+    cv2.setNumThreads(1)
+    scene = draw_scene(job.seed, job.split, job.index)
+    stem = file_stem(job.split, job.index)
+    image_name = f'{stem}.jpg'
+    if job.split in PRETRAIN_SPLITS:
+        image_name = f'images/{stem}.jpg'
+        lines = [to_json(row) for row in pretraining_rows(scene, job.seed, image_name)]
+        text = '\n'.join(lines)
+    else:
+        item = reasoning_item(scene, job.seed, image_name)
+        text, lines = to_json(item), []
+        if job.split == 'train' and item['is_sentence']:
+            lines = [to_json(explanation_record(scene, item, image_name, f'{stem}.json'))]
+        if job.folder is not None:
+            (job.folder / f'{stem}.json').write_text(text, encoding='utf-8')
+    if job.folder is not None:
+        Image.fromarray(scene.image).save(job.folder / image_name, quality=92, subsampling=0)
+    return _Outcome(_digest(scene, image_name, text), lines)
+
+
+def _digest(scene: Scene, image_name: str, text: str) -> bytes:
+    """SHA-256 over the file name, the texts and the pixels before JPEG, which differs between libraries."""
+    header = f'{image_name}\n{text}\n{scene.image.shape}\n'.encode()
+    return hashlib.sha256(header + scene.image.tobytes()).digest()
+
+
+def _combined(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256(b''.join(digests)).hexdigest()
+
+
+@contextmanager
+def _outcomes(jobs: Sequence[_Job], num_workers: int, title: str) -> Iterator[Iterator[_Outcome]]:
+    """The jobs' outcomes in order, with a progress bar."""
+    bar = {'total': len(jobs), 'desc': title, 'unit': 'scene', 'smoothing': 0.05}
+    if num_workers < 2:
+        yield iter(tqdm(map(_render, jobs), **bar))
+        return
+    with multiprocessing.get_context('spawn').Pool(num_workers) as pool:
+        yield iter(tqdm(pool.imap(_render, jobs, chunksize=8), **bar))
+
+
+def _run(seed: int, split: str, count: int, num_workers: int, folder: Path | None = None) -> tuple[list[bytes], list[str]]:
+    """The digests of the first `count` scenes of a split, and the lines of its common file."""
+    jobs = [_Job(seed, split, i, folder) for i in range(count)]
+    with _outcomes(jobs, num_workers, split) as outcomes:
+        results = list(outcomes)
+    return [r.digest for r in results], [line for r in results for line in r.lines]
+
+
+def _is_done(folder: Path, seed: int, counts: dict[str, int]) -> bool:
+    """Whether an earlier run wrote this folder with the same version and seed and at least these splits.
+
+    Raises:
+        UserError: The folder holds something else.
+    """
+    if not folder.exists():
+        return False
+    try:
+        done = json.loads((folder / _DONE).read_text(encoding='utf-8'))
+        same = (done['version'], done['seed']) == (VERSION, seed)
+        return same and all(done['counts'].get(split) == count for split, count in counts.items())
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(
+            f'{folder} exists, but {_DONE} does not say that it holds the demo set: choose another folder or remove it'
+        ) from error
+
+
+def _write_part(folder: Path, seed: int, counts: dict[str, int], num_workers: int) -> None:
+    """Write the splits of one folder beside it under a temporary name, then give it its name."""
+    if _is_done(folder, seed, counts):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    try:
+        partial.chmod(0o755)
+        hashes = {}
+        for split, count in counts.items():
+            digests, lines = _run(seed, split, count, num_workers, _split_folder(partial, split))
+            hashes[split] = _combined(digests)
+            _warn_if_changed(seed, split, count, digests)
+            if split in PRETRAIN_SPLITS:
+                name = 'train.jsonl' if split == 'pretrain' else 'val.jsonl'
+                (partial / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+            elif split == 'train':
+                explanatory = partial / 'ReasonSeg' / 'explanatory' / 'train.json'
+                explanatory.parent.mkdir(parents=True)
+                explanatory.write_text('[' + ',\n'.join(lines[:EXPLANATIONS]) + ']\n', encoding='utf-8')
+        done = {'version': VERSION, 'seed': seed, 'counts': counts, 'sha256': hashes}
+        (partial / _DONE).write_text(json.dumps(done, indent=2) + '\n', encoding='utf-8')
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _split_folder(part: Path, split: str) -> Path:
+    """The folder of a split's files, made with that of its images."""
+    folder = part if split in PRETRAIN_SPLITS else part / 'ReasonSeg' / split
+    (folder / 'images' if split in PRETRAIN_SPLITS else folder).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _warn_if_changed(seed: int, split: str, count: int, digests: list[bytes]) -> None:
+    """Warn if the first scenes are not those on record, as far as they can be compared."""
+    recorded = json.loads(SPLITS_FILE.read_text(encoding='utf-8')) if SPLITS_FILE.is_file() else {}
+    expected = recorded.get('splits', {}).get(split)
+    if expected is None or recorded['seed'] != seed or count < PREFIX:
+        return
+    if _combined(digests[:PREFIX]) != expected['prefix']:
+        _LOGGER.warning('the %s scenes differ from %s: numpy or OpenCV draw differently here', split, SPLITS_FILE.name)
+
+
+def write_demo(
+    root: str | Path,
+    splits: Sequence[str] = REASONING_SPLITS,
+    pretrain_scenes: int = 0,
+    pretrain_val_scenes: int = 300,
+    seed: int = SEED,
+    num_workers: int = 2,
+    limit: int | None = None,
+) -> Path:
+    """Write `root/reason_seg` and, on request, `root/pretrain`; a part that is there already is kept.
+
+    Args:
+        splits: Which of train, val and test to write.
+        pretrain_scenes: Scenes to pretrain on; 0 writes no `pretrain` folder.
+        pretrain_val_scenes: Held-back pretraining scenes, if there are any to pretrain on.
+        seed: The recorded hashes belong to the default.
+        num_workers: Processes; below 2 everything runs in this one.
+        limit: Write only so many scenes of each split, for a quick look.
+
+    Returns:
+        The root.
+
+    Raises:
+        UserError: An unknown split, a folder that is not the demo's own, or one that can't be written.
+    """
+    root = Path(root)
+    if unknown := [s for s in splits if s not in COUNTS]:
+        raise UserError(f'unknown split {unknown[0]!r} of the demo set. Known: {", ".join(COUNTS)}')
+    if pretrain_scenes < 0 or pretrain_val_scenes < 0 or (limit is not None and limit < 1):
+        raise UserError('the numbers of scenes must not be negative, and limit must be at least 1')
+    parts = {'reason_seg': {s: COUNTS[s] for s in splits}}
+    if pretrain_scenes:
+        parts['pretrain'] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
+    try:
+        for name, counts in parts.items():
+            if counts:
+                counts = {s: count if limit is None else min(limit, count) for s, count in counts.items()}
+                _write_part(root / name, seed, counts, num_workers)
+    except OSError as error:
+        raise UserError(f'the demo set could not be written to {root}: {error}') from error
+    return root
+
+
+def split_hashes(seed: int = SEED, prefix_only: bool = False, num_workers: int = 2) -> dict[str, dict[str, int | str]]:
+    """Draw the splits anew, without storing them: count, `prefix` and (unless prefix_only) `sha256` by split."""
+    hashes: dict[str, dict[str, int | str]] = {}
+    for split, count in {**COUNTS, 'pretrain': RECORDED_PRETRAIN}.items():
+        digests, _ = _run(seed, split, PREFIX if prefix_only else count, num_workers)
+        hashes[split] = {'count': count, 'prefix': _combined(digests[:PREFIX])}
+        if not prefix_only:
+            hashes[split]['sha256'] = _combined(digests)
+    return hashes
+
+
+def verify_splits(prefix_only: bool = False, num_workers: int = 2) -> list[str]:
+    """Draw the splits anew and compare them with `splits.json`.
+
+    Returns:
+        The names of the splits that differ: none if all is as recorded.
+    """
+    recorded = json.loads(SPLITS_FILE.read_text(encoding='utf-8'))
+    drawn = split_hashes(recorded['seed'], prefix_only, num_workers)
+    return [s for s, hashes in drawn.items() if any(recorded['splits'][s][key] != value for key, value in hashes.items())]
+
+
+def record_splits(num_workers: int = 2) -> None:
+    """Write `splits.json` anew; to be run after every change of drawings or texts, together with `VERSION`."""
+    record = {'version': VERSION, 'seed': SEED, 'held_out': HELD_OUT, 'splits': split_hashes(num_workers=num_workers)}
+    SPLITS_FILE.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
