@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'get_config', 'PACKAGE_DIR']
+__all__ = ['PACKAGE_DIR', '__version__', 'get_config']
 
 PACKAGE_DIR = Path(__file__).parent
 

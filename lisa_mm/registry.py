@@ -70,7 +70,7 @@ class RoleRegistry(Registry):
         self.import_from_location()
         return sorted(self.module_dict)
 
-    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - mmengine's signature
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         """Build a part from ``dict(type=..., **arguments)``; an object that is built already passes through.
 
         Raises:

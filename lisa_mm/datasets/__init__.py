@@ -3,6 +3,7 @@
 from . import transforms
 from .base import BaseSegDataset
 from .collate import seg_collate
+from .jsonl_seg import JsonlSegDataset
 from .reason_seg import ReasonSegDataset
 
-__all__ = ['BaseSegDataset', 'ReasonSegDataset', 'seg_collate', 'transforms']
+__all__ = ['BaseSegDataset', 'JsonlSegDataset', 'ReasonSegDataset', 'seg_collate', 'transforms']

@@ -22,7 +22,8 @@ def build_tokenizer(pretrained: str, template: str = 'llava_v1', wrap_image: boo
     """The tokenizer of a folder with ``[SEG]``, and ``<im_start>``, ``<im_end>`` when images are wrapped.
 
     The published models (a Llama's ``tokenizer.model``) were trained with white space stripped around the added tokens and with
-    ``[SEG]`` not special; their ids are kept. Every other tokenizer gets ``[SEG]`` as a special token that keeps its surroundings.
+    ``[SEG]`` not special; their ids are kept. Every other tokenizer gets ``[SEG]`` as a special token that keeps its
+    surroundings.
 
     Args:
         pretrained: Folder with the tokenizer's files.

@@ -20,8 +20,8 @@ class SegDataPreprocessor(BaseDataPreprocessor):
         mask: ``mean`` and ``std`` of the mask decoder on 0-255.
 
     Shapes:
-        inputs['pixel_values'] (B, 3, S, S) uint8 -> float; inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom
-        -> float, 0 outside ``resized_size`` of each data sample. Float images pass through: they are normalised already.
+        inputs['pixel_values'] (B, 3, S, S) uint8 -> float.
+        inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom -> float, 0 outside each sample's ``resized_size``. Float images pass through: they are normalised already.
     """
 
     mean: Tensor

@@ -15,6 +15,7 @@ from ..structures import SegDataSample
 from .base import IGNORE_INDEX, BaseLoss, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
 from .data_preprocessor import SegDataPreprocessor
 from .lora import apply_lora, language_decoder
+from .widths import with_derived
 
 LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
 
@@ -35,8 +36,9 @@ class LISA(BaseModel):
 
     Inputs (``inputs``), B images, R conversation rows, L tokens:
         pixel_values (B, 3, S, S): of the vision tower. mask_images (B, 3, M, M): of the mask decoder.
-        input_ids (R, L) int64: right padded; each image token is -200. attention_mask (R, L) bool. labels (R, L) int64: -100 without
-        loss. image_index (R,) int64: which image a row talks about. Rows of an image stand together, in the order of ``data_samples``.
+        input_ids (R, L) int64: right padded; each image token is -200. attention_mask (R, L) bool.
+        labels (R, L) int64: -100 without loss.
+        image_index (R,) int64: which image a row talks about. Rows of an image stand together, in the order of ``data_samples``.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class LISA(BaseModel):
         self.mllm = built_mllm
         self.mask_decoder = built_decoder
         widths = {'in_channels': built_mllm.hidden_size, 'prompt_dim': built_decoder.prompt_dim}
-        self.seg_head: BaseSegHead = SEG_HEADS.build({**widths, **seg_head})
+        sources = {'in_channels': 'model.mllm', 'prompt_dim': 'model.mask_decoder'}
+        self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
         self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
         self.seg_token_id = self._seg_token_id() if seg_token_id is None else seg_token_id
         self._freeze(lora, tuning, train_embeddings)
@@ -165,8 +168,8 @@ class LISA(BaseModel):
         for sample, logits, target in zip(data_samples, masks, targets, strict=True):
             if logits.shape != target.shape:
                 raise ValueError(
-                    f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks are '
-                    f'{tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
+                    f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks '
+                    f'are {tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
                 )
         total = sum(len(target) for target in targets)
         for name in ('bce', 'dice'):

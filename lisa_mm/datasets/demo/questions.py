@@ -61,7 +61,7 @@ IMPLICIT: dict[str, tuple[str, ...]] = {
     ),
     'candle': (
         'the {} whose wax melts',
-        'which {} burns with a small flame?',
+        'which {} burns with a flickering flame?',
         'the {} to blow out on a birthday cake',
         'which {} is lit with a match?',
         'the {} that gives light during a power cut',

@@ -8,9 +8,10 @@ import logging
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,9 @@ PREFIX = 20
 
 SPLITS_FILE = Path(__file__).with_name('splits.json')
 _DONE = 'done.json'
+_POOL_PAYS = 800
+"""Scenes that take as long to draw as new processes take to import the package."""
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -51,6 +55,9 @@ class _Outcome:
 
     digest: bytes
     lines: list[str]
+
+
+_Map = Callable[[Callable[[_Job], _Outcome], Iterable[_Job]], Iterable[_Outcome]]
 
 
 def file_stem(split: str, index: int) -> str:
@@ -92,21 +99,19 @@ def _combined(digests: Iterable[bytes]) -> str:
 
 
 @contextmanager
-def _outcomes(jobs: Sequence[_Job], num_workers: int, title: str) -> Iterator[Iterator[_Outcome]]:
-    """The jobs' outcomes in order, with a progress bar."""
-    bar = {'total': len(jobs), 'desc': title, 'unit': 'scene', 'smoothing': 0.05}
-    if num_workers < 2:
-        yield iter(tqdm(map(_render, jobs), **bar))
+def _workers(num_workers: int, scenes: int) -> Iterator[_Map]:
+    """The function that maps `_render` over jobs in order: in new processes, or in this one if they would not pay."""
+    if num_workers < 2 or scenes < _POOL_PAYS:
+        yield map
         return
     with multiprocessing.get_context('spawn').Pool(num_workers) as pool:
-        yield iter(tqdm(pool.imap(_render, jobs, chunksize=8), **bar))
+        yield partial(pool.imap, chunksize=8)
 
 
-def _run(seed: int, split: str, count: int, num_workers: int, folder: Path | None = None) -> tuple[list[bytes], list[str]]:
+def _run(map_jobs: _Map, seed: int, split: str, count: int, folder: Path | None = None) -> tuple[list[bytes], list[str]]:
     """The digests of the first `count` scenes of a split, and the lines of its common file."""
     jobs = [_Job(seed, split, i, folder) for i in range(count)]
-    with _outcomes(jobs, num_workers, split) as outcomes:
-        results = list(outcomes)
+    results = list(tqdm(map_jobs(_render, jobs), total=count, desc=split, unit='scene', smoothing=0.05))
     return [r.digest for r in results], [line for r in results for line in r.lines]
 
 
@@ -133,28 +138,34 @@ def _write_part(folder: Path, seed: int, counts: dict[str, int], num_workers: in
     if _is_done(folder, seed, counts):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
     try:
-        partial.chmod(0o755)
+        unfinished.chmod(0o755)
         hashes = {}
-        for split, count in counts.items():
-            digests, lines = _run(seed, split, count, num_workers, _split_folder(partial, split))
-            hashes[split] = _combined(digests)
-            _warn_if_changed(seed, split, count, digests)
-            if split in PRETRAIN_SPLITS:
-                name = 'train.jsonl' if split == 'pretrain' else 'val.jsonl'
-                (partial / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-            elif split == 'train':
-                explanatory = partial / 'ReasonSeg' / 'explanatory' / 'train.json'
-                explanatory.parent.mkdir(parents=True)
-                explanatory.write_text('[' + ',\n'.join(lines[:EXPLANATIONS]) + ']\n', encoding='utf-8')
+        with _workers(num_workers, sum(counts.values())) as map_jobs:
+            for split, count in counts.items():
+                digests, lines = _run(map_jobs, seed, split, count, _split_folder(unfinished, split))
+                hashes[split] = _combined(digests)
+                _warn_if_changed(seed, split, digests)
+                _write_common_file(unfinished, split, lines)
         done = {'version': VERSION, 'seed': seed, 'counts': counts, 'sha256': hashes}
-        (partial / _DONE).write_text(json.dumps(done, indent=2) + '\n', encoding='utf-8')
+        (unfinished / _DONE).write_text(json.dumps(done, indent=2) + '\n', encoding='utf-8')
         if folder.exists():
             shutil.rmtree(folder)
-        partial.rename(folder)
+        unfinished.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_common_file(part: Path, split: str, lines: list[str]) -> None:
+    """The rows of a pretraining split, or the explanations of the training split."""
+    if split in PRETRAIN_SPLITS:
+        name = 'train.jsonl' if split == 'pretrain' else 'val.jsonl'
+        (part / name).write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+    elif split == 'train':
+        explanatory = part / 'ReasonSeg' / 'explanatory' / 'train.json'
+        explanatory.parent.mkdir(parents=True)
+        explanatory.write_text('[' + ',\n'.join(lines[:EXPLANATIONS]) + ']\n', encoding='utf-8')
 
 
 def _split_folder(part: Path, split: str) -> Path:
@@ -164,11 +175,11 @@ def _split_folder(part: Path, split: str) -> Path:
     return folder
 
 
-def _warn_if_changed(seed: int, split: str, count: int, digests: list[bytes]) -> None:
+def _warn_if_changed(seed: int, split: str, digests: list[bytes]) -> None:
     """Warn if the first scenes are not those on record, as far as they can be compared."""
     recorded = json.loads(SPLITS_FILE.read_text(encoding='utf-8')) if SPLITS_FILE.is_file() else {}
     expected = recorded.get('splits', {}).get(split)
-    if expected is None or recorded['seed'] != seed or count < PREFIX:
+    if expected is None or recorded['seed'] != seed or len(digests) < PREFIX:
         return
     if _combined(digests[:PREFIX]) != expected['prefix']:
         _LOGGER.warning('the %s scenes differ from %s: numpy or OpenCV draw differently here', split, SPLITS_FILE.name)
@@ -190,7 +201,7 @@ def write_demo(
         pretrain_scenes: Scenes to pretrain on; 0 writes no `pretrain` folder.
         pretrain_val_scenes: Held-back pretraining scenes, if there are any to pretrain on.
         seed: The recorded hashes belong to the default.
-        num_workers: Processes; below 2 everything runs in this one.
+        num_workers: Processes; below 2, or for a few hundred scenes, everything runs in this one.
         limit: Write only so many scenes of each split, for a quick look.
 
     Returns:
@@ -220,11 +231,13 @@ def write_demo(
 def split_hashes(seed: int = SEED, prefix_only: bool = False, num_workers: int = 2) -> dict[str, dict[str, int | str]]:
     """Draw the splits anew, without storing them: count, `prefix` and (unless prefix_only) `sha256` by split."""
     hashes: dict[str, dict[str, int | str]] = {}
-    for split, count in {**COUNTS, 'pretrain': RECORDED_PRETRAIN}.items():
-        digests, _ = _run(seed, split, PREFIX if prefix_only else count, num_workers)
-        hashes[split] = {'count': count, 'prefix': _combined(digests[:PREFIX])}
-        if not prefix_only:
-            hashes[split]['sha256'] = _combined(digests)
+    counts = {**COUNTS, 'pretrain': RECORDED_PRETRAIN}
+    with _workers(num_workers, PREFIX * len(counts) if prefix_only else sum(counts.values())) as map_jobs:
+        for split, count in counts.items():
+            digests, _ = _run(map_jobs, seed, split, PREFIX if prefix_only else count)
+            hashes[split] = {'count': count, 'prefix': _combined(digests[:PREFIX])}
+            if not prefix_only:
+                hashes[split]['sha256'] = _combined(digests)
     return hashes
 
 

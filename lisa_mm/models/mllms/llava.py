@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
+from ..widths import with_derived
 
 
 @MLLMS.register_module()
@@ -26,7 +27,8 @@ class LlavaMLLM(BaseMLLM):
         self.vision_tower: BaseVisionTower = BACKBONES.build(vision_tower)
         self.language_model: BaseLanguageModel = LANGUAGE_MODELS.build(language_model)
         widths = {'in_channels': self.vision_tower.out_channels, 'out_channels': self.language_model.hidden_size}
-        self.projector: BaseProjector = PROJECTORS.build({**widths, **projector})
+        sources = {'in_channels': 'model.mllm.vision_tower', 'out_channels': 'model.mllm.language_model'}
+        self.projector: BaseProjector = PROJECTORS.build(with_derived(projector, widths, 'model.mllm.projector', sources))
 
     def freeze(self) -> None:
         for part in (self.vision_tower, self.projector, self.language_model):

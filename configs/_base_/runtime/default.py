@@ -1,0 +1,13 @@
+"""What every run shares."""
+
+env_cfg = dict(cudnn_benchmark=False)
+randomness = dict(seed=0)
+log_level = 'INFO'
+default_hooks = dict(
+    checkpoint=dict(type='SafeCheckpointHook', interval=200, max_keep=2, save_best='gIoU'),
+    logger=dict(type='ProgressHook', interval=10),
+)
+val_evaluator = dict(type='SegIoUMetric')
+test_evaluator = dict(type='SegIoUMetric')
+val_cfg = dict()
+test_cfg = dict()

@@ -1,0 +1,17 @@
+"""How every tool ends on a user's error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ..errors import UserError
+
+
+def run_command(main: Callable[[], object]) -> None:
+    """Run a tool; a user's error is printed without a traceback, and the exit status is 1."""
+    try:
+        main()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""Training from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config import compile_config, load_config
+from ..engine.runner import LisaRunner
+
+SOURCE_NAME = 'config.py'
+
+
+def build_runner(source: Config, work_dir: str | Path, **settings: Any) -> LisaRunner:
+    """A runner from a source config.
+
+    Args:
+        source: From :func:`lisa_mm.config.load_config`.
+        work_dir: Gets logs, checkpoints, and the source as ``config.py``.
+        settings: Keys that replace the config's (``resume``, ``load_from``, ``train_dataloader=None``, ...).
+    """
+    compiled = compile_config(source).to_dict()
+    for key in ('data_root', 'custom_imports', 'runner_type'):
+        compiled.pop(key, None)
+    for split in ('val', 'test'):  # mmengine wants the three keys of a loop together
+        if not compiled.get(f'{split}_dataloader'):
+            for key in (f'{split}_dataloader', f'{split}_cfg', f'{split}_evaluator'):
+                compiled.pop(key, None)
+    compiled |= {'work_dir': str(work_dir), **settings}
+    return LisaRunner(**compiled, cfg={}, config_text=source.pretty_text)
+
+
+def train(
+    config: str | Path,
+    *,
+    work_dir: str | Path | None = None,
+    resume: bool | str = False,
+    launcher: str = 'auto',
+    swaps: Iterable[str] = (),
+    options: Iterable[str] = (),
+) -> Path:
+    """Train as the config says.
+
+    Args:
+        config: A config file.
+        work_dir: By default ``work_dirs/<name of the config>``.
+        resume: True goes on from the last checkpoint of the work folder; a path from that one.
+        launcher: 'auto' looks at the environment.
+        swaps, options: See :func:`lisa_mm.config.load_config`.
+
+    Returns:
+        The work folder.
+    """
+    source = load_config(config, swaps, options)
+    folder = Path(work_dir or source.get('work_dir') or Path('work_dirs') / Path(config).stem)
+    runner = build_runner(source, folder, resume=resume, launcher=launcher)
+    folder.mkdir(parents=True, exist_ok=True)
+    if runner.rank == 0:
+        (folder / SOURCE_NAME).write_text(source.pretty_text, encoding='utf-8')
+    runner.train()
+    return folder

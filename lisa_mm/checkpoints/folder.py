@@ -1,0 +1,373 @@
+"""A checkpoint is a folder: what was trained, what it was trained on (by hash), and the state to go on from.
+
+```
+iter_200/
+  weights.safetensors   the trained parameters, and buffers beside them, float32, named as in model.state_dict()
+  frozen.json           name -> shape, dtype, sha256 of everything frozen
+  meta.json             iteration, world size, ZeRO stage, versions, best score, seed, hashes
+  config.py             the config's text, if there was one
+  state/                rank_<r>.pt, common.pt: to resume; not needed to evaluate
+```
+
+A folder is written as ``.tmp_iter_200``, every file is synced to disk, and only then does it get its name: what is called
+``iter_200`` is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from lisa_mm.errors import CheckpointError
+
+WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
+LAST = 'last_checkpoint'
+_SHOWN = 5
+
+
+def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The model's state by name, in two parts: what training changes, and what is frozen.
+
+    A buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
+
+    Returns:
+        Trained and frozen tensors; the parameters themselves, not copies.
+    """
+    trained_modules = {
+        name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
+    }
+    trained, frozen = {}, {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        if isinstance(value, nn.Parameter):
+            changes = value.requires_grad
+        else:
+            changes = name.rpartition('.')[0] in trained_modules
+        (trained if changes else frozen)[name] = value
+    return trained, frozen
+
+
+@contextmanager
+def gathered(tensor: torch.Tensor, *, modify: bool = False) -> Iterator[torch.Tensor]:
+    """The whole of a tensor that ZeRO-3 may have sharded; all processes must enter.
+
+    Args:
+        tensor: A parameter or buffer.
+        modify: Write back what rank 0 changes.
+    """
+    if not hasattr(tensor, 'ds_id'):
+        yield tensor.data
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([tensor], modifier_rank=0 if modify else None):
+        yield tensor.data
+
+
+def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.Tensor]:
+    """Copies of all that is trained, on the CPU, floating point in float32; all processes must call it.
+
+    Args:
+        model: The model, sharded or not.
+        keep: False takes part in the gathering and keeps nothing.
+    """
+    weights = {}
+    for name, value in split_state(model)[0].items():
+        master = _master_weights(value)
+        with gathered(value) as whole:
+            source = whole if master is None else master.view(whole.shape)
+            if keep:
+                weights[name] = source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
+    return weights
+
+
+def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
+    """The optimizer's float32 copy of a half-precision parameter, which has more digits, if there is one."""
+    if value.dtype not in (torch.bfloat16, torch.float16):
+        return None
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    return safe_get_full_fp32_param(value)
+
+
+def describe_frozen(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Name -> shape, dtype and sha256 of all that is frozen; all processes must call it.
+
+    A float32 tensor has two hashes, of itself and of its bfloat16 rounding, so that a model built in bfloat16 can be compared.
+    """
+    described = {}
+    for name, value in split_state(model)[1].items():
+        with gathered(value) as whole:
+            whole = whole.detach().cpu().contiguous()
+            versions = [whole, whole.bfloat16()] if whole.dtype == torch.float32 else [whole]
+            described[name] = {
+                'shape': list(whole.shape),
+                'dtype': _dtype_name(whole),
+                'sha256': {_dtype_name(version): _tensor_sha256(version) for version in versions},
+            }
+    return described
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix('torch.')
+
+
+def _tensor_sha256(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+
+
+def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """Write the weights file.
+
+    Returns:
+        The file's sha256, for ``meta.json``.
+    """
+    path = folder / WEIGHTS
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={'format': 'pt'})
+    return _file_sha256(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON."""
+    path.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync every file and folder below, and the folder itself."""
+    for path in [*folder.rglob('*'), folder]:
+        fsync_path(path)
+
+
+def fsync_path(path: Path) -> None:
+    """Make one file, or a folder's list of names, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a completely written folder its name; one of the same name from an earlier run makes room."""
+    sync_folder(temporary)
+    if final.exists():
+        old = final.with_name(f'.tmp_old_{final.name}')
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+        temporary.rename(final)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(final)
+    fsync_path(final.parent)
+
+
+def point_to(work_dir: Path, folder: Path) -> None:
+    """Replace ``last_checkpoint`` in one step by one that names ``folder``."""
+    temporary = work_dir / f'.tmp_{LAST}'
+    temporary.write_text(folder.name + '\n', encoding='utf-8')
+    fsync_path(temporary)
+    os.replace(temporary, work_dir / LAST)
+    fsync_path(work_dir)
+
+
+def remove_leftovers(work_dir: Path) -> list[str]:
+    """Remove what interrupted writes left behind.
+
+    Returns:
+        The names of the removed folders.
+    """
+    leftovers = [path for path in work_dir.glob('.tmp_*iter_*') if path.is_dir()]
+    for path in leftovers:
+        shutil.rmtree(path)
+    return sorted(path.name for path in leftovers)
+
+
+def list_checkpoints(work_dir: Path, prefix: str = 'iter_') -> list[Path]:
+    """The complete checkpoints ``<prefix><number>`` of a work folder, by number."""
+    found = [path for path in work_dir.glob(f'{prefix}*') if re.fullmatch(re.escape(prefix) + r'\d+', path.name)]
+    return sorted((path for path in found if (path / META).is_file()), key=iteration_of)
+
+
+def iteration_of(folder: Path) -> int:
+    """The number at the end of a checkpoint's name."""
+    return int(folder.name.rsplit('_', 1)[1])
+
+
+def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
+    """Resolve what a user calls a checkpoint.
+
+    Args:
+        path: A checkpoint folder, a work folder of training, or a weights file.
+        prefer: Of a work folder, ``'last'`` takes the one to resume from, ``'best'`` the best validated one if there is any.
+
+    Returns:
+        A checkpoint folder, or the file as it was given (but for a folder's own ``weights.safetensors``: that gives its folder).
+
+    Raises:
+        CheckpointError: saying what was looked for.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path.parent if path.name == WEIGHTS and (path.parent / META).is_file() else path
+    if not path.is_dir():
+        raise CheckpointError(
+            f'{path} does not exist. Give a checkpoint folder (iter_N), a work folder of training, or a weights file.'
+        )
+    if (path / WEIGHTS).is_file():
+        if path.name.startswith('.tmp_'):
+            raise CheckpointError(
+                f'{path} is what an interrupted write left behind, not a checkpoint. Give the work folder {path.parent}.'
+            )
+        return path
+    if prefer == 'best':
+        best = [folder for folder in path.glob('best_*_iter_*') if (folder / META).is_file()]
+        if best:
+            return max(best, key=iteration_of)
+    pointer = path / LAST
+    if pointer.is_file():
+        folder = path / pointer.read_text(encoding='utf-8').strip()
+        if (folder / META).is_file():
+            return folder
+    complete = list_checkpoints(path)
+    if not complete:
+        raise CheckpointError(
+            f'{path} holds no checkpoint: looked for {WEIGHTS} in it, for {LAST}, and for folders iter_N with {META}. '
+            'Give a checkpoint folder, or the work folder of a training run that has saved one.'
+        )
+    return complete[-1]
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """The checkpoint's ``meta.json``.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    return _read_json(folder / META)
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, on the CPU.
+
+    Raises:
+        CheckpointError: if the file is missing, cut off, or not the one that was written.
+    """
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework='pt') as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path} cannot be read ({error}): it is damaged or incomplete. Use another checkpoint.') from error
+    written = read_meta(folder).get('weights_sha256')
+    if written is not None and _file_sha256(path) != written:
+        raise CheckpointError(f'{path} is not the file that was written: its sha256 differs from {META}. Use another checkpoint.')
+    return tensors
+
+
+def load_weights(
+    model: nn.Module, folder: str | Path, *, check_frozen: bool = True, frozen: dict[str, dict] | None = None
+) -> dict:
+    """Load a checkpoint's weights into a model; nothing may be missing, left over, or of another shape.
+
+    Args:
+        model: The model, with ``requires_grad`` set as in the training that wrote the checkpoint; sharded (ZeRO-3) or not.
+        folder: A checkpoint folder, or the work folder of a training run.
+        check_frozen: Compare the frozen parts with the ones the checkpoint was trained on, by hash.
+        frozen: The model's own frozen parts as :func:`describe_frozen` gives them, if known already.
+
+    Returns:
+        The checkpoint's ``meta.json``.
+
+    Raises:
+        CheckpointError: naming every kind of difference with the first few names.
+    """
+    folder = find_checkpoint(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f'{folder} is a single file, not a checkpoint folder of this project. Convert it first (tools/convert_checkpoint.py).'
+        )
+    trained, _ = split_state(model)
+    tensors = read_weights(folder)
+    faults = _compare(trained, tensors)
+    if check_frozen:
+        faults += _compare_frozen(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
+    if faults:
+        raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
+    for name, target in trained.items():
+        with torch.no_grad(), gathered(target, modify=True) as whole:
+            whole.copy_(tensors[name])
+    return read_meta(folder)
+
+
+def _compare(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
+    shapes = {name: tuple(getattr(target, 'ds_shape', target.shape)) for name, target in trained.items()}
+    missing = sorted(set(shapes) - set(tensors))
+    unexpected = sorted(set(tensors) - set(shapes))
+    reshaped = [
+        f'{name} (checkpoint {tuple(tensors[name].shape)}, model {shape})'
+        for name, shape in sorted(shapes.items())
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    faults = []
+    if missing:
+        faults.append(f'missing: the model trains {len(missing)} that the checkpoint does not hold: {_first(missing)}')
+    if unexpected:
+        faults.append(f'unexpected: the checkpoint holds {len(unexpected)} that the model does not train: {_first(unexpected)}')
+    if reshaped:
+        faults.append(f'of another shape: {_first(reshaped)}')
+    return faults
+
+
+def _compare_frozen(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
+    differing = []
+    for name in sorted(set(own) & set(recorded)):
+        if own[name]['shape'] != recorded[name]['shape']:
+            differing.append(name)
+            continue
+        ours, theirs = own[name]['sha256'], recorded[name]['sha256']
+        # without a dtype in common (float16 against bfloat16) the values cannot be compared
+        if any(ours[dtype] != theirs[dtype] for dtype in ours.keys() & theirs.keys()):
+            differing.append(name)
+    missing, unexpected = sorted(set(own) - set(recorded)), sorted(set(recorded) - set(own))
+    faults = []
+    if differing:
+        part = os.path.commonprefix(differing).rpartition('.')[0] or 'part'
+        faults.append(
+            f'the frozen {part} is another one than the checkpoint was trained on: '
+            f'{len(differing)} tensors differ: {_first(differing)}. '
+            'Use the pretrained weights of that training.'
+        )
+    if missing:
+        faults.append(f'the model has {len(missing)} frozen tensors that the training had not: {_first(missing)}')
+    if unexpected:
+        faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {_first(unexpected)}')
+    return faults
+
+
+def _first(names: list[str]) -> str:
+    return ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f'{path} cannot be read ({error}): the checkpoint is damaged or incomplete. Use another one.'
+        ) from error
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

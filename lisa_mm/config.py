@@ -1,0 +1,311 @@
+"""Configs: the only way in for every tool, and what follows from them."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.utils import import_modules_from_strings
+
+from .errors import ConfigError, UserError, nearest
+from .registry import (
+    DATASETS,
+    LOSSES,
+    MASK_DECODERS,
+    METRICS,
+    MLLMS,
+    SEG_HEADS,
+    TRANSFORMS,
+    check_arguments,
+)
+
+RUNNER_KEYS = frozenset(
+    ['model', 'data_root', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'strategy', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope', 'randomness', 'experiment_name', 'custom_imports']
+)
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[str] = ()) -> Config:
+    """Read a config, run its ``custom_imports``, apply whole-part swaps, then options.
+
+    Args:
+        path: A config file.
+        swaps: ``part=name``: takes the whole part from ``configs/_base_/<part>s/<name>.py``.
+        options: ``key.sub=value``; values are Python literals, anything else is a string.
+
+    Returns:
+        The source, with nothing derived yet: what a work folder keeps.
+
+    Raises:
+        ConfigError: for an unknown file, a misspelt key, or an option that changes nothing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f'{path}: no such config. lisa_mm.get_config(NAME) gives the path of one that ships with the package.')
+    try:
+        parsed = Config.fromfile(path)
+    except (SyntaxError, NameError) as error:
+        raise ConfigError(f'{path} is no valid config: {error}') from error
+    content = parsed.to_dict()
+    imports = content.get('custom_imports')
+    if imports:
+        import_modules_from_strings(**imports)
+    check_top_level(content, str(path))
+    source = {key: value for key, value in content.items() if key in RUNNER_KEYS}
+    for swap in swaps:
+        apply_swap(source, swap, path)
+    for option in options:
+        apply_option(source, option)
+    return Config(source)
+
+
+def check_top_level(content: Mapping[str, Any], where: str) -> None:
+    """Names that are no runner key are variables and dropped; one that is nearly a runner key is a mistake."""
+    faults = []
+    for key in content:
+        if key not in RUNNER_KEYS:
+            close = difflib.get_close_matches(key, RUNNER_KEYS - set(content), n=1, cutoff=0.85)
+            if close:
+                faults.append(
+                    f'{where}: {key!r} is no key of a config. Did you mean {close[0]!r}? A variable needs another name.'
+                )
+    if 'model' not in content:
+        faults.append(f"{where}: 'model' is missing.")
+    if faults:
+        raise ConfigError(faults)
+
+
+PART_PATHS = {
+    'mllm': ('model', 'mllm'),
+    'vision_tower': ('model', 'mllm', 'vision_tower'),
+    'projector': ('model', 'mllm', 'projector'),
+    'language_model': ('model', 'mllm', 'language_model'),
+    'mask_decoder': ('model', 'mask_decoder'),
+    'lora': ('model', 'lora'),
+    'strategy': ('strategy',),
+}
+
+
+def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
+    """Replace one part by the one named, in place."""
+    from . import PACKAGE_DIR
+
+    part, equals, name = swap.partition('=')
+    if not equals or part not in PART_PATHS:
+        raise ConfigError(f'--swap {swap!r}: give part=name.{nearest(part, PART_PATHS)}')
+    folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
+    roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+    files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
+    file = next((p for p in files if p.stem == name), None)
+    if file is None:
+        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
+    *parents, last = PART_PATHS[part]
+    node = source
+    for key in parents:
+        node = node[key]
+    node[last] = Config.fromfile(file).to_dict()[part]
+
+
+def apply_option(source: dict[str, Any], option: str) -> None:
+    """Set one key, in place. The key must exist, be a known runner key, or be an argument that the part there takes."""
+    dotted, equals, text = option.partition('=')
+    if not equals:
+        raise ConfigError(f'--cfg-options {option!r}: give key=value.')
+    value = parse_literal(text)
+    *parents, last = dotted.split('.')
+    node: Any = source
+    for depth, key in enumerate(parents):
+        node = step_into(node, key, '.'.join(parents[: depth + 1]))
+    if isinstance(node, list):
+        node[as_index(node, last, dotted)] = value
+        return
+    if not isinstance(node, dict):
+        raise ConfigError(f'--cfg-options {dotted}: {".".join(parents)} is {node!r}, it has no keys.')
+    allowed = RUNNER_KEYS if not parents else set(node)
+    if last not in node and 'type' not in node and last not in allowed:
+        raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
+    if last in node and node[last] == value and type(node[last]) is type(value):
+        return
+    node[last] = value  # an argument the part does not take is found by compile_config
+
+
+def step_into(node: Any, key: str, dotted: str) -> Any:
+    """One step along a dotted path."""
+    if isinstance(node, list):
+        return node[as_index(node, key, dotted)]
+    if not isinstance(node, dict) or key not in node:
+        raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(key, node if isinstance(node, dict) else ())}')
+    return node[key]
+
+
+def as_index(node: list[Any], key: str, dotted: str) -> int:
+    """A list's index in a dotted path."""
+    if not key.isdigit() or int(key) >= len(node):
+        raise ConfigError(f'--cfg-options {dotted}: {key!r} is no index of a list of {len(node)}.')
+    return int(key)
+
+
+def parse_literal(text: str) -> Any:
+    """A Python literal, or the text itself: paths with blanks and commas stay whole."""
+    lowered = {'true': True, 'false': False, 'none': None, 'null': None}
+    if text.lower() in lowered:
+        return lowered[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def compile_config(source: Config) -> Config:
+    """Fill in what follows from the parts; pure, without weights or data.
+
+    Builds the parts on the meta device and hands to data sets, transforms, collation and schedules what the parts say of themselves.
+
+    Raises:
+        ConfigError: all faults at once.
+    """
+    config = Config(with_weights(copy.deepcopy(source.to_dict())))
+    faults: list[str] = []
+    derived = derive_from_model(config.model, faults)
+    for name in DATALOADERS:
+        loader = config.get(name)
+        if loader:
+            compile_dataloader(loader, derived, config.get('data_root'), name, faults)
+    for name in ('val_evaluator', 'test_evaluator'):
+        for number, metric in enumerate(as_list(config.get(name))):
+            check_part(METRICS, metric, f'{name}[{number}]', faults)
+    for scheduler in as_list(config.get('param_scheduler')):
+        fill(scheduler, {'total_iters': (config.get('train_cfg') or {}).get('max_iters')}, 'param_scheduler', faults)
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def with_weights(node: Any) -> Any:
+    """``weights://NAME`` -> the path of weights that ship with the package."""
+    from . import PACKAGE_DIR
+
+    if isinstance(node, dict):
+        return {key: with_weights(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(with_weights(value) for value in node)
+    if isinstance(node, str) and node.startswith('weights://'):
+        return str(PACKAGE_DIR / 'weights' / node.removeprefix('weights://'))
+    return node
+
+
+def derive_from_model(model: ConfigDict, faults: list[str]) -> dict[str, Any]:
+    """Build the model's parts on the meta device; what the pipelines need, by argument name."""
+    from .models import LISA
+
+    collect(faults, lambda: check_arguments(LISA, {k: v for k, v in model.items() if k != 'type'}, 'model'))
+    if model.get('type') != 'LISA':
+        faults.append(f"model.type is {model.get('type')!r}; allowed: 'LISA'.")
+    parts = {}
+    with torch.device('meta'):
+        for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
+            if key in model:
+                parts[key] = collect(faults, lambda r=registry, k=key: r.build(model[k]))
+        for name, loss in (model.get('losses') or {}).items():
+            collect(faults, lambda loss=loss: LOSSES.build(loss), f'model.losses.{name}: ')
+        if 'seg_head' in model:
+            collect(faults, lambda: SEG_HEADS.lookup(model.seg_head.get('type')), 'model.seg_head: ')
+        if not faults:
+            collect(faults, lambda: LISA(**{k: v for k, v in model.items() if k != 'type'}))
+    mllm, decoder = parts.get('mllm'), parts.get('mask_decoder')
+    derived: dict[str, Any] = {}
+    if mllm is not None:
+        derived |= {
+            'vision_preprocess': mllm.preprocess,
+            'tokenizer': mllm.tokenizer_spec,
+            'num_image_tokens': mllm.num_image_tokens(0, 0),
+        }
+        derived['pad_token_id'] = collect(faults, lambda: pad_token_id(mllm.tokenizer_spec))
+    if decoder is not None:
+        derived['mask_preprocess'] = decoder.preprocess
+    return derived
+
+
+def pad_token_id(spec: dict[str, Any]) -> int:
+    """Id of the padding token."""
+    from .datasets.tokenizer import build_tokenizer
+
+    return int(build_tokenizer(**spec).pad_token_id)
+
+
+def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | None, where: str, faults: list[str]) -> None:
+    """Fill a dataloader's data sets, transforms and collation."""
+    for dataset, path in datasets_in(loader.get('dataset'), f'{where}.dataset'):
+        if data_root and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
+            dataset['data_root'] = data_root
+        for number, transform in enumerate(dataset.get('pipeline') or []):
+            spot = f'{path}.pipeline[{number}]'
+            accepted = {k: v for k, v in derived.items() if takes(TRANSFORMS, transform, k)}
+            fill(transform, accepted, spot, faults)
+            check_part(TRANSFORMS, transform, spot, faults)
+        check_part(DATASETS, dataset, path, faults)
+    collate = loader.get('collate_fn')
+    if collate and collate.get('type') == 'seg_collate' and 'pad_token_id' in derived:
+        fill(collate, {'pad_token_id': derived['pad_token_id']}, f'{where}.collate_fn', faults)
+
+
+def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
+    """A data set and those it is made of."""
+    if not isinstance(node, dict):
+        return
+    yield node, path
+    for number, child in enumerate(node.get('datasets') or []):
+        yield from datasets_in(child, f'{path}.datasets[{number}]')
+
+
+def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) -> None:
+    """Write derived values; a written one that differs is a fault."""
+    for key, value in values.items():
+        if value is None:
+            continue
+        if key in part and part[key] != value:
+            faults.append(f'{where}.{key} is {part[key]!r}, but it follows from the other parts as {value!r}. Leave it out.')
+        part[key] = value
+
+
+def takes(registry: Any, part: Any, argument: str) -> bool:
+    """Whether the class of a part has an argument of this name."""
+    import inspect
+
+    cls = registry.get(part.get('type')) if isinstance(part, dict) else None
+    return cls is not None and argument in inspect.signature(cls).parameters
+
+
+def check_part(registry: Any, part: Any, where: str, faults: list[str]) -> None:
+    """Type and arguments of a part from one of mmengine's registries."""
+    name = part.get('type')
+    cls = name if isinstance(name, type) else registry.get(name) if name else None
+    if cls is None:
+        registry.import_from_location()
+        faults.append(f'{where}: {name!r} is no registered {registry.name}.{nearest(str(name), registry.module_dict)}')
+        return
+    collect(faults, lambda: check_arguments(cls, {k: v for k, v in part.items() if k != 'type'}, where))
+
+
+def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> Any:
+    """Run and keep the user's faults; None then."""
+    try:
+        return action()
+    except ConfigError as error:
+        faults += [prefix + fault for fault in error.faults if prefix + fault not in faults]
+    except UserError as error:
+        faults.append(prefix + str(error))
+    return None
+
+
+def as_list(value: Any) -> Sequence[Any]:
+    """None, one or several."""
+    if value is None:
+        return []
+    return value if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,74 @@
+"""What a training run says while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+from mmengine.hooks import LoggerHook
+
+from lisa_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressHook(LoggerHook):
+    """One line of the log every ``interval`` optimizer steps, and on a terminal a line that is renewed in place.
+
+    The scalars go to the visualizer (files for curves) as with mmengine's LoggerHook, validation included.
+
+    Args:
+        interval: Optimizer steps between lines.
+        live: Seconds between renewals of the terminal's line; 0 for none.
+    """
+
+    def __init__(self, interval: int = 10, *, live: float = 0.5):
+        super().__init__(interval=interval, log_metric_by_epoch=False)
+        self.live = live
+        self._last_drawn = 0.0
+        self._started = 0.0
+        self._first = 0
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._clock = 0.0
+
+    def before_train(self, runner: Any) -> None:
+        """Start the clock."""
+        self._started = self._clock = time.monotonic()
+        self._first = runner.iter
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+        """Gather the losses, and tell them when it is time."""
+        iteration = batch_idx + 1
+        for name, value in (outputs or {}).items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+        if iteration % self.interval == 0 or iteration == runner.max_iters:
+            self._report(runner, iteration)
+        elif self.live and runner.rank == 0 and sys.stderr.isatty() and time.monotonic() - self._last_drawn >= self.live:
+            self._last_drawn = time.monotonic()
+            sys.stderr.write('\r\033[K' + self._line(runner, iteration))
+            sys.stderr.flush()
+
+    def _report(self, runner: Any, iteration: int) -> None:
+        if self.live and runner.rank == 0 and sys.stderr.isatty():
+            sys.stderr.write('\r\033[K')
+        runner.logger.info(self._line(runner, iteration))
+        means = {name: value / self._count for name, value in self._sums.items()}
+        scalars = {**means, 'lr': runner.optim_wrapper.get_lr()['lr'][0], 'time': self._seconds_per_iteration()}
+        runner.visualizer.add_scalars(scalars, step=iteration, file_path=self.json_log_path)
+        self._sums, self._count, self._clock = {}, 0, time.monotonic()
+
+    def _seconds_per_iteration(self) -> float:
+        return (time.monotonic() - self._clock) / max(1, self._count)
+
+    def _line(self, runner: Any, iteration: int) -> str:
+        done = max(1, iteration - self._first)
+        remaining = (time.monotonic() - self._started) / done * (runner.max_iters - iteration)
+        losses = '  '.join(f'{name} {value / self._count:.4f}' for name, value in self._sums.items())
+        width = len(str(runner.max_iters))
+        return (
+            f'iter {iteration:>{width}}/{runner.max_iters}  {losses}  lr {runner.optim_wrapper.get_lr()["lr"][0]:.3e}  '
+            f'{self._seconds_per_iteration():.3f} s/iter  eta {timedelta(seconds=round(remaining))}'
+        )

@@ -1,0 +1,166 @@
+"""The train loop: one iteration is one optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.runner import BaseLoop
+from torch.utils.data import DataLoader
+
+from lisa_mm.errors import ConfigError, NonFiniteLossError
+from lisa_mm.registry import LOOPS
+
+from .rng import preserved_rng
+
+
+@LOOPS.register_module()
+class IterTrainLoop(BaseLoop):
+    """Trains for a number of optimizer steps, each over ``strategy.accumulation`` micro-batches.
+
+    Schedules, logs, checkpoints and validation count optimizer steps. A resumed run begins the sampler where the checkpoint
+    stood; nothing is replayed. The logged losses are the means over micro-batches and processes.
+
+    Args:
+        runner: The runner; its strategy is one of this package.
+        dataloader: The data loader or its config, with a sampler that can ``seek``.
+        max_iters: Optimizer steps.
+        val_interval: Validate after every so many, and at the end; 0 only at the end.
+        val_begin: Not before this one.
+
+    Raises:
+        ConfigError: if the sampler cannot seek or the strategy is another one.
+    """
+
+    def __init__(self, runner: Any, dataloader: DataLoader | dict, max_iters: int, *, val_interval: int = 0, val_begin: int = 1):
+        super().__init__(runner, dataloader)
+        if not isinstance(max_iters, int) or max_iters < 0 or val_interval < 0:
+            raise ConfigError(
+                f'train_cfg has max_iters={max_iters!r}, val_interval={val_interval!r}: both must be whole numbers >= 0.'
+            )
+        if not hasattr(self.dataloader.sampler, 'seek'):
+            raise ConfigError(
+                f'train_dataloader.sampler is {type(self.dataloader.sampler).__name__}, which cannot resume: '
+                "use sampler=dict(type='SeekableSampler')."
+            )
+        if not hasattr(runner.strategy, 'accumulation'):
+            raise ConfigError(
+                f'strategy is {type(runner.strategy).__name__}; '
+                'IterTrainLoop needs LisaDeepSpeedStrategy or LisaSingleDeviceStrategy.'
+            )
+        self._max_iters = max_iters
+        self._iter = 0
+        self._epoch = 0
+        self.val_interval = val_interval
+        self.val_begin = val_begin
+        # mmengine's EarlyStoppingHook sets it
+        self.stop_training = False
+        self.resumed = False
+        if hasattr(self.dataloader.dataset, 'metainfo'):
+            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+
+    @property
+    def max_iters(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self._max_iters
+
+    @property
+    def iter(self) -> int:
+        """Optimizer steps done."""
+        return self._iter
+
+    @property
+    def max_epochs(self) -> int:
+        """One: to mmengine the whole training is one epoch."""
+        return 1
+
+    @property
+    def epoch(self) -> int:
+        """0."""
+        return self._epoch
+
+    def run(self) -> torch.nn.Module:
+        """Train; returns the model."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        if self.resumed and self._iter:
+            # the interruption may have come between the checkpoint and its validation
+            self._validate_if_due()
+        micro_batches = self._micro_batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(micro_batches)
+            self._validate_if_due()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_iter(self, micro_batches: Iterator[dict]) -> None:
+        """One optimizer step; the hooks get its first micro-batch."""
+        strategy = self.runner.strategy
+        count = strategy.accumulation
+        first = batch = next(micro_batches)
+        self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=first)
+        sums: dict[str, torch.Tensor] = {}
+        fault = None
+        for index in range(count):
+            if index:
+                batch = next(micro_batches)
+            total, parts = strategy.compute_losses(batch)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value.detach().float()
+            fault = fault or self._find_fault(parts, batch)
+            last = index == count - 1
+            # a process that stopped alone would leave the others waiting: all agree once, before the gradients are averaged
+            if last or strategy.world_size == 1:
+                means = self._agree({name: float(value) / count for name, value in sums.items()} if last else {}, fault)
+            strategy.backward_and_step(total, last=last)
+        self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=first, outputs=means)
+        self._iter += 1
+
+    def _micro_batches(self) -> Iterator[dict]:
+        self.dataloader.sampler.seek(self._iter * self.runner.strategy.accumulation)
+        # the iterator draws a seed for its workers
+        with preserved_rng():
+            return iter(self.dataloader)
+
+    def _validate_if_due(self) -> None:
+        at_end = self._iter == self._max_iters
+        due = bool(self.val_interval) and self._iter % self.val_interval == 0 and self._iter >= self.val_begin
+        if self.runner.val_loop is not None and (due or at_end):
+            with preserved_rng():
+                self.runner.val_loop.run()
+
+    def _find_fault(self, parts: dict[str, torch.Tensor], batch: dict) -> str | None:
+        """What to tell of a micro-batch with a loss that is not finite."""
+        if all(bool(torch.isfinite(value).all()) for value in parts.values()):
+            return None
+        values = ', '.join(f'{name}={float(value):g}' for name, value in parts.items())
+        names = [getattr(sample, 'sample_id', 'unnamed') for sample in batch.get('data_samples', [])]
+        return f'process {self.runner.strategy.rank}: {values}; samples {names}'
+
+    def _agree(self, losses: dict[str, float], fault: str | None) -> dict[str, float]:
+        """Average the losses over the processes.
+
+        Raises:
+            NonFiniteLossError: on every process, if any has a fault.
+        """
+        gathered = [(losses, fault)]
+        if self.runner.strategy.world_size > 1:
+            gathered = all_gather_object((losses, fault))
+        faults = [text for _, text in gathered if text is not None]
+        if faults:
+            raise NonFiniteLossError(
+                f'the loss is not finite in iteration {self._iter + 1} ({"; ".join(faults)}). No step was made with it. '
+                'Look at these samples (tools/data.py preview), lower the learning rate, or resume from the last checkpoint.'
+            )
+        names = sorted({name for part, _ in gathered for name in part})
+        return {name: math.fsum(part[name] for part, _ in gathered if name in part) / _holders(gathered, name) for name in names}
+
+
+def _holders(gathered: list, name: str) -> int:
+    return sum(name in part for part, _ in gathered)

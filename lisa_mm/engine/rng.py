@@ -1,0 +1,49 @@
+"""The state of all random generators of a process, in types that a weights-only load accepts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def rng_state() -> dict[str, Any]:
+    """The generators of python, numpy, torch and the current GPU."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    state = {
+        'python': random.getstate(),
+        'numpy': (str(kind), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        'torch': torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put the generators back to what :func:`rng_state` returned."""
+    version, internal, gauss = state['python']
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state['torch'])
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'])
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """What runs inside leaves the random generators as it found them.
+
+    A validation, or the making of a data loader's iterator, happens at other moments in a resumed run than in an uninterrupted
+    one; neither may change the dropout masks that follow.
+    """
+    state = rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)

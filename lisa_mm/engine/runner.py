@@ -1,0 +1,158 @@
+"""mmengine's runner with this package's strategy, loop, checkpoints and defaults."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner
+from mmengine.runner.utils import _get_batch_size
+from torch.utils.data import DataLoader
+
+from lisa_mm.checkpoints.folder import find_checkpoint
+from lisa_mm.errors import CheckpointError
+from lisa_mm.registry import STRATEGIES
+
+from .launch import detect_launcher
+
+
+@RUNNERS.register_module()
+class LisaRunner(FlexibleRunner):
+    """Takes the keys of mmengine's ``FlexibleRunner``; what is left out gets defaults that work.
+
+    Args:
+        model: The model or its config.
+        config_text: The config's source; every checkpoint keeps it. By default ``cfg`` as text.
+        resume: True goes on from the work folder's last checkpoint (or begins, if there is none); a path from that one.
+        load_from: A checkpoint whose weights to begin with.
+        settings: FlexibleRunner's other arguments.
+    """
+
+    def __init__(self, model: Any, *, config_text: str | None = None, **settings: Any):
+        launcher = settings.get('launcher')
+        settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
+        settings['env_cfg'] = settings.get('env_cfg') or {}
+        if settings.get('default_scope') in (None, 'mmengine'):
+            settings['default_scope'] = 'lisa_mm'
+        settings['log_processor'] = {'by_epoch': False, **(settings.get('log_processor') or {})}
+        # an epoch's sampler seed means nothing to a sampler without epochs
+        defaults = {'checkpoint': {'type': 'SafeCheckpointHook'}, 'logger': {'type': 'ProgressHook'}, 'sampler_seed': None}
+        settings['default_hooks'] = {**defaults, **(settings.get('default_hooks') or {})}
+        self.resumed = False
+        self.is_training = False
+        self._config_text = config_text
+        super().__init__(model, **settings)
+
+    @property
+    def config_text(self) -> str | None:
+        """What a checkpoint keeps as ``config.py``."""
+        if self._config_text is None and self.cfg._cfg_dict:
+            self._config_text = self.cfg.pretty_text
+        return self._config_text
+
+    @config_text.setter
+    def config_text(self, text: str) -> None:
+        self._config_text = text
+
+    def build_strategy(self, strategy: Any = None, launcher: str = 'none', **settings: Any) -> Any:
+        """Build the strategy from this package's registry, which falls back to mmengine's."""
+        if strategy is None:
+            strategy = {'type': 'LisaSingleDeviceStrategy' if launcher == 'none' else 'LisaDeepSpeedStrategy'}
+        if isinstance(strategy, dict):
+            strategy = {**strategy, 'train_micro_batch_size_per_gpu': self._micro_batch()}
+            strategy.setdefault('work_dir', self._work_dir)
+            strategy.setdefault('experiment_name', settings.get('experiment_name'))
+            strategy.setdefault('auto_scale_lr', self._auto_scale_lr)
+            env = {'launcher': launcher, 'randomness': settings['randomness'], **settings['env_cfg']}
+            strategy.setdefault('env_kwargs', env)
+            strategy.setdefault('log_kwargs', {'log_level': settings['log_level']})
+            strategy = STRATEGIES.build(strategy)
+        return strategy
+
+    def _micro_batch(self) -> int:
+        return 1 if self._train_dataloader is None else _get_batch_size(self._train_dataloader)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        """Build a data loader; the seekable sampler gets the batch size."""
+        if isinstance(dataloader, dict) and isinstance(dataloader.get('sampler'), dict):
+            if dataloader['sampler'].get('type') == 'SeekableSampler':
+                dataloader = copy.deepcopy(dataloader)
+                dataloader['sampler']['batch_size'] = dataloader['batch_size']
+        return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def train(self) -> torch.nn.Module:
+        """Train; returns the model."""
+        self.is_training = True
+        return super().train()
+
+    def load_or_resume(self) -> None:
+        """Resume, load weights, or neither; with ``resume=True`` an empty work folder is a beginning."""
+        if self._has_loaded or (not self._resume and self._load_from is None):
+            return
+        self._has_loaded = True
+        if self._resume is True and self._load_from is None:
+            try:
+                self.resume(str(find_checkpoint(self.work_dir)))
+            except CheckpointError as error:
+                if any(Path(self.work_dir).glob('iter_*')):
+                    raise
+                self.logger.info(f'nothing to resume: {error}')
+        elif self._resume:
+            self.resume(self._resume if isinstance(self._resume, str) else self._load_from)
+        else:
+            self.load_checkpoint(self._load_from)
+
+    def resume(
+        self, filename: str, resume_optimizer: bool = True, resume_param_scheduler: bool = True, map_location: Any = 'default'
+    ) -> None:
+        """Go on from a checkpoint, see the strategy's ``resume``."""
+        checkpoint = self.strategy.resume(
+            filename,
+            resume_optimizer=resume_optimizer,
+            resume_param_scheduler=resume_param_scheduler,
+            callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
+        )
+        self.train_loop._iter = checkpoint['meta']['iter']
+        self.train_loop.resumed = True
+        self.resumed = True
+        if checkpoint['message_hub'] is not None:
+            _load_scalars(self.message_hub, checkpoint['message_hub'])
+        self.logger.info(f'resumed at iteration {self.iter} of {self.max_iters}')
+
+    def save_checkpoint_folder(
+        self, name: str, *, iteration: int, best_score: float | None = None, with_state: bool = True
+    ) -> None:
+        """Write a checkpoint into the work folder; all processes must call it.
+
+        Args:
+            name: The folder's name.
+            iteration: Optimizer steps done.
+            best_score: The best validation score so far.
+            with_state: With what is needed to resume.
+        """
+        self.strategy.save_checkpoint(
+            str(Path(self.work_dir) / name),
+            save_optimizer=with_state,
+            extra_ckpt={
+                'meta': {'iter': iteration, 'best_score': best_score},
+                'message_hub': _scalars(self.message_hub),
+                'config_text': self.config_text,
+            },
+            callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
+        )
+
+
+def _scalars(hub: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """A message hub's curves in types that a weights-only load accepts; the rest of a hub belongs to the running process."""
+    buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items()}
+    return {name: (torch.as_tensor(values), torch.as_tensor(counts)) for name, (values, counts) in buffers.items()}
+
+
+def _load_scalars(hub: Any, scalars: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for name, (values, counts) in scalars.items():
+        hub.log_scalars[name] = HistoryBuffer(values.tolist(), counts.tolist())

@@ -1,0 +1,73 @@
+"""The sampler of training: it never ends, and begins anywhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sized
+from typing import Any
+
+from mmengine.dist import get_dist_info
+from torch.utils.data import Sampler
+
+from lisa_mm.errors import ConfigError
+from lisa_mm.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class SeekableSampler(Sampler):
+    """Yields global sample indices that grow forever; a data set maps each to a sample by a pure function of (seed, index).
+
+    The k-th index of rank r of W with batch size b is ``n = ((k // b) * W + r) * b + k % b``: all ranks together consume
+    0, 1, 2, ... in order, whatever W is.
+
+    Args:
+        dataset: Not read; the runner passes it to every sampler.
+        batch_size: Samples of one micro-batch of one process; the runner takes it from the data loader.
+        seed: Not read: the order is fixed, the data set's mapping holds the randomness.
+        rank: This process; by default as launched.
+        world_size: Number of processes; by default as launched.
+
+    Example:
+        >>> sampler = SeekableSampler([], batch_size=2, rank=1, world_size=2)
+        >>> sampler.seek(1)
+        >>> indices = iter(sampler)
+        >>> [next(indices) for _ in range(4)]
+        [6, 7, 10, 11]
+    """
+
+    def __init__(
+        self,
+        dataset: Sized | None = None,
+        batch_size: int = 1,
+        *,
+        seed: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ):
+        if batch_size < 1:
+            raise ConfigError(f'SeekableSampler.batch_size is {batch_size}; it must be at least 1.')
+        launched_rank, launched_world = get_dist_info()
+        self.batch_size = batch_size
+        self.rank = launched_rank if rank is None else rank
+        self.world_size = launched_world if world_size is None else world_size
+        self._start = 0
+
+    def seek(self, batches: int) -> None:
+        """Begin the next iteration after so many micro-batches of this rank."""
+        if batches < 0:
+            raise ConfigError(f'SeekableSampler.seek got {batches} batches; it must not be negative.')
+        self._start = batches
+
+    def __iter__(self) -> Iterator[int]:
+        batch = self._start
+        while True:
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            yield from range(first, first + self.batch_size)
+            batch += 1
+
+    def __len__(self) -> int:
+        # mmengine asks for it; there is no end
+        return sys.maxsize
+
+    def set_epoch(self, epoch: Any) -> None:
+        """Without effect: there are no epochs, mmengine calls it on every sampler."""

@@ -1,0 +1,8 @@
+"""Where and how the optimizer's steps are done."""
+
+from __future__ import annotations
+
+from .deepspeed import LisaDeepSpeedStrategy
+from .single_device import LisaSingleDeviceStrategy
+
+__all__ = ['LisaDeepSpeedStrategy', 'LisaSingleDeviceStrategy']

@@ -1,0 +1,275 @@
+"""What both strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import barrier, broadcast_object_list
+from mmengine.model import BaseModule
+from torch import nn
+
+from lisa_mm.checkpoints import folder as folders
+from lisa_mm.engine.rng import rng_state, set_rng_state
+from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
+
+from .batch import describe_batch, resolve_accumulation
+
+_PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft', 'numpy')
+
+
+class FolderCheckpointMixin:
+    """Put before one of mmengine's strategies: one checkpoint format, one way to accumulate.
+
+    The strategy class provides ``module``, ``zero_stage``, ``optimizer_state``, ``load_optimizer_state`` and ``weights_changed``.
+    """
+
+    accumulation: int
+    micro_batch: int
+    gradient_clipping: float
+    _frozen: dict[str, dict] | None = None
+
+    def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
+        """Resolve how much is accumulated, and say so in the log."""
+        self.micro_batch = micro_batch
+        self.accumulation = resolve_accumulation(
+            accumulation=accumulation, target_batch=target_batch, micro_batch=micro_batch, world_size=self.world_size
+        )
+        self.logger.info(describe_batch(accumulation=self.accumulation, micro_batch=micro_batch, world_size=self.world_size))
+
+    def build_trained_optimizer(self, optim_wrapper: Any, model: nn.Module, *, wrapper_type: str) -> Any:
+        """Build the optimizer with the trained parameters only, in the wrapper this strategy works with.
+
+        Raises:
+            ConfigError: for settings that belong to the strategy, or a model without trained parameters.
+        """
+        if isinstance(optim_wrapper, dict):
+            misplaced = {'clip_grad': 'gradient_clipping', 'accumulative_counts': 'accumulation'}.keys() & optim_wrapper.keys()
+            if misplaced:
+                raise ConfigError(
+                    f'optim_wrapper has {sorted(misplaced)}: give strategy.gradient_clipping and strategy.accumulation instead.'
+                )
+            # the strategy decides on the wrapper, so that swapping the strategy is one edit
+            optim_wrapper = {**optim_wrapper, 'type': wrapper_type}
+        built = super().build_optim_wrapper(optim_wrapper, model)  # type: ignore[misc]
+        groups = built.optimizer.param_groups
+        for group in groups:
+            group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
+        groups[:] = [group for group in groups if group['params']]
+        if not groups:
+            raise ConfigError(
+                'nothing to train: every parameter of the model is frozen. Set model.lora, or tuning="full" of a part.'
+            )
+        return built
+
+    def _init_model_weights(self, model: nn.Module) -> nn.Module:
+        # mmengine's default descends into the children, and transformers' init_weights would start pretrained parts anew
+        own = getattr(type(model), 'init_weights', None) is not BaseModule.init_weights
+        if own or getattr(model, 'init_cfg', None):
+            return super()._init_model_weights(model)  # type: ignore[misc]
+        return model
+
+    def frozen(self) -> dict[str, dict]:
+        """The hashes of the frozen parts, computed once a run."""
+        if self._frozen is None:
+            self._frozen = folders.describe_frozen(self.module)
+        return self._frozen
+
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict | None = None,
+        callback: Callable | None = None,
+    ) -> None:
+        """Write a checkpoint folder; all processes must call it.
+
+        Args:
+            filename: The folder; it appears when it is complete.
+            save_optimizer: With the state to resume from.
+            save_param_scheduler: As mmengine's; the schedules are part of that state.
+            extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
+            callback: Called with ``extra_ckpt`` before writing.
+
+        Raises:
+            NonFiniteLossError: if a weight is not finite: no good checkpoint is followed by a broken one.
+        """
+        extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
+        if callback is not None:
+            callback(extra)
+        final = Path(filename)
+        temporary = final.with_name(f'.tmp_{final.name}')
+        main = self.rank == 0
+        if main:
+            shutil.rmtree(temporary, ignore_errors=True)
+            (temporary / folders.STATE if save_optimizer else temporary).mkdir(parents=True)
+        barrier()
+        weights = folders.trained_weights(self.module, keep=main)
+        frozen = self.frozen()
+        self._refuse_broken_weights(weights, final)
+        if save_optimizer:
+            own = {'optimizer': self.optimizer_state(), 'rng': rng_state()}
+            torch.save(own, temporary / folders.STATE / f'rank_{self.rank}.pt')
+        barrier()
+        if main:
+            if save_optimizer:
+                schedules = self.scheduler_state_dict() if save_param_scheduler and hasattr(self, 'param_schedulers') else None
+                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub']}
+                torch.save(common, temporary / folders.STATE / 'common.pt')
+            meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
+            meta['weights_sha256'] = folders.write_weights(temporary, weights)
+            if extra['config_text'] is not None:
+                (temporary / folders.CONFIG).write_text(extra['config_text'], encoding='utf-8')
+                meta['config_sha256'] = hashlib.sha256(extra['config_text'].encode()).hexdigest()
+            folders.write_json(temporary / folders.FROZEN, frozen)
+            folders.write_json(temporary / folders.META, meta)
+            folders.publish(temporary, final)
+        barrier()
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        *,
+        map_location: Any = 'cpu',
+        strict: bool = True,
+        revise_keys: list | None = None,
+        callback: Callable | None = None,
+    ) -> dict:
+        """Load a checkpoint's weights, not its state; nothing may be missing or left over.
+
+        Args:
+            filename: A checkpoint folder or a work folder (its best validated checkpoint is taken).
+            map_location, strict, revise_keys: mmengine's; without effect.
+            callback: Called with what is returned.
+
+        Returns:
+            ``{'meta': ...}``
+        """
+        folder = folders.find_checkpoint(filename, prefer='best')
+        self.logger.info(f'load the weights of {folder}')
+        meta = folders.load_weights(self.module, folder, frozen=self.frozen())
+        self.weights_changed()
+        checkpoint = {'meta': meta}
+        if callback is not None:
+            callback(checkpoint)
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        *,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+        callback: Callable | None = None,
+    ) -> dict:
+        """Go on from a checkpoint: weights, optimizer, schedules and random generators.
+
+        Args:
+            filename: A checkpoint folder or a work folder (its last checkpoint is taken).
+            resume_optimizer: With the optimizer's state.
+            resume_param_scheduler: With the schedules' state.
+            map_location: mmengine's; without effect.
+            callback: Called with what is returned.
+
+        Returns:
+            ``{'meta': ..., 'message_hub': ...}``
+
+        Raises:
+            CheckpointError: if it was written by another number of processes, another ZeRO stage, or without state.
+        """
+        folder = folders.find_checkpoint(filename)
+        if folder.is_file():
+            raise CheckpointError(f'{folder} is a weights file, which holds no state to resume from. Use load_from.')
+        meta = folders.read_meta(folder)
+        self._check_resumable(folder, meta)
+        self.logger.info(f'resume from {folder}')
+        folders.load_weights(self.module, folder, frozen=self.frozen())
+        self.weights_changed()
+        own = self._load_state(folder / folders.STATE / f'rank_{self.rank}.pt')
+        common = self._load_state(folder / folders.STATE / 'common.pt')
+        if resume_optimizer:
+            self.load_optimizer_state(own['optimizer'])
+        # after the optimizer, whose groups bring the old learning rate along
+        if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
+            self.load_scheduler_state_dict(common['param_schedulers'])
+        checkpoint = {'meta': meta, 'message_hub': common['message_hub']}
+        if callback is not None:
+            callback(checkpoint)
+        set_rng_state(own['rng'])
+        barrier()
+        return checkpoint
+
+    def safe_classes(self) -> list[type]:
+        """Classes beside plain types and tensors that the optimizer's state holds."""
+        return []
+
+    def _load_state(self, path: Path) -> dict:
+        try:
+            # weights-only: a checkpoint from elsewhere must not run code
+            with torch.serialization.safe_globals(self.safe_classes()):
+                return torch.load(path, map_location='cpu', weights_only=True)
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f'{path} cannot be read ({str(error).splitlines()[0]}). Resume from another checkpoint, '
+                f'or start anew from its weights with load_from={path.parent.parent}.'
+            ) from error
+
+    def _check_resumable(self, folder: Path, meta: dict) -> None:
+        remedy = f'To train on from its weights with a new optimizer state, give load_from={folder} instead of resume.'
+        if not meta.get('resumable', False):
+            raise CheckpointError(f'{folder} holds no state to resume from (it was kept for its score). {remedy}')
+        if meta['world_size'] != self.world_size:
+            raise CheckpointError(
+                f'{folder} was written by {meta["world_size"]} processes; this run has {self.world_size}. '
+                f'Start {meta["world_size"]} processes. {remedy}'
+            )
+        if meta['zero_stage'] != self.zero_stage:
+            names = [
+                'no DeepSpeed' if stage is None else f'ZeRO stage {stage}' for stage in (meta['zero_stage'], self.zero_stage)
+            ]
+            raise CheckpointError(
+                f'{folder} was written with {names[0]}; this run has {names[1]}. Use the same strategy. {remedy}'
+            )
+        old = (meta['micro_batch'], meta['accumulation'])
+        if old != (self.micro_batch, self.accumulation):
+            before = describe_batch(micro_batch=old[0], accumulation=old[1], world_size=self.world_size)
+            self.logger.warning(
+                f'the checkpoint was trained with {before}; that changed, so samples are repeated or left out once.'
+            )
+
+    def _refuse_broken_weights(self, weights: dict[str, torch.Tensor], final: Path) -> None:
+        broken = [[name for name, value in weights.items() if not torch.isfinite(value).all()]]
+        broadcast_object_list(broken)
+        if broken[0]:
+            raise NonFiniteLossError(
+                f'{final.name} is not saved: {len(broken[0])} trained tensors are not finite, first {broken[0][0]}. '
+                'Lower the learning rate or the clipping, and resume from the last checkpoint.'
+            )
+
+    def _meta(self) -> dict[str, Any]:
+        versions = {'python': platform.python_version()}
+        for package in _PACKAGES:
+            try:
+                versions[package] = version(package)
+            except PackageNotFoundError:
+                continue
+        return {
+            'world_size': self.world_size,
+            'zero_stage': self.zero_stage,
+            'micro_batch': self.micro_batch,
+            'accumulation': self.accumulation,
+            'seed': self.seed,
+            'versions': versions,
+            'time': time.strftime('%Y-%m-%d %H:%M:%S'),
+        }

@@ -1,0 +1,183 @@
+"""Training with DeepSpeed's ZeRO stages 0 to 3, on one or many processes, with or without a GPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import deepspeed
+import mmengine._strategy.deepspeed as mmengine_deepspeed
+import torch
+from deepspeed.runtime.base_optimizer import ZeROOptimizer
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
+from mmengine.registry import OPTIMIZERS
+from torch import nn
+
+from lisa_mm.errors import ConfigError
+from lisa_mm.registry import STRATEGIES
+
+from ..launch import detect_launcher
+from .base import FolderCheckpointMixin
+
+
+def _register_optimizers() -> list[str]:
+    """mmengine's own imports optimizers that deepspeed no longer has, and fails when a process builds a second strategy."""
+    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+
+    for optimizer in (DeepSpeedCPUAdam, FusedAdam):
+        OPTIMIZERS.register_module(module=optimizer, force=True)
+    return ['DeepSpeedCPUAdam', 'FusedAdam']
+
+
+mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
+
+
+@STRATEGIES.register_module()
+class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedStrategy):
+    """Trains with a DeepSpeed engine.
+
+    Nothing of DeepSpeed is compiled at run time: give a torch optimizer (``AdamW``).
+
+    Args:
+        zero_stage: 0 (plain data parallel) to 3 (parameters sharded).
+        accumulation: Micro-batches of one optimizer step; their gradients are averaged.
+        target_batch: Instead: samples of one optimizer step over all processes.
+        gradient_clipping: The largest norm of the gradient; 0 for no clipping.
+        bf16: Parameters and activations in bfloat16, the optimizer in float32.
+        fp16: The same in float16, with dynamic loss scaling.
+        offload: ``'optimizer'`` keeps its state in the CPU's memory, ``'all'`` (stage 3) the parameters too.
+        zero_options: Further keys of DeepSpeed's ``zero_optimization``, such as bucket sizes.
+        train_micro_batch_size_per_gpu: Samples of one forward; the runner takes it from the data loader.
+        kwargs: mmengine's ``BaseStrategy`` arguments; the runner gives them.
+
+    Raises:
+        ConfigError: for values that do not go together.
+    """
+
+    def __init__(
+        self,
+        *,
+        zero_stage: int = 2,
+        accumulation: int | None = None,
+        target_batch: int | None = None,
+        gradient_clipping: float = 1.0,
+        bf16: bool = False,
+        fp16: bool = False,
+        offload: str | None = None,
+        zero_options: dict | None = None,
+        train_micro_batch_size_per_gpu: int = 1,
+        **kwargs: Any,
+    ):
+        faults = []
+        if zero_stage not in (0, 1, 2, 3):
+            faults.append(f'strategy.zero_stage is {zero_stage!r}; it can be 0, 1, 2 or 3.')
+        if bf16 and fp16:
+            faults.append('strategy has both bf16 and fp16: choose one.')
+        if offload not in (None, 'optimizer', 'all'):
+            faults.append(f"strategy.offload is {offload!r}; it can be None, 'optimizer' or 'all'.")
+        elif (offload == 'all' and zero_stage != 3) or (offload == 'optimizer' and zero_stage == 0):
+            faults.append(
+                f"strategy.offload={offload!r} does not go with zero_stage={zero_stage}: 'optimizer' needs 1-3, 'all' needs 3."
+            )
+        if faults:
+            raise ConfigError(faults)
+        super().__init__(
+            zero_optimization={'stage': zero_stage, **_offload_options(offload), **(zero_options or {})},
+            gradient_clipping=gradient_clipping,
+            bf16={'enabled': bf16},
+            fp16={'enabled': fp16},
+            train_micro_batch_size_per_gpu=train_micro_batch_size_per_gpu,
+            exclude_frozen_parameters=True,
+            **kwargs,
+        )
+        self.zero_stage = zero_stage
+        self.gradient_clipping = gradient_clipping
+        self.set_up_batch(accumulation=accumulation, target_batch=target_batch, micro_batch=train_micro_batch_size_per_gpu)
+        self.config.update(
+            gradient_accumulation_steps=self.accumulation,
+            zero_allow_untested_optimizer=True,
+            # torch's AdamW on the CPU instead of one that is compiled at the first step
+            zero_force_ds_cpu_optimizer=False,
+        )
+
+    def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
+        # an engine needs a process group also in a world of one
+        detect_launcher()
+        super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
+
+    def _setup_distributed(self, launcher: str | None = None, backend: str | None = None, **kwargs: Any) -> None:
+        # this op would be compiled for a minute, and gloo does without
+        deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+            deepspeed.init_distributed(backend or 'nccl', auto_mpi_discovery=False, verbose=False, **kwargs)
+        else:
+            deepspeed.init_distributed('gloo', auto_mpi_discovery=False, verbose=False, **kwargs)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model inside DeepSpeed's engine."""
+        return self.model.model.module
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; with ZeRO-3 transformers shards what it loads while it loads it."""
+        if self.zero_stage == 3:
+            from transformers.integrations import HfDeepSpeedConfig
+
+            # transformers looks for a living object of this class
+            self._hf_config = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
+        return super().build_model(model)
+
+    def _train_batch(self) -> int:
+        return self.micro_batch * self.accumulation * self.world_size
+
+    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
+        """Build the optimizer with the trained parameters only."""
+        return self.build_trained_optimizer(optim_wrapper, model, wrapper_type='DeepSpeedOptimWrapper')
+
+    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch: the total, and what to log."""
+        data = self.module.data_preprocessor(data, True)
+        return self.module.parse_losses(self.model.model(**data, mode='loss'))
+
+    def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add a micro-batch's gradient; the engine clips and steps with the last one."""
+        self.optim_wrapper.backward(loss)
+        self.optim_wrapper.step()
+
+    def optimizer_state(self) -> dict:
+        """This process's part of the optimizer's state."""
+        return self.model.optimizer.state_dict()
+
+    def load_optimizer_state(self, state: dict) -> None:
+        """Restore :meth:`optimizer_state`."""
+        optimizer = self.model.optimizer
+        if not isinstance(optimizer, ZeROOptimizer):
+            optimizer.load_state_dict(state)
+            return
+        if hasattr(optimizer, 'checkpoint_event_prologue'):
+            optimizer.checkpoint_event_prologue()
+        # DeepSpeed takes the states of all processes and reads the own one
+        states = [state if rank == self.rank else None for rank in range(self.world_size)]
+        optimizer.load_state_dict(states, load_optimizer_states=True, load_from_fp32_weights=True)
+        if hasattr(optimizer, 'checkpoint_event_epilogue'):
+            optimizer.checkpoint_event_epilogue()
+
+    def weights_changed(self) -> None:
+        """Copy the parameters to the optimizer's float32 ones, which would overwrite them at the next step."""
+        optimizer = getattr(self.model.model, 'optimizer', None)
+        if hasattr(optimizer, 'refresh_fp32_params'):
+            optimizer.refresh_fp32_params()
+
+    def safe_classes(self) -> list[type]:
+        """DeepSpeed's records inside its optimizer state."""
+        return [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
+
+
+def _offload_options(offload: str | None) -> dict:
+    if offload is None:
+        return {}
+    target = {'device': 'cpu', 'pin_memory': torch.cuda.is_available()}
+    return {'offload_optimizer': target, **({'offload_param': target} if offload == 'all' else {})}

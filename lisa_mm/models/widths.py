@@ -1,0 +1,29 @@
+"""Widths that follow from the neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ConfigError
+
+
+def with_derived(part: dict[str, Any], derived: dict[str, Any], where: str, sources: dict[str, str]) -> dict[str, Any]:
+    """A part's config with what follows from its neighbours filled in.
+
+    Args:
+        part: As written.
+        derived: Argument -> value that follows.
+        where: Path of the part in the config.
+        sources: Argument -> whose value it is, in words.
+
+    Raises:
+        ConfigError: if a written value contradicts a derived one.
+    """
+    faults = [
+        f'{where}.{key} is {part[key]!r}, but {sources[key]} gives {value!r}. Leave it out (it is derived) or set {where}.{key}={value!r}.'
+        for key, value in derived.items()
+        if key in part and part[key] != value
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return {**part, **derived}
