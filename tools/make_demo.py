@@ -73,7 +73,7 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(f'The demo set is in {args.root}: ' + ', '.join(sorted(p.name for p in args.root.iterdir() if p.is_dir())))
-    print(f'Next: train on it with a config of configs/lisa whose data root is {args.root}, or look at it with --preview sheet.png')
+    print(f'Next: train with a config of configs/lisa whose data root is {args.root}, or look at it with --preview sheet.png')
     return 0
 
 

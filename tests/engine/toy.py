@@ -1,0 +1,170 @@
+"""A toy model and data set, and a program that trains them: the tests run it in processes of their own.
+
+``python toy.py '{"work_dir": ..., ...}'`` trains and writes ``result_<rank>.json`` and ``final.pt`` into the work folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import nn
+from torch.utils.data import Dataset
+
+VOCABULARY, WIDTH = 16, 8
+
+
+class ToyDataset(Dataset):
+    """Sample n is a pure function of n; every fifth has no mask, and n = nan_at has a bad value."""
+
+    def __init__(self, *, nan_at: int = -1, empty_rank_of: int = 0, length: int | None = None):
+        self.nan_at, self.empty_rank_of, self.length = nan_at, empty_rank_of, length
+
+    def __len__(self) -> int:
+        return self.length or 100
+
+    def __getitem__(self, index: int) -> dict:
+        generator = torch.Generator().manual_seed(index)
+        tokens = torch.randint(VOCABULARY, (4,), generator=generator)
+        target = torch.randn(3, generator=generator)
+        if index == self.nan_at:
+            target[0] = float('nan')
+        # with empty_rank_of = b, all samples of one rank's first batch of b are without masks
+        masks = 0 if index < self.empty_rank_of or index % 5 == 4 else 1
+        sample = BaseDataElement(metainfo={'sample_id': f'sample_{index}', 'masks': masks})
+        return {'inputs': {'tokens': tokens, 'target': target}, 'data_samples': sample}
+
+
+def collate(samples: list[dict]) -> dict:
+    inputs = {key: torch.stack([sample['inputs'][key] for sample in samples]) for key in ('tokens', 'target')}
+    return {'inputs': inputs, 'data_samples': [sample['data_samples'] for sample in samples]}
+
+
+class ToyModel(BaseModel):
+    """A trained embedding, a frozen linear layer, a trained linear layer; dropout, so that the random state matters."""
+
+    def __init__(self, *, dropout: float = 0.0, frozen_seed: int = 1, width: int = WIDTH):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.embedding = nn.Embedding(VOCABULARY, width)
+        self.frozen = nn.Linear(width, width)
+        self.head = nn.Linear(width, 3)
+        self.mask_head = nn.Linear(width, 1)
+        self.dropout = nn.Dropout(dropout)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+        generator.manual_seed(frozen_seed)
+        for parameter in self.frozen.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+            parameter.requires_grad_(False)
+
+    def forward(self, inputs: dict, data_samples: list, mode: str = 'loss') -> dict | list:
+        dtype = self.head.weight.dtype
+        hidden = self.dropout(torch.tanh(self.frozen(self.embedding(inputs['tokens'])))).mean(dim=1)
+        predicted = self.head(hidden)
+        if mode == 'predict':
+            return data_samples
+        has_mask = torch.tensor([float(sample.masks) for sample in data_samples], dtype=dtype)
+        # a batch without masks touches the mask head with weight 0
+        return {
+            'loss_ce': (predicted - inputs['target'].to(dtype)).square().mean(),
+            'loss_mask': (self.mask_head(hidden).squeeze(1).square() * has_mask).sum(),
+        }
+
+
+def make_config(options: dict) -> dict:
+    strategy = {'type': options.get('strategy', 'LisaDeepSpeedStrategy'), 'gradient_clipping': options.get('clip', 1.0)}
+    if strategy['type'] == 'LisaDeepSpeedStrategy':
+        strategy['zero_stage'] = options.get('stage', 2)
+        strategy.update(options.get('more_strategy', {}))
+    strategy['accumulation'] = options.get('accumulation', 2)
+    max_iters = options.get('max_iters', 5)
+    return {
+        'work_dir': options['work_dir'],
+        'experiment_name': options.get('experiment_name', Path(options['work_dir']).name),
+        'train_dataloader': {
+            'dataset': ToyDataset(nan_at=options.get('nan_at', -1), empty_rank_of=options.get('empty_rank_of', 0)),
+            'sampler': {'type': 'SeekableSampler'},
+            'batch_size': 2,
+            'num_workers': options.get('num_workers', 0),
+            'collate_fn': collate,
+        },
+        'train_cfg': {'type': 'IterTrainLoop', 'max_iters': max_iters, **options.get('train_cfg', {})},
+        'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 0.01, 'betas': (0.9, 0.95), 'weight_decay': 0.0}},
+        'param_scheduler': {'type': 'WarmupDecayLR', 'total_iters': options.get('total_iters', max_iters), 'warmup_iters': 2},
+        'strategy': strategy,
+        'default_hooks': {
+            'checkpoint': {
+                'type': 'SafeCheckpointHook',
+                'interval': options.get('interval', 0),
+                'save_best': options.get('save_best'),
+                'max_keep': options.get('max_keep', 2),
+            },
+            'logger': {'type': 'ProgressHook', 'interval': 1},
+        },
+        'randomness': {'seed': 3},
+        'resume': options.get('resume', False),
+        'load_from': options.get('load_from'),
+        **options.get('more', {}),
+    }
+
+
+def model_of(options: dict) -> ToyModel:
+    return ToyModel(**options.get('model', {}))
+
+
+def main(options: dict) -> None:
+    torch.set_num_threads(1)
+    from mmengine.hooks import Hook
+
+    from lisa_mm.checkpoints import folder
+    from lisa_mm.engine import LisaRunner
+    from lisa_mm.errors import UserError
+
+    class Recorder(Hook):
+        def __init__(self) -> None:
+            self.losses: list[dict] = []
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+            self.losses.append(outputs)
+            if batch_idx + 1 == options.get('kill_at', -1):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if 'kill_in_save' in options:
+        real = folder.sync_folder
+
+        def die(path: Path) -> None:
+            if path.name == f'.tmp_iter_{options["kill_in_save"]}':
+                # half of the weights file is on the disk
+                weights = path / folder.WEIGHTS
+                weights.write_bytes(weights.read_bytes()[:100])
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(path)
+
+        folder.sync_folder = die
+
+    recorder = Recorder()
+    work_dir = Path(options['work_dir'])
+    result = {'error': None}
+    try:
+        runner = LisaRunner(model_of(options), **make_config(options), custom_hooks=[recorder])
+        runner.train()
+        weights = folder.trained_weights(runner.strategy.module)
+        if runner.rank == 0:
+            torch.save(weights, work_dir / 'final.pt')
+    except UserError as error:
+        result['error'] = f'{type(error).__name__}: {error}'
+    result['losses'] = recorder.losses
+    (work_dir / f'result_{os.environ["RANK"]}.json').write_text(json.dumps(result))
+
+
+if __name__ == '__main__':
+    # several runs of one launch save the seconds of importing
+    for run in json.loads(sys.argv[1]):
+        main(run)
