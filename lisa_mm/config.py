@@ -26,7 +26,35 @@ from .registry import (
 )
 
 RUNNER_KEYS = frozenset(
-    ['model', 'data_root', 'work_dir', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg', 'strategy', 'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks', 'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope', 'randomness', 'experiment_name', 'custom_imports']
+    [
+        'model',
+        'data_root',
+        'work_dir',
+        'train_dataloader',
+        'val_dataloader',
+        'test_dataloader',
+        'train_cfg',
+        'val_cfg',
+        'test_cfg',
+        'strategy',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_evaluator',
+        'test_evaluator',
+        'default_hooks',
+        'custom_hooks',
+        'load_from',
+        'resume',
+        'launcher',
+        'env_cfg',
+        'log_processor',
+        'log_level',
+        'visualizer',
+        'default_scope',
+        'randomness',
+        'experiment_name',
+        'custom_imports',
+    ]
 )
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -309,3 +337,19 @@ def as_list(value: Any) -> Sequence[Any]:
     if value is None:
         return []
     return value if isinstance(value, (list, tuple)) else [value]
+
+
+def derived_values(source: Config, compiled: Config) -> list[tuple[str, Any]]:
+    """Key and value of everything that compilation added or replaced."""
+
+    def walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(new, dict) and isinstance(old, dict):
+            for key, value in new.items():
+                yield from walk(old.get(key), value, f'{path}.{key}' if path else str(key))
+        elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+            for number, (before, after) in enumerate(zip(old, new, strict=True)):
+                yield from walk(before, after, f'{path}[{number}]')
+        elif old != new:
+            yield path, new
+
+    return list(walk(source.to_dict(), compiled.to_dict(), ''))

@@ -16,8 +16,8 @@ with read_base():
 
 data_root = 'data/demo/pretrain'
 lr = 1e-3
-max_iters = 2000
-batch_size = 8  # 2,000 it x 8 img = 16,000 samples, 5 phrases each
+max_iters = 1500
+batch_size = 8  # 1,500 it x 8 img = 12,000 samples, 5 phrases each
 
 model = dict(
     type='LISA',

@@ -1,0 +1,52 @@
+"""From what a user names (config and checkpoint, or one folder) to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from ..checkpoints.folder import find_checkpoint, load_weights
+from ..config import compile_config, load_config
+from ..errors import UserError
+from ..models import LISA
+from ..registry import MODELS
+
+SOURCE_NAME = 'config.py'
+
+
+def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[Path, Path]:
+    """A config and a checkpoint from one work folder or checkpoint folder, or from both.
+
+    Returns:
+        Path of the config; path of the checkpoint (of a work folder the best validated one, else the last).
+
+    Raises:
+        UserError: if one of them cannot be found.
+    """
+    target = Path(target)
+    if checkpoint is not None:
+        return target, find_checkpoint(checkpoint, prefer='best')
+    if not target.is_dir():
+        raise UserError(f'{target}: give a config and a checkpoint, or one work folder of training.')
+    folder = find_checkpoint(target, prefer='best')
+    for place in (folder, folder.parent):
+        if (place / SOURCE_NAME).is_file():
+            return place / SOURCE_NAME, folder
+    raise UserError(f'{folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
+
+
+def load_model(config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu') -> tuple[LISA, Config]:
+    """A model in eval mode with a checkpoint's weights, strictly.
+
+    Returns:
+        The model and its compiled config.
+    """
+    source = config if isinstance(config, Config) else load_config(config)
+    compiled = compile_config(source)
+    DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
+    model: LISA = MODELS.build(compiled.model.to_dict())
+    load_weights(model, checkpoint)
+    return model.to(torch.device(device)).eval(), compiled

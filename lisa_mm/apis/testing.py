@@ -1,0 +1,126 @@
+"""Evaluation of a checkpoint, with the controls that show whether it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ..datasets.base import BaseSegDataset
+from ..datasets.masks import decode_mask
+from ..engine.runner import LisaRunner
+from ..errors import ConfigError
+from ..evaluation.seg_iou import intersection_and_union, iou, summarise
+from ..models import LISA
+from .loading import load_model
+
+Pairs = list[tuple[int, int]]
+
+
+def evaluate(
+    config: str | Path | Config, checkpoint: str | Path, *, split: str = 'test', controls: bool = False, device: str = 'cpu'
+) -> dict[str, Any]:
+    """gIoU and cIoU of a checkpoint on the config's test (or val) data.
+
+    Args:
+        config: A config file or source.
+        checkpoint: A checkpoint folder.
+        split: 'test' or 'val': which dataloader of the config.
+        controls: Also score an empty mask, the union of all objects, and the question of another object.
+        device: Where the model runs.
+
+    Returns:
+        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls'}``; the interval is a 95 % bootstrap of gIoU over masks.
+    """
+    model, compiled = load_model(config, checkpoint, device=device)
+    loader = compiled.get(f'{split}_dataloader')
+    if not loader:
+        raise ConfigError(f'the config has no {split}_dataloader. Give --split val, or add one.')
+    loader = loader.to_dict()
+    named, pairs = run_model(model, loader, f'{split}')
+    result = {'split': loader['dataset'].get('split', split), 'n': len(pairs), **score(pairs)}
+    result['per_mask'] = {name: iou(*pair) for name, pair in zip(named, pairs, strict=True)}
+    if controls:
+        result['controls'] = run_controls(model, loader)
+    return result
+
+
+def score(pairs: Pairs) -> dict[str, Any]:
+    """gIoU and cIoU with a bootstrap interval of gIoU."""
+    return {**summarise(pairs), 'interval': bootstrap([iou(*pair) for pair in pairs])}
+
+
+def bootstrap(values: list[float], rounds: int = 2000) -> tuple[float, float]:
+    """95 % percentile interval of the mean; seeded."""
+    if not values:
+        return (0.0, 0.0)
+    array = np.asarray(values)
+    draws = np.random.default_rng(0).integers(len(array), size=(rounds, len(array)))
+    low, high = np.quantile(array[draws].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+@torch.no_grad()
+def run_model(model: LISA, loader: dict[str, Any], title: str) -> tuple[list[str], Pairs]:
+    """Names and (intersection, union) of every mask of a dataloader's config."""
+    names: list[str] = []
+    pairs: Pairs = []
+    for batch in tqdm(build_loader(loader), desc=title, unit='batch'):
+        for sample in model.test_step(batch):
+            found = intersection_and_union(sample.mask_logits > 0, sample.gt_masks)
+            names += [f'{sample.sample_id}[{i}]' for i in range(len(found))]
+            pairs += found
+    return names, pairs
+
+
+def build_loader(loader: dict[str, Any]) -> DataLoader:
+    """A dataloader from its config."""
+    return LisaRunner.build_dataloader(loader, seed=0)
+
+
+def run_controls(model: LISA, loader: dict[str, Any]) -> dict[str, Any]:
+    """Scores that anything may reach without listening, or while listening to another question."""
+    empty, union = zip(*blind_pairs(build_loader(loader).dataset), strict=True)
+    results = {'empty mask': score(list(empty)), 'union of all objects': score(list(union))}
+    if 'control' in loader['dataset'] or loader['dataset']['type'] == 'ReasonSegDataset':
+        asked = {**loader, 'dataset': {**loader['dataset'], 'control': 'other_question'}}
+        results['question of another object'] = score(run_model(model, asked, 'other question')[1])
+    return results
+
+
+def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """For each record: (intersection, union) of an empty mask, and of the union of all its objects."""
+    from PIL import Image
+
+    for n in tqdm(range(len(dataset)), desc='empty and union', unit='image'):
+        record = dataset.get_data_info(n)
+        with Image.open(record['img_path']) as image:
+            width, height = image.size
+        asked = dataset.ask(record, np.random.default_rng(0))
+        known = [{'shapes': target['shapes']} for target in record.get('targets', [])] or asked.masks
+        drawn = [torch.from_numpy(decode_mask(spec, height, width, record['sample_id'])) for spec in known]
+        objects = torch.stack([mask == 1 for mask in drawn]).any(0)
+        target = torch.from_numpy(decode_mask(asked.masks[0], height, width, record['sample_id']))[None]
+        none = torch.zeros_like(target, dtype=torch.bool)
+        yield intersection_and_union(none, target)[0], intersection_and_union(objects[None], target)[0]
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores in words."""
+    rows = [('model', result), *result.get('controls', {}).items()]
+    lines = [f'{"":28s} {"gIoU":>7s}  {"95 % interval":>17s}  {"cIoU":>7s}']
+    for name, values in rows:
+        low, high = values['interval']
+        lines.append(f'{name:28s} {values["gIoU"]:7.4f}  [{low:7.4f},{high:7.4f}]  {values["cIoU"]:7.4f}')
+    return '\n'.join(lines)
+
+
+def result_line(result: dict[str, Any]) -> str:
+    """The one line that ends an evaluation."""
+    return f'RESULT split={result["split"]} gIoU={result["gIoU"]:.4f} cIoU={result["cIoU"]:.4f} n={result["n"]}'

@@ -1,0 +1,46 @@
+"""The parts of a trained model as files that a config's ``pretrained`` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..models import LISA
+
+RELEASED = {'image_encoder.vit.': 'image_encoder.', 'decoder.': 'mask_decoder.', 'prompt_encoder.': 'prompt_encoder.'}
+
+
+def export_parts(model: LISA, folder: str | Path, dtype: torch.dtype = torch.float16) -> dict[str, int]:
+    """Write language model and vision tower as Hugging Face folders, SAM in its release's keys, the rest as safetensors.
+
+    Args:
+        model: Without LoRA.
+        folder: Gets ``language_model/``, ``vision_tower/``, ``sam``, ``projector`` and ``seg_head`` ``.safetensors``.
+        dtype: Of the files.
+
+    Returns:
+        Parameters of each part.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mllm = model.mllm
+    counts = {}
+    for name in ('language_model', 'vision_tower'):
+        part = getattr(mllm, name).model
+        counts[name] = sum(p.numel() for p in part.parameters())
+        part.to(dtype).save_pretrained(folder / name)
+    sam: dict[str, Tensor] = {}
+    for key, value in model.mask_decoder.state_dict().items():
+        old = next(prefix for prefix in RELEASED if key.startswith(prefix))
+        sam[RELEASED[old] + key.removeprefix(old)] = value
+    for name, state in (
+        ('sam', sam),
+        ('projector', mllm.projector.state_dict()),  # type: ignore[union-attr]
+        ('seg_head', model.seg_head.state_dict()),
+    ):
+        counts[name] = sum(value.numel() for value in state.values())
+        save_file({key: value.to(dtype).contiguous() for key, value in state.items()}, folder / f'{name}.safetensors')
+    return counts

@@ -1,0 +1,36 @@
+"""Print a config: as written, or compiled with what follows from the parts."""
+
+from __future__ import annotations
+
+import argparse
+
+from lisa_mm.apis.command import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='example:\n  python tools/print_config.py configs/lisa/lisa_nano.py --compiled',
+    )
+    parser.add_argument('config')
+    parser.add_argument('--compiled', action='store_true', help='with derived values; each is listed at the end')
+    parser.add_argument('--swap', nargs='+', default=[], metavar='PART=NAME')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    args = parser.parse_args()
+
+    from lisa_mm.config import compile_config, derived_values, load_config
+
+    source = load_config(args.config, args.swap, args.cfg_options)
+    if not args.compiled:
+        print(source.pretty_text)
+        return
+    compiled = compile_config(source)
+    print(compiled.pretty_text)
+    print('# derived:')
+    for key, value in derived_values(source, compiled):
+        print(f'#   {key} = {value!r}')
+
+
+if __name__ == '__main__':
+    run_command(main)

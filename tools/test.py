@@ -1,0 +1,46 @@
+"""Evaluate a checkpoint: a table, and one RESULT line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from lisa_mm.apis.command import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n  python tools/test.py work_dirs/lisa_nano --controls\n'
+        '  python tools/test.py configs/lisa/lisa_nano.py work_dirs/lisa_nano/iter_400 --out scores.json',
+    )
+    parser.add_argument('target', help='a config, or a work folder alone')
+    parser.add_argument('checkpoint', nargs='?', help='a checkpoint or work folder; needed after a config')
+    parser.add_argument('--out', help='write every metric, mask by mask, to this json')
+    parser.add_argument('--split', default='test', choices=['val', 'test'], help='which dataloader of the config')
+    parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
+    parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
+    args = parser.parse_args()
+
+    import torch
+
+    from lisa_mm.apis.loading import resolve
+    from lisa_mm.apis.testing import evaluate, result_line, table
+    from lisa_mm.config import load_config
+
+    config, checkpoint = resolve(args.target, args.checkpoint)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    source = load_config(config, (), args.cfg_options)
+    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=device)
+    if args.out:
+        Path(args.out).write_text(json.dumps(result, indent=1), encoding='utf-8')
+    print(f'checkpoint {checkpoint}')
+    print(table(result))
+    print(result_line(result))
+
+
+if __name__ == '__main__':
+    run_command(main)
