@@ -94,7 +94,8 @@ def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.T
 
 def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
     """The optimizer's float32 copy of a half-precision parameter, which has more digits, if there is one."""
-    if value.dtype not in (torch.bfloat16, torch.float16):
+    sharded_without_optimizer = hasattr(value, 'ds_id') and not hasattr(value, '_z3_optimizer')
+    if value.dtype not in (torch.bfloat16, torch.float16) or sharded_without_optimizer:
         return None
     from deepspeed.utils import safe_get_full_fp32_param
 

@@ -1,0 +1,139 @@
+"""Ask an image a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..datasets.conversation import Turn, encode, render
+from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from ..errors import DataError
+from ..models.base import IMAGE_TOKEN_ID
+from ..structures import SegDataSample
+from .loading import load_model, resolve
+
+
+@dataclass
+class Answer:
+    """What the model says.
+
+    Args:
+        text: The answer, with its ``[SEG]``.
+        masks: (K, H, W) bool, one a ``[SEG]``; those of earlier turns come first.
+        mask_logits: (K, H, W) float32.
+    """
+
+    text: str
+    masks: np.ndarray
+    mask_logits: np.ndarray
+
+
+class LISAInferencer:
+    """A model in eval mode that answers questions about images.
+
+    Args:
+        target: A config, or a work folder alone.
+        checkpoint: A checkpoint; needed after a config.
+        device: Where the model runs; 'cuda' where there is one if left out.
+
+    Example:
+        >>> inferencer = LISAInferencer('work_dirs/lisa_nano')  # doctest: +SKIP
+        >>> answer = inferencer('street.jpg', 'What could roll away?')  # doctest: +SKIP
+    """
+
+    def __init__(self, target: str | Path, checkpoint: str | Path | None = None, *, device: str | None = None):
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.model, _ = load_model(*resolve(target, checkpoint), device=self.device)
+        mllm = self.model.mllm
+        self.spec = mllm.tokenizer_spec
+        self.tokenizer = build_tokenizer(**self.spec)
+        self.num_image_tokens = mllm.num_image_tokens(0, 0)
+        self.steps = [
+            LoadImage(),
+            ResizeForVisionTower(mllm.preprocess),
+            ResizeForMaskDecoder(self.model.mask_decoder.preprocess),
+        ]
+
+    def __call__(
+        self, image: str | Path, question: str, *, history: list[Turn] | None = None, max_new_tokens: int = 64, **options: Any
+    ) -> Answer:
+        """Answer one question.
+
+        Args:
+            image: An image file.
+            question: In words; the image is put before the first question.
+            history: Earlier questions and answers about this image.
+            max_new_tokens: At most.
+            options: Of transformers' ``generate``.
+
+        Raises:
+            DataError: for an empty question or an unreadable image.
+        """
+        if not question.strip():
+            raise DataError('the question is empty. Ask something, e.g. "the small red cup".')
+        results: dict[str, Any] = {'img_path': str(image), 'sample_id': str(image)}
+        for step in self.steps:
+            results = step(results)
+        turns: list[Turn] = [*(history or []), (question, None)]
+        turns[0] = ('<image>\n' + turns[0][0], turns[0][1])
+        segments = render(turns, self.spec['template'], self.tokenizer)
+        ids, _ = encode(segments, self.tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
+        sample = SegDataSample(metainfo={key: results[key] for key in ('sample_id', 'original_size', 'resized_size')})
+        batch = {
+            'inputs': {
+                'pixel_values': torch.from_numpy(results['pixel_values'])[None],
+                'mask_images': torch.from_numpy(results['mask_image'])[None],
+                'input_ids': ids[None],
+                'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
+                'image_index': torch.zeros(1, dtype=torch.long),
+            },
+            'data_samples': [sample],
+        }
+        batch = self.model.data_preprocessor(batch)
+        output, logits = self.model.answer(
+            batch['inputs'],
+            sample,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **options,
+        )
+        return Answer(self._text(output.ids[len(ids) :]), (logits > 0).cpu().numpy(), logits.cpu().numpy())
+
+    def _text(self, ids: torch.Tensor) -> str:
+        """Words and ``[SEG]``, without the other special tokens."""
+        seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+        special = set(self.tokenizer.all_special_ids) - {seg}
+        kept = [int(i) for i in ids if int(i) not in special and int(i) != IMAGE_TOKEN_ID]
+        return self.tokenizer.decode(kept).strip()
+
+
+def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[Path]:
+    """Write the masks as PNG (0 and 255) and an overlay.
+
+    Returns:
+        The files: ``<image>_mask_<k>.png`` of each mask, then ``<image>_overlay.png``.
+    """
+    from ..visualization import draw_overlay
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = Path(image).stem
+    files = []
+    with Image.open(image) as opened:
+        drawn = np.array(opened.convert('RGB'))
+    colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
+    for k, mask in enumerate(answer.masks):
+        path = folder / f'{stem}_mask_{k}.png'
+        Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+        files.append(path)
+        drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
+    overlay = folder / f'{stem}_overlay.png'
+    Image.fromarray(drawn).save(overlay)
+    return [*files, overlay]
