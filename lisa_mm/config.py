@@ -16,11 +16,13 @@ from mmengine.utils import import_modules_from_strings
 from .errors import ConfigError, UserError, nearest
 from .registry import (
     DATASETS,
+    LOOPS,
     LOSSES,
     MASK_DECODERS,
     METRICS,
     MLLMS,
     SEG_HEADS,
+    STRATEGIES,
     TRANSFORMS,
     check_arguments,
 )
@@ -208,6 +210,11 @@ def compile_config(source: Config) -> Config:
     for name in ('val_evaluator', 'test_evaluator'):
         for number, metric in enumerate(as_list(config.get(name))):
             check_part(METRICS, metric, f'{name}[{number}]', faults)
+    if config.get('train_cfg'):
+        given = {**config.train_cfg.to_dict(), 'runner': None, 'dataloader': None}  # the runner gives these two
+        check_part(LOOPS, given, 'train_cfg', faults)
+    if config.get('strategy'):
+        check_part(STRATEGIES, config.strategy, 'strategy', faults)
     for scheduler in as_list(config.get('param_scheduler')):
         fill(scheduler, {'total_iters': (config.get('train_cfg') or {}).get('max_iters')}, 'param_scheduler', faults)
     if faults:

@@ -95,18 +95,32 @@ def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> No
         ConfigError: naming every unknown and every missing argument.
     """
     parameters = inspect.signature(cls).parameters
+    accepted = accepted_arguments(cls)
     where = where or cls.__name__
     faults = []
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if accepted is not None:
         for key in arguments:
-            if key not in parameters:
-                faults.append(f'{where}: {cls.__name__} takes no argument {key!r}.{nearest(key, parameters)}')
+            if key not in accepted:
+                faults.append(f'{where}: {cls.__name__} takes no argument {key!r}.{nearest(key, accepted)}')
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            if name not in arguments:
-                faults.append(f'{where}: {cls.__name__} needs the argument {name!r}.')
+        required = parameter.default is parameter.empty
+        if required and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in arguments:
+            faults.append(f'{where}: {cls.__name__} needs the argument {name!r}.')
     if faults:
         raise ConfigError(faults)
+
+
+def accepted_arguments(cls: Any) -> set[str] | None:
+    """Names of the arguments a class or function takes, through ``**kwargs`` to its bases; None if it takes any."""
+    names: set[str] = set()
+    sources = [c.__init__ for c in cls.__mro__ if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
+    for source in sources:
+        parameters = inspect.signature(source).parameters.values()
+        named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        names |= named - {'self'}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names
+    return None
 
 
 MLLMS = RoleRegistry('multimodal LLM', location='lisa_mm.models.mllms')

@@ -267,7 +267,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     path = folder / WEIGHTS
     try:
         with safe_open(path, framework='pt') as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a dict
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f'{path} cannot be read ({error}): it is damaged or incomplete. Use another checkpoint.') from error
     written = read_meta(folder).get('weights_sha256')
@@ -343,7 +343,7 @@ def _compare_frozen(own: dict[str, dict], recorded: dict[str, dict]) -> list[str
     missing, unexpected = sorted(set(own) - set(recorded)), sorted(set(recorded) - set(own))
     faults = []
     if differing:
-        part = os.path.commonprefix(differing).rpartition('.')[0] or 'part'
+        part = _common_module(differing)
         faults.append(
             f'the frozen {part} is another one than the checkpoint was trained on: '
             f'{len(differing)} tensors differ: {_first(differing)}. '
@@ -354,6 +354,16 @@ def _compare_frozen(own: dict[str, dict], recorded: dict[str, dict]) -> list[str
     if unexpected:
         faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {_first(unexpected)}')
     return faults
+
+
+def _common_module(names: list[str]) -> str:
+    """The longest dotted path that all names begin with."""
+    shared = []
+    for pieces in zip(*(name.split('.')[:-1] for name in names), strict=False):
+        if len(set(pieces)) > 1:
+            break
+        shared.append(pieces[0])
+    return '.'.join(shared) or 'part'
 
 
 def _first(names: list[str]) -> str:
@@ -370,5 +380,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()

@@ -65,8 +65,14 @@ class BaseSegDataset(BaseDataset):
             indices=indices,
             serialize_data=True,
         )
-        if not len(self):
-            raise DataError(f'{type(self).__name__} at {data_root!r} is empty: no record was found. Look at data_root and split.')
+
+    def filter_data(self) -> list[dict[str, Any]]:
+        """mmengine's step after loading: nothing is filtered, but an empty data set is refused."""
+        if not self.data_list:
+            raise DataError(
+                f'{type(self).__name__} at {self.data_root!r} is empty: no record was found. Look at data_root and split.'
+            )
+        return self.data_list
 
     @abstractmethod
     def load_data_list(self) -> list[dict[str, Any]]:

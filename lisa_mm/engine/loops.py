@@ -32,7 +32,7 @@ class IterTrainLoop(BaseLoop):
         val_begin: Not before this one.
 
     Raises:
-        ConfigError: if the sampler cannot seek or the strategy is another one.
+        ConfigError: if the sampler cannot seek, or a count is no whole number.
     """
 
     def __init__(self, runner: Any, dataloader: DataLoader | dict, max_iters: int, *, val_interval: int = 0, val_begin: int = 1):
@@ -45,11 +45,6 @@ class IterTrainLoop(BaseLoop):
             raise ConfigError(
                 f'train_dataloader.sampler is {type(self.dataloader.sampler).__name__}, which cannot resume: '
                 "use sampler=dict(type='SeekableSampler')."
-            )
-        if not hasattr(runner.strategy, 'accumulation'):
-            raise ConfigError(
-                f'strategy is {type(runner.strategy).__name__}; '
-                'IterTrainLoop needs LisaDeepSpeedStrategy or LisaSingleDeviceStrategy.'
             )
         self._max_iters = max_iters
         self._iter = 0
@@ -139,7 +134,7 @@ class IterTrainLoop(BaseLoop):
         """What to tell of a micro-batch with a loss that is not finite."""
         if all(bool(torch.isfinite(value).all()) for value in parts.values()):
             return None
-        values = ', '.join(f'{name}={float(value):g}' for name, value in parts.items())
+        values = ', '.join(f'{name}={float(value.detach()):g}' for name, value in parts.items())
         names = [getattr(sample, 'sample_id', 'unnamed') for sample in batch.get('data_samples', [])]
         return f'process {self.runner.strategy.rank}: {values}; samples {names}'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from mmengine.runner import FlexibleRunner
 from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
-from lisa_mm.checkpoints.folder import find_checkpoint
-from lisa_mm.errors import CheckpointError
+from lisa_mm.checkpoints.folder import list_checkpoints
+from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 
 from .launch import detect_launcher
+from .sampler import SeekableSampler
+from .strategies.base import FolderCheckpointMixin
 
 
 @RUNNERS.register_module()
@@ -27,8 +28,8 @@ class LisaRunner(FlexibleRunner):
     Args:
         model: The model or its config.
         config_text: The config's source; every checkpoint keeps it. By default ``cfg`` as text.
-        resume: True goes on from the work folder's last checkpoint (or begins, if there is none); a path from that one.
-        load_from: A checkpoint whose weights to begin with.
+        resume: True goes on from the work folder's last checkpoint, or begins if there is none; a path goes on from that one.
+        load_from: A checkpoint whose weights to begin with, unless there is one to resume from.
         settings: FlexibleRunner's other arguments.
     """
 
@@ -63,6 +64,7 @@ class LisaRunner(FlexibleRunner):
         if strategy is None:
             strategy = {'type': 'LisaSingleDeviceStrategy' if launcher == 'none' else 'LisaDeepSpeedStrategy'}
         if isinstance(strategy, dict):
+            self._check_strategy(strategy.get('type'))
             strategy = {**strategy, 'train_micro_batch_size_per_gpu': self._micro_batch()}
             strategy.setdefault('work_dir', self._work_dir)
             strategy.setdefault('experiment_name', settings.get('experiment_name'))
@@ -73,16 +75,25 @@ class LisaRunner(FlexibleRunner):
             strategy = STRATEGIES.build(strategy)
         return strategy
 
+    @staticmethod
+    def _check_strategy(name: Any) -> None:
+        known = [registered for registered in STRATEGIES.module_dict if registered.startswith('Lisa')]
+        cls = STRATEGIES.get(name) if isinstance(name, str) else name
+        if not (isinstance(cls, type) and issubclass(cls, FolderCheckpointMixin)):
+            raise ConfigError(
+                f'strategy.type is {name!r}, which does not accumulate and save as this runner needs.{nearest(str(name), known)}'
+            )
+
     def _micro_batch(self) -> int:
         return 1 if self._train_dataloader is None else _get_batch_size(self._train_dataloader)
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
         """Build a data loader; the seekable sampler gets the batch size."""
-        if isinstance(dataloader, dict) and isinstance(dataloader.get('sampler'), dict):
-            if dataloader['sampler'].get('type') == 'SeekableSampler':
-                dataloader = copy.deepcopy(dataloader)
-                dataloader['sampler']['batch_size'] = dataloader['batch_size']
+        sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
+        if isinstance(sampler, dict) and sampler.get('type') in ('SeekableSampler', SeekableSampler):
+            # not a deep copy: the data set may be built already
+            dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader['batch_size']}}
         return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
 
     def train(self) -> torch.nn.Module:
@@ -95,17 +106,15 @@ class LisaRunner(FlexibleRunner):
         if self._has_loaded or (not self._resume and self._load_from is None):
             return
         self._has_loaded = True
-        if self._resume is True and self._load_from is None:
-            try:
-                self.resume(str(find_checkpoint(self.work_dir)))
-            except CheckpointError as error:
-                if any(Path(self.work_dir).glob('iter_*')):
-                    raise
-                self.logger.info(f'nothing to resume: {error}')
-        elif self._resume:
-            self.resume(self._resume if isinstance(self._resume, str) else self._load_from)
+        if isinstance(self._resume, str):
+            self.resume(self._resume)
+        elif self._resume and list_checkpoints(Path(self.work_dir)):
+            self.resume(self.work_dir)
         else:
-            self.load_checkpoint(self._load_from)
+            if self._resume:
+                self.logger.info(f'{self.work_dir} holds no checkpoint to resume from: the training begins')
+            if self._load_from is not None:
+                self.load_checkpoint(self._load_from)
 
     def resume(
         self, filename: str, resume_optimizer: bool = True, resume_param_scheduler: bool = True, map_location: Any = 'default'

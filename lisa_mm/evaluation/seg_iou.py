@@ -31,7 +31,7 @@ class SegIoUMetric(BaseMetric):
         """Data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
         del data_batch  # the samples hold all
         for sample in data_samples:
-            fields = sample if isinstance(sample, dict) else {k: v for k, v in sample.all_items()}
+            fields = sample if isinstance(sample, dict) else dict(sample.all_items())
             for intersection, union in intersection_and_union(fields['mask_logits'] > 0, fields['gt_masks']):
                 self.results.append((fields.get('sample_id', ''), intersection, union))
 

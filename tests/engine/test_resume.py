@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ RUN = {'max_iters': 9, 'accumulation': 2, 'interval': 2, 'model': {'dropout': 0.
 
 @pytest.fixture(scope='module')
 def killed(tmp_path_factory):
-    """Runs that are killed: at three random steps, and while iter_6 is being written; then resumed, beside an uninterrupted one."""
+    """Runs that are killed, at three random steps and while iter_6 is being written; resumed; and uninterrupted ones."""
     root = tmp_path_factory.mktemp('resume')
     at = random.sample(range(3, 9), 3)
     print(f'killed at {at}')
@@ -32,8 +31,7 @@ def killed(tmp_path_factory):
         {**RUN, 'work_dir': str(root / 'step_2'), 'stage': 3, 'kill_at': at[2]},
         {**RUN, 'work_dir': str(root / 'saving'), 'stage': 1, 'kill_in_save': 6},
     ]
-    for process in [start([run]) for run in runs]:
-        finish(process, status=-signal.SIGKILL)
+    finish(start(runs))
     state = {
         'leftovers': [path.name for path in (root / 'saving').glob('.tmp_*')],
         'pointer': (root / 'saving' / 'last_checkpoint').read_text().strip(),
@@ -41,11 +39,11 @@ def killed(tmp_path_factory):
     }
     again = [{**{key: value for key, value in run.items() if not key.startswith('kill')}, 'resume': True} for run in runs]
     whole = [{**run, 'work_dir': run['work_dir'] + '_whole', 'resume': False} for run in again]
-    for process in [start(again), start(whole)]:
-        finish(process)
+    finish(start([*again, *whole]))
     return root, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['step_0', 'step_1', 'step_2', 'saving'])
 def test_a_killed_run_resumes_to_the_bit(killed, name):
     root, _ = killed
@@ -57,6 +55,7 @@ def test_a_killed_run_resumes_to_the_bit(killed, name):
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+@pytest.mark.slow
 def test_what_a_kill_while_saving_leaves(killed):
     root, state = killed
     assert state == {'leftovers': ['.tmp_iter_6'], 'pointer': 'iter_4', 'found': 'iter_4'}
@@ -127,6 +126,14 @@ def test_a_longer_run_resumes_on_its_own_schedule(trained, tmp_path):
     assert lr == pytest.approx([0, 0.005, 0.01, 0.005, *[0.01 * (8 - step) / 6 for step in (4, 5, 6, 7)]])
 
 
+def test_resume_true_prefers_the_work_folder_to_load_from(trained, tmp_path):
+    options = {'work_dir': str(tmp_path / 'run'), 'load_from': str(trained), 'resume': True, 'interval': 1, 'total_iters': 9}
+    assert not run({**options, 'max_iters': 1}).resumed
+    again = run({**options, 'max_iters': 2})
+    assert again.resumed
+    assert len(again.message_hub.get_scalar('train/lr').data[0]) == 2
+
+
 def test_resume_true_in_an_empty_work_folder_begins(tmp_path):
     assert run({'work_dir': str(tmp_path / 'run'), 'max_iters': 1, 'resume': True}).iter == 1
 
@@ -135,7 +142,7 @@ def test_resume_true_in_an_empty_work_folder_begins(tmp_path):
 def test_cut_off_weights_are_refused(checkpoint, keep):
     path = checkpoint / 'weights.safetensors'
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match='cannot be read .*damaged or incomplete'):
+    with pytest.raises(CheckpointError, match=r'cannot be read .*damaged or incomplete'):
         load_weights(model_of({}), checkpoint)
 
 
@@ -165,7 +172,7 @@ def test_a_state_that_would_run_code_is_refused(checkpoint, tmp_path):
 
 def test_a_damaged_meta_is_refused(checkpoint):
     (checkpoint / 'meta.json').write_text('{"iter": ')
-    with pytest.raises(CheckpointError, match='meta.json cannot be read'):
+    with pytest.raises(CheckpointError, match=r'meta\.json cannot be read'):
         load_weights(model_of({}), checkpoint)
 
 

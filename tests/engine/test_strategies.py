@@ -71,7 +71,7 @@ def runs(tmp_path_factory):
     two.append({**common, 'work_dir': str(root / 'nan'), 'stage': 2, 'nan_at': 11})
     processes = [start(one), start(two, processes=2)]
     for process in processes:
-        finish(process, timeout=240)
+        finish(process)
     return root
 
 

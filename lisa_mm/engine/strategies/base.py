@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine._strategy import BaseStrategy
 from mmengine.dist import barrier, broadcast_object_list
 from mmengine.model import BaseModule
 from torch import nn
@@ -26,16 +27,45 @@ from .batch import describe_batch, resolve_accumulation
 _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft', 'numpy')
 
 
-class FolderCheckpointMixin:
+class FolderCheckpointMixin(BaseStrategy):
     """Put before one of mmengine's strategies: one checkpoint format, one way to accumulate.
 
-    The strategy class provides ``module``, ``zero_stage``, ``optimizer_state``, ``load_optimizer_state`` and ``weights_changed``.
+    The strategy class provides ``zero_stage`` and the methods that raise NotImplementedError here.
     """
 
+    zero_stage: int | None
+    # an mmengine model or DeepSpeed's engine in a wrapper, of which type checkers know nothing
+    model: Any
+    optim_wrapper: Any
     accumulation: int
     micro_batch: int
     gradient_clipping: float
     _frozen: dict[str, dict] | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The model without any wrapper."""
+        raise NotImplementedError
+
+    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch: the total, and what to log."""
+        raise NotImplementedError
+
+    def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add a micro-batch's gradient; with the last one, clip and step."""
+        raise NotImplementedError
+
+    def optimizer_state(self) -> dict:
+        """This process's part of the optimizer's state, in plain types and :meth:`safe_classes`."""
+        raise NotImplementedError
+
+    def load_optimizer_state(self, state: dict) -> None:
+        """Restore :meth:`optimizer_state`."""
+        raise NotImplementedError
+
+    def weights_changed(self) -> None:
+        """Called after the model's weights were loaded: bring along what else holds them."""
+        raise NotImplementedError
 
     def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
         """Resolve how much is accumulated, and say so in the log."""
@@ -59,7 +89,7 @@ class FolderCheckpointMixin:
                 )
             # the strategy decides on the wrapper, so that swapping the strategy is one edit
             optim_wrapper = {**optim_wrapper, 'type': wrapper_type}
-        built = super().build_optim_wrapper(optim_wrapper, model)  # type: ignore[misc]
+        built = super().build_optim_wrapper(optim_wrapper, model)
         groups = built.optimizer.param_groups
         for group in groups:
             group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
@@ -74,7 +104,7 @@ class FolderCheckpointMixin:
         # mmengine's default descends into the children, and transformers' init_weights would start pretrained parts anew
         own = getattr(type(model), 'init_weights', None) is not BaseModule.init_weights
         if own or getattr(model, 'init_cfg', None):
-            return super()._init_model_weights(model)  # type: ignore[misc]
+            return super()._init_model_weights(model)
         return model
 
     def frozen(self) -> dict[str, dict]:

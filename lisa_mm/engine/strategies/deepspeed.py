@@ -75,6 +75,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             faults.append(f'strategy.zero_stage is {zero_stage!r}; it can be 0, 1, 2 or 3.')
         if bf16 and fp16:
             faults.append('strategy has both bf16 and fp16: choose one.')
+        if fp16 and not torch.cuda.is_available():
+            faults.append('strategy.fp16 needs a GPU, and there is none: use bf16, or neither.')
         if offload not in (None, 'optimizer', 'all'):
             faults.append(f"strategy.offload is {offload!r}; it can be None, 'optimizer' or 'all'.")
         elif (offload == 'all' and zero_stage != 3) or (offload == 'optimizer' and zero_stage == 0):
@@ -130,10 +132,16 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             self._hf_config = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
         return super().build_model(model)
 
+    def _wrap_model(self, model: nn.Module) -> Any:
+        # to evaluate, there is no optimizer to shard, which DeepSpeed refuses; parameters are whole below stage 3
+        if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
+            self.config['zero_optimization'] = {'stage': 0}
+        return super()._wrap_model(model)
+
     def _train_batch(self) -> int:
         return self.micro_batch * self.accumulation * self.world_size
 
-    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
+    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
         """Build the optimizer with the trained parameters only."""
         return self.build_trained_optimizer(optim_wrapper, model, wrapper_type='DeepSpeedOptimWrapper')
 
@@ -153,7 +161,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
 
     def load_optimizer_state(self, state: dict) -> None:
         """Restore :meth:`optimizer_state`."""
-        optimizer = self.model.optimizer
+        optimizer: Any = self.model.optimizer
         if not isinstance(optimizer, ZeROOptimizer):
             optimizer.load_state_dict(state)
             return
@@ -167,7 +175,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
 
     def weights_changed(self) -> None:
         """Copy the parameters to the optimizer's float32 ones, which would overwrite them at the next step."""
-        optimizer = getattr(self.model.model, 'optimizer', None)
+        optimizer: Any = getattr(self.model.model, 'optimizer', None)
         if hasattr(optimizer, 'refresh_fp32_params'):
             optimizer.refresh_fp32_params()
 

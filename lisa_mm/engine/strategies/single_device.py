@@ -53,7 +53,7 @@ class LisaSingleDeviceStrategy(FolderCheckpointMixin, SingleDeviceStrategy):
         """The model."""
         return self.model
 
-    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
+    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
         """Build the optimizer with the trained parameters only."""
         return self.build_trained_optimizer(optim_wrapper, model, wrapper_type='OptimWrapper')
 

@@ -1,0 +1,115 @@
+"""What the first sample of a training looks like to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from lisa_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FirstSampleHook(Hook):
+    """Logs the first image of a run's first batch, decoded from what the model gets: a wrong template or label shows here.
+
+    Tokens that carry loss stand in «...», image tokens as ``<image x 36>``.
+    """
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def before_train(self, runner: Any) -> None:
+        """Every run shows its own first sample."""
+        self._shown = False
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Log the sample, once."""
+        if self._shown or runner.rank != 0:
+            return
+        self._shown = True
+        # engine tests and tools that never use this hook need not load transformers
+        from lisa_mm.datasets.tokenizer import build_tokenizer
+
+        model = getattr(runner.strategy, 'module', runner.model)
+        runner.logger.info(describe_first_sample(data_batch, build_tokenizer(**model.mllm.tokenizer_spec)))
+
+
+def describe_first_sample(batch: dict[str, Any], tokenizer: Any) -> str:
+    """The first image of a collated batch in words.
+
+    Args:
+        batch: From :func:`lisa_mm.datasets.collate.seg_collate`.
+        tokenizer: Of the model.
+
+    Returns:
+        Lines: the image, then each of its rows, then its masks.
+    """
+    from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
+
+    inputs, sample = batch['inputs'], batch['data_samples'][0]
+    shapes = ', '.join(f'{name} {tuple(inputs[name].shape[1:])}' for name in ('pixel_values', 'mask_images') if name in inputs)
+    lines = [
+        f'first sample: {sample.sample_id}',
+        f'  image: {sample.get("img_path")}, {_size(sample.get("original_size"))} (height x width), '
+        f'in the mask decoder {_size(sample.get("resized_size"))}; {shapes}',
+    ]
+    rows = (inputs['image_index'] == 0).nonzero().flatten().tolist()
+    for number, row in enumerate(rows, start=1):
+        length = int(inputs['attention_mask'][row].sum())
+        ids, labels = inputs['input_ids'][row, :length], inputs['labels'][row, :length]
+        images, trained = int((ids == IMAGE_TOKEN_ID).sum()), int((labels != IGNORE_INDEX).sum())
+        lines.append(f'  row {number} of {len(rows)}: {length} tokens ({images} of the image), {trained} with loss (in «»)')
+        lines.append('    ' + mark_loss(ids, labels, tokenizer).replace('\n', '\\n'))
+    masks = [
+        f'{100 * area:.2f} %' + (f' ({100 * left_out:.2f} % ignored)' if left_out else '') for area, left_out in _areas(sample)
+    ]
+    lines.append(f'  masks: {len(masks)}' + (f', area {", ".join(masks)}' if masks else ''))
+    return '\n'.join(lines)
+
+
+def mark_loss(ids: Tensor, labels: Tensor, tokenizer: Any) -> str:
+    """A row's text with ``<image x N>`` for image tokens and «...» around tokens that carry loss.
+
+    Args:
+        ids: (L,), without padding.
+        labels: (L,), -100 without loss.
+        tokenizer: Decodes.
+
+    Returns:
+        The text, special tokens included.
+    """
+    from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
+
+    tokens = [(token, label != IGNORE_INDEX) for token, label in zip(ids.tolist(), labels.tolist(), strict=True)]
+    text, before = '', []
+    for (is_image, trained), group in groupby(tokens, key=lambda item: (item[0] == IMAGE_TOKEN_ID, item[1])):
+        piece = [token for token, _ in group]
+        if is_image:
+            shown = f'<image x {len(piece)}>'
+        else:
+            shown = _continue(before, piece, lambda part: str(tokenizer.decode(part, skip_special_tokens=False)))
+            before = before + piece
+        text += f'«{shown}»' if trained else shown
+    return text
+
+
+def _continue(before: list[int], piece: list[int], decode: Callable[[Sequence[int]], str]) -> str:
+    """What ``piece`` adds to the text: sentencepiece swallows a blank at the start of a text that is decoded on its own."""
+    start, whole = decode(before), decode(before + piece)
+    return whole[len(start) :] if whole.startswith(start) else decode(piece)
+
+
+def _areas(sample: Any) -> list[tuple[float, float]]:
+    """Of each mask the shares of the image that are object and that are left out."""
+    masks = sample.get('gt_masks')
+    if masks is None:
+        return []
+    return [(float(((mask > 0) & (mask != 255)).float().mean()), float((mask == 255).float().mean())) for mask in masks]
+
+
+def _size(size: Sequence[int] | None) -> str:
+    return 'unknown' if size is None else ' x '.join(str(int(side)) for side in size)

@@ -1,0 +1,95 @@
+"""How many parameters a model has, and how many are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from torch import nn
+
+from lisa_mm.registry import HOOKS
+
+_LANGUAGE = 'mllm.language_model'
+_ORDER = (
+    'mllm.vision_tower',
+    'mllm.projector',
+    f'{_LANGUAGE} (base)',
+    f'{_LANGUAGE} (lora)',
+    f'{_LANGUAGE} (embeddings+head)',
+    'seg_head',
+    'mask_decoder.image_encoder',
+    'mask_decoder.prompt_encoder',
+    'mask_decoder.decoder',
+)
+
+
+@HOOKS.register_module()
+class ParametersHook(Hook):
+    """Logs the model's parameters part by part before training."""
+
+    def before_train(self, runner: Any) -> None:
+        """Log the table."""
+        if runner.rank == 0:
+            model = getattr(runner.strategy, 'module', runner.model)
+            runner.logger.info(f'parameters of {type(model).__name__}:\n{parameter_table(model)}')
+
+
+def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Parameters by part; shared ones count once, sharded ones (ZeRO-3) in full.
+
+    Args:
+        model: A LISA; of other models the children are the parts.
+
+    Returns:
+        Part -> (parameters, those trained), LISA's parts first.
+    """
+    embeddings = _embedding_ids(model)
+    counts: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        part = _part_of(name, id(parameter) in embeddings)
+        # a parameter sharded by DeepSpeed is empty between its uses
+        size = int(getattr(parameter, 'ds_numel', parameter.numel()))
+        total, trained = counts.get(part, (0, 0))
+        counts[part] = total + size, trained + size * parameter.requires_grad
+    known = [part for part in _ORDER if part in counts]
+    return {part: counts[part] for part in [*known, *(part for part in counts if part not in known)]}
+
+
+def parameter_table(model: nn.Module) -> str:
+    """The parameters of a model as a table of text.
+
+    Args:
+        model: See :func:`count_parameters`.
+
+    Returns:
+        A line a part (parameters, those trained, the latter in % of the former), and the total.
+    """
+    counts = count_parameters(model)
+    counts['total'] = (sum(total for total, _ in counts.values()), sum(trained for _, trained in counts.values()))
+    rows = [('part', 'parameters', 'trainable', '%')]
+    for part, (total, trained) in counts.items():
+        rows.append((part, f'{total:,}', f'{trained:,}', f'{100 * trained / total if total else 0:.2f}'))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ['  '.join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 4))]) for row in rows]
+    rule = '-' * len(lines[0])
+    return '\n'.join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _embedding_ids(model: nn.Module) -> set[int]:
+    decoder = getattr(getattr(getattr(model, 'mllm', None), 'language_model', None), 'model', None)
+    if not hasattr(decoder, 'get_input_embeddings'):
+        return set()
+    modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]  # type: ignore[union-attr, operator]
+    return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
+
+
+def _part_of(name: str, is_embedding: bool) -> str:
+    top, *rest = name.split('.')
+    if top not in ('mllm', 'mask_decoder') or len(rest) < 2:
+        return top
+    part = f'{top}.{rest[0]}'
+    if part != _LANGUAGE:
+        return part
+    if 'lora_' in name:
+        return f'{part} (lora)'
+    return f'{part} (embeddings+head)' if is_embedding else f'{part} (base)'

@@ -1,0 +1,128 @@
+"""Pictures of what the model segments while it is validated or tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from PIL import Image
+
+from lisa_mm.errors import ConfigError
+from lisa_mm.registry import HOOKS
+from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
+
+_SEG_TOKEN = '[SEG]'
+FOLDER = 'pictures'
+
+
+@HOOKS.register_module()
+class PicturesHook(Hook):
+    """Writes a sheet of the first samples: true mask outlined green, predicted mask red, question and IoU beneath.
+
+    The files are ``pictures/iter_N.png`` for a validation after N steps (``val.png`` outside a training) and
+    ``pictures/test.png``. Of an image with several masks the first is shown. As validation does not shuffle, the same samples
+    come every time.
+
+    Args:
+        num_images: How many samples.
+        interval: Every which validation; tests are always shown.
+    """
+
+    def __init__(self, num_images: int = 8, *, interval: int = 1):
+        if num_images < 1 or interval < 1:
+            raise ConfigError(f'PicturesHook has num_images={num_images}, interval={interval}: both must be at least 1.')
+        self.num_images = num_images
+        self.interval = interval
+        self._items: list[tuple[np.ndarray, str]] = []
+        self._validations = 0
+        self._collects = False
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Begin a sheet if one is due."""
+        self._begin(runner, due=self._validations % self.interval == 0)
+        self._validations += 1
+
+    def before_test_epoch(self, runner: Any) -> None:
+        """Begin a sheet."""
+        self._begin(runner, due=True)
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None) -> None:
+        """Draw samples until there are enough."""
+        self._collect(outputs or [])
+
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None) -> None:
+        """Draw samples until there are enough."""
+        self._collect(outputs or [])
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write the sheet."""
+        # outside a training, asking for the iteration would build the train loop with its data
+        self._write(runner, f'iter_{runner.iter}' if runner.is_training else 'val')
+
+    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Write the sheet."""
+        self._write(runner, 'test')
+
+    def _begin(self, runner: Any, *, due: bool) -> None:
+        self._items = []
+        self._collects = due and runner.rank == 0
+
+    def _collect(self, samples: Sequence[Any]) -> None:
+        if not self._collects:
+            return
+        for sample in samples:
+            if len(self._items) >= self.num_images:
+                return
+            logits, target = sample.get('mask_logits'), sample.get('gt_masks')
+            if logits is not None and target is not None and len(logits) and len(target):
+                self._items.append(draw_sample(sample))
+
+    def _write(self, runner: Any, name: str) -> None:
+        if self._items:
+            path = Path(runner.work_dir) / FOLDER / f'{name}.png'
+            contact_sheet(self._items, path, title=f'{name}: true mask outlined green, predicted mask red')
+            runner.logger.info(f'pictures of {len(self._items)} samples: {path}')
+        self._items, self._collects = [], False
+
+
+def draw_sample(sample: Any) -> tuple[np.ndarray, str]:
+    """The first mask of a predicted sample.
+
+    Args:
+        sample: With ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
+
+    Returns:
+        The picture, and its caption with question and IoU.
+    """
+    from lisa_mm.evaluation.seg_iou import intersection_and_union, iou
+
+    predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
+    value = iou(*intersection_and_union(predicted, target)[0])
+    with Image.open(sample.img_path) as file:
+        image = np.array(file.convert('RGB'))
+    image = draw_overlay(image, predicted[0].cpu().numpy(), PREDICTED_COLOR)
+    # a mask may mark pixels with 255, which count neither way
+    true = ((target[0] > 0) & (target[0] != 255)).cpu().numpy()
+    image = draw_overlay(image, true, TRUE_COLOR, outline=True)
+    questions = mask_questions(sample.get('conversations') or [])
+    count = len(sample.gt_masks)
+    which = f' (mask 1 of {count})' if count > 1 else ''
+    return image, f'IoU {value:.3f}{which}\n{short_question(questions[0]) if questions else ""}'
+
+
+def mask_questions(conversations: Sequence[Sequence[Sequence[str | None]]]) -> list[str]:
+    """The question of every ``[SEG]``, in the order of the masks.
+
+    Args:
+        conversations: Rows of (question, answer).
+
+    Returns:
+        One question a mask.
+    """
+    questions = []
+    for question, answer in (turn for row in conversations for turn in row):
+        questions += [str(question)] * (str(question) + str(answer or '')).count(_SEG_TOKEN)
+    return questions

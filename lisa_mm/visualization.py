@@ -1,0 +1,130 @@
+"""Masks drawn on images, and sheets of such pictures."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Color = tuple[int, int, int]
+TRUE_COLOR: Color = (0, 220, 60)
+PREDICTED_COLOR: Color = (230, 30, 40)
+
+_COLUMNS = 4
+_CELL = 3.2  # inches
+_CAPTION_LINES = 5
+_CAPTION_CHARACTERS = 46
+_BOILERPLATE = re.compile(r'\s*Please (?:output|respond with) segmentation mask[^.]*\.')
+
+
+def draw_overlay(image: np.ndarray, mask: np.ndarray, color: Color, *, alpha: float = 0.5, outline: bool = False) -> np.ndarray:
+    """An image with a mask on it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; stays as it is.
+        mask: (H, W), drawn where true.
+        color: RGB, 0-255.
+        alpha: How much the colour covers: 1 hides the image.
+        outline: Draw the mask's border, opaque, instead of filling it.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: if image and mask do not fit.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    if image.shape != (*mask.shape, 3):
+        raise ValueError(f'the image is {image.shape}, the mask {mask.shape}: they must be (H, W, 3) and (H, W) of one size')
+    if outline:
+        # thick enough to be seen when a sheet shows the image small
+        mask, alpha = _border(mask, max(1, round(max(mask.shape) / 120))), 1.0
+    drawn = image.copy()
+    drawn[mask] = np.rint(image[mask] * (1 - alpha) + np.asarray(color) * alpha).astype(np.uint8)
+    return drawn
+
+
+def _border(mask: np.ndarray, width: int) -> np.ndarray:
+    """The outermost pixels of a mask; those at the image's edge belong to it."""
+    inner = mask
+    for _ in range(width):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, title: str = '') -> Path:
+    """Write pictures with captions as one PNG.
+
+    Args:
+        items: (image (H, W, 3) uint8, caption beneath it); long captions are wrapped, then cut.
+        path: The file; its folder is made.
+        title: Above all.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: without items.
+    """
+    if not items:
+        raise ValueError(f'no pictures for {path}')
+    columns = min(_COLUMNS, len(items))
+    rows = math.ceil(len(items) / columns)
+    # wide images leave no empty bands between the rows
+    tallest = max(image.shape[0] / image.shape[1] for image, _ in items)
+    height = _CELL * min(1.5, tallest) + 0.15 * max(_wrap(caption).count('\n') + 1 for _, caption in items) + 0.2
+    figure = Figure(figsize=(_CELL * columns, height * rows + 0.4), layout='constrained')
+    for index, (image, caption) in enumerate(items):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.imshow(image)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        # a '$' in a question is no formula
+        axes.set_xlabel(_wrap(caption), fontsize=8, parse_math=False)
+    if title:
+        figure.suptitle(title, fontsize=9, parse_math=False)
+    return save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 110) -> Path:
+    """Write a figure as PNG; a reader never sees half of it.
+
+    Args:
+        figure: The figure.
+        path: The file; its folder is made.
+        dpi: Pixels an inch.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.tmp_{path.name}')
+    with warnings.catch_warnings():
+        # a script that the font lacks is shown as boxes; a warning for each letter helps nobody
+        warnings.filterwarnings('ignore', message='.*[Gg]lyph.*')
+        FigureCanvasAgg(figure).print_figure(temporary, format='png', dpi=dpi)
+    os.replace(temporary, path)
+    return path
+
+
+def short_question(question: str) -> str:
+    """A question without image placeholder and the recipe's closing request, on one line."""
+    text = ' '.join(question.replace('<image>', ' ').split())
+    return _BOILERPLATE.sub('', text).strip() or text
+
+
+def _wrap(caption: str) -> str:
+    lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, _CAPTION_CHARACTERS) or ['']]
+    if len(lines) > _CAPTION_LINES:
+        lines = [*lines[: _CAPTION_LINES - 1], lines[_CAPTION_LINES - 1][: _CAPTION_CHARACTERS - 2] + ' …']
+    return '\n'.join(lines)
