@@ -31,7 +31,7 @@ setup(
     packages=find_packages(include=['lisa_mm', 'lisa_mm.*']) + ['lisa_mm.configs'],
     package_dir={'lisa_mm.configs': 'configs'},
     package_data={
-        'lisa_mm': ['py.typed', 'weights/**/*'],
+        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/demo/splits.json'],
         'lisa_mm.configs': ['**/*.py'],
     },
     install_requires=[
@@ -48,6 +48,8 @@ setup(
         'protobuf',
         'safetensors>=0.4',
         'pillow>=10',
+        'numpy',
+        'opencv-python>=4.8',
         'matplotlib>=3.8',
         'tensorboard>=2.16',
         'tqdm>=4.66',

@@ -195,7 +195,8 @@ def parse_literal(text: str) -> Any:
 def compile_config(source: Config) -> Config:
     """Fill in what follows from the parts; pure, without weights or data.
 
-    Builds the parts on the meta device and hands to data sets, transforms, collation and schedules what the parts say of themselves.
+    Builds the parts on the meta device and hands to data sets, transforms, collation and schedules what the parts say of
+    themselves.
 
     Raises:
         ConfigError: all faults at once.

@@ -13,7 +13,7 @@ class SegDataSample(BaseDataElement):
         img_path (str): The image file.
         original_size (tuple[int, int]): Height and width of the image file; masks are of this size.
         resized_size (tuple[int, int]): Height and width inside the mask decoder's padded square.
-        conversations (list[list[dict]]): One list of ``{'from', 'value'}`` turns a row.
+        conversations (list[list[tuple[str, str]]]): One list of (question, answer) a row.
 
     Data fields:
         gt_masks (K, H, W) uint8: 1 object, 0 background, 255 ignored; in the order of the ``[SEG]`` of the image's rows.

@@ -20,7 +20,7 @@ def faults(*options: str) -> str:
 def test_the_configs_compile():
     compiled = compile_config(load_config(NANO))
     transform = next(t for t in compiled.train_dataloader.dataset.pipeline if t.type == 'EncodeConversations')
-    assert transform.num_image_tokens == 36  # (96 / 16)^2
+    assert transform.num_image_tokens == 16  # (96 / 24)^2
     assert compiled.train_dataloader.dataset.data_root == 'data/demo/pretrain'
     assert compiled.train_dataloader.collate_fn.pad_token_id == 3
     assert compiled.param_scheduler.total_iters == compiled.train_cfg.max_iters

@@ -15,9 +15,12 @@ with read_base():
     from .._base_.runtime.default import *
 
 data_root = 'data/demo/pretrain'
-lr = 1e-3
+lr = 2e-3
 max_iters = 1500
-batch_size = 8  # 1,500 it x 8 img = 12,000 samples, 5 phrases each
+batch_size = 8  # 1,500 it x 8 img = 12,000 samples, 7 phrases each
+losses['bce'].update(weight=20.0)  # from scratch the masks learn last: ten times the recipe's weights
+losses['dice'].update(weight=5.0)
+pipeline[4].update(max_length=72)  # cuts long captions: all rows of a batch are as long as its longest
 
 model = dict(
     type='LISA',
@@ -28,7 +31,7 @@ model = dict(
             full_view=True,
             frozen=False,
             config=dict(
-                image_size=96, patch_size=16, hidden_size=96, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4
+                image_size=96, patch_size=24, hidden_size=96, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4
             ),
         ),
         projector=dict(type='LinearProjector', frozen=False),
@@ -81,7 +84,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='SeekableSampler'),
     collate_fn=dict(type='seg_collate'),
-    dataset=dict(type='JsonlSegDataset', file='train.jsonl', phrases_per_image=5, questions_per_image=1, pipeline=pipeline),
+    dataset=dict(type='JsonlSegDataset', file='train.jsonl', phrases_per_image=7, questions_per_image=1, pipeline=pipeline),
 )
 val_dataloader = dict(
     batch_size=4,

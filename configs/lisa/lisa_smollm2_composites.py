@@ -3,8 +3,8 @@
     python tools/unpack_smollm2.py data/smollm2
     python tools/train.py configs/lisa/lisa_smollm2_composites.py --cfg-options data_root=DIR
 
-DIR holds reason_seg/ReasonSeg/{train,val}. Vision tower and SAM are the nano parts, which have never seen a photograph: SAM's image
-encoder and the projector are trained too. Composites: never call results on them real-photo segmentation.
+DIR holds reason_seg/ReasonSeg/{train,val}. Vision tower and SAM are the nano parts, which have never seen a photograph: SAM's
+image encoder and the projector are trained too. Composites: never call results on them real-photo segmentation.
 """
 
 from mmengine.config import read_base

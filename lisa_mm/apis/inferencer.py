@@ -109,7 +109,7 @@ class LISAInferencer:
     def _text(self, ids: torch.Tensor) -> str:
         """Words and ``[SEG]``, without the other special tokens."""
         seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
-        special = set(self.tokenizer.all_special_ids) - {seg}
+        special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore
         kept = [int(i) for i in ids if int(i) not in special and int(i) != IMAGE_TOKEN_ID]
         return self.tokenizer.decode(kept).strip()
 

@@ -49,4 +49,4 @@ def load_model(config: str | Path | Config, checkpoint: str | Path, *, device: s
     DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
     model: LISA = MODELS.build(compiled.model.to_dict())
     load_weights(model, checkpoint)
-    return model.to(torch.device(device)).eval(), compiled
+    return model.to(torch.device(device)).eval(), compiled  # type: ignore

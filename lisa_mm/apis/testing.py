@@ -36,7 +36,8 @@ def evaluate(
         device: Where the model runs.
 
     Returns:
-        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls'}``; the interval is a 95 % bootstrap of gIoU over masks.
+        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls'}``; the interval is a 95 % bootstrap of gIoU over
+        masks.
     """
     model, compiled = load_model(config, checkpoint, device=device)
     loader = compiled.get(f'{split}_dataloader')

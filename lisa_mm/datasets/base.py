@@ -30,8 +30,8 @@ class Asked:
 class BaseSegDataset(BaseDataset):
     """One sample = one image, its conversations, its masks still encoded.
 
-    In training, item ``n`` of an endless sequence is a pure function of (seed, n): which image, which texts, which templates. Every
-    image comes once before any comes twice. In testing, item ``n`` is record ``n``.
+    In training, item ``n`` of an endless sequence is a pure function of (seed, n): which image, which texts, which templates.
+    Every image comes once before any comes twice. In testing, item ``n`` is record ``n``.
 
     Args:
         data_root: Root folder as the original's ``--dataset_dir``.
@@ -93,7 +93,7 @@ class BaseSegDataset(BaseDataset):
         rng = np.random.default_rng([self.seed, n, 1])
         record = self.get_data_info(self.record_index(n))
         asked = self.ask(record, rng)
-        return self.pipeline(
+        return self.pipeline(  # type: ignore
             {
                 'sample_id': record['sample_id'],
                 'img_path': record['img_path'],

@@ -96,7 +96,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
         end = tokenizer.eos_token or ''
         closing = end if text.startswith(end) else ''
         text = text.removeprefix(closing)
-        segments += [Segment(before), Segment(answer + closing, carries_loss=True)]
+        segments += [Segment(before), Segment(answer + closing, carries_loss=True)]  # type: ignore
     return [*segments, Segment(text)] if text else segments
 
 

@@ -19,8 +19,8 @@ from .reason_seg import choose
 class JsonlSegDataset(BaseSegDataset):
     """A jsonl of ``{"image", "phrase", "masks"}`` (referring) and ``{"image", "question", "answer", "masks"}`` lines.
 
-    Lines of one image become one sample. ``image`` is a path below the folder of the file; ``masks`` holds COCO RLEs, one for each
-    ``[SEG]`` of the answer (a phrase is asked and answered with the recipe's strings).
+    Lines of one image become one sample. ``image`` is a path below the folder of the file; ``masks`` holds COCO RLEs, one
+    for each ``[SEG]`` of the answer (a phrase is asked and answered with the recipe's strings).
 
     Args:
         data_root: Holds ``file``.

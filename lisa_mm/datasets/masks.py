@@ -59,8 +59,8 @@ def draw_shapes(shapes: list[dict[str, Any]], height: int, width: int) -> np.nda
             continue
         points = np.array([shape['points']], dtype=np.int32)
         alone = np.zeros((height, width), dtype=np.uint8)
-        cv2.polylines(alone, points, True, 1, 1)
-        cv2.fillPoly(alone, points, 1)
+        cv2.polylines(alone, points, True, 1, 1)  # type: ignore
+        cv2.fillPoly(alone, points, 1)  # type: ignore
         drawn.append((int(alone.sum()), points, IGNORED if kind == 'ignore' else 1))
     mask = np.zeros((height, width), dtype=np.uint8)
     for _, points, value in sorted(drawn, key=lambda item: item[0], reverse=True):

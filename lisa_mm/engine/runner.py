@@ -126,8 +126,8 @@ class LisaRunner(FlexibleRunner):
             resume_param_scheduler=resume_param_scheduler,
             callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
         )
-        self.train_loop._iter = checkpoint['meta']['iter']
-        self.train_loop.resumed = True
+        self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore
+        self.train_loop.resumed = True  # type: ignore
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])

@@ -16,8 +16,8 @@ from ..registry import METRICS
 class SegIoUMetric(BaseMetric):
     """gIoU: mean IoU over masks; cIoU: summed intersections over summed unions (Lai et al., CVPR 2024).
 
-    Per mask, IoU = I / (U + 1e-5), and 1 where both are empty; gIoU = sum / (masks + 1e-5); cIoU = sum I / (sum U + 1e-10). Pixels
-    with 255 are left out; annotations that overlap themselves (values above 1) are clipped to 1. Counted in int64.
+    Per mask, IoU = I / (U + 1e-5), and 1 where both are empty; gIoU = sum / (masks + 1e-5); cIoU = sum I / (sum U + 1e-10).
+    Pixels with 255 are left out; annotations that overlap themselves (values above 1) are clipped to 1. Counted in int64.
 
     Args:
         collect_device: 'cpu' or 'gpu', where ranks meet.

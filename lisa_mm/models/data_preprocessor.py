@@ -21,7 +21,8 @@ class SegDataPreprocessor(BaseDataPreprocessor):
 
     Shapes:
         inputs['pixel_values'] (B, 3, S, S) uint8 -> float.
-        inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom -> float, 0 outside each sample's ``resized_size``. Float images pass through: they are normalised already.
+        inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom -> float, 0 outside each sample's ``resized_size``
+        Float images pass through: they are normalised already.
     """
 
     mean: Tensor
@@ -42,7 +43,7 @@ class SegDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Normalise ``data['inputs']`` as said above; ``data['data_samples']`` only moves to the device."""
         del training  # train and test images are treated alike
-        data = self.cast_data(data)
+        data = self.cast_data(data)  # type: ignore
         inputs = dict(data['inputs'])
         images = inputs.get('pixel_values')
         if images is not None and images.dtype == torch.uint8:

@@ -20,7 +20,8 @@ def with_derived(part: dict[str, Any], derived: dict[str, Any], where: str, sour
         ConfigError: if a written value contradicts a derived one.
     """
     faults = [
-        f'{where}.{key} is {part[key]!r}, but {sources[key]} gives {value!r}. Leave it out (it is derived) or set {where}.{key}={value!r}.'
+        f'{where}.{key} is {part[key]!r}, but {sources[key]} gives {value!r}. '
+        f'Leave it out (it is derived) or set {where}.{key}={value!r}.'
         for key, value in derived.items()
         if key in part and part[key] != value
     ]

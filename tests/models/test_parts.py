@@ -83,7 +83,7 @@ def test_weights_that_cannot_be_read(tmp_path):
 
 
 def test_a_part_in_the_wrong_place():
-    with pytest.raises(ConfigError, match="'MaskDiceLoss' is no registered projector. 'MaskDiceLoss' is a loss"):
+    with pytest.raises(ConfigError, match=r"'MaskDiceLoss' is no registered projector\. 'MaskDiceLoss' is a loss"):
         PROJECTORS.build({'type': 'MaskDiceLoss'})
     with pytest.raises(ConfigError, match="needs the argument 'in_channels'"):
         PROJECTORS.build({'type': 'LinearProjector', 'out_channels': 2})

@@ -93,7 +93,7 @@ def test_losses(golden, outputs, batch_name, record_deviation):
 
 
 def test_losses_with_other_weights(golden, lora_model, outputs, batch_name):
-    """Named losses_with_weights_ce<w>_dice<w>_bce<w>; a folder without one has nothing to compare (the loss is linear in them)."""
+    """Named losses_with_weights_ce<w>_dice<w>_bce<w>; a folder without one has nothing to compare."""
     _, _, _, losses, _, _ = outputs(batch_name)
     parts = {'ce': losses['loss_ce'] / 1.0, 'bce': losses['loss_mask_bce'] / 2.0, 'dice': losses['loss_mask_dice'] / 0.5}
     for key, wanted in golden.cases[batch_name].items():

@@ -3,6 +3,12 @@
 env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)
 log_level = 'INFO'
+custom_hooks = [
+    dict(type='FirstSampleHook'),
+    dict(type='ParametersHook'),
+    dict(type='CurvesHook', interval=50),
+    dict(type='PicturesHook', num_images=8),
+]
 default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=200, max_keep=2, save_best='gIoU'),
     logger=dict(type='ProgressHook', interval=10),

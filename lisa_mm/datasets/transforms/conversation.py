@@ -46,8 +46,8 @@ class EncodeConversations(BaseTransform):
             if left < count:
                 self.masks_cut += count - left
                 print_log(
-                    f'{results["sample_id"]}: a row was cut at {self.max_length} tokens, {count - left} [SEG] and mask went with it '
-                    f'({self.masks_cut} so far in this worker)',
+                    f'{results["sample_id"]}: a row was cut at {self.max_length} tokens, {count - left} [SEG] and mask went '
+                    f'with it ({self.masks_cut} so far in this worker)',
                     logger='current',
                     level=logging.WARNING,
                 )

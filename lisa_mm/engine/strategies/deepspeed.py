@@ -147,8 +147,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
 
     def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The forward of a micro-batch: the total, and what to log."""
-        data = self.module.data_preprocessor(data, True)
-        return self.module.parse_losses(self.model.model(**data, mode='loss'))
+        data = self.module.data_preprocessor(data, True)  # type: ignore
+        return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
         """Add a micro-batch's gradient; the engine clips and steps with the last one."""

@@ -52,7 +52,7 @@ class CLIPVisionTower(BaseVisionTower):
         if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
             raise CheckpointError(f'vision_tower.pretrained: {folder} holds no config.json. Give a Hugging Face CLIP folder.')
         if folder and not on_meta():
-            self.model, report = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            self.model, report = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)  # type: ignore
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
             if missing:
                 raise CheckpointError(f'{folder}: {len(missing)} weights of the image tower are missing, e.g. {missing[0]}.')
@@ -78,7 +78,7 @@ class CLIPVisionTower(BaseVisionTower):
 
     def num_tokens(self, height: int, width: int) -> int:
         del height, width  # every image is brought to one size
-        return (self.model.config.image_size // self.model.config.patch_size) ** 2
+        return (self.model.config.image_size // self.model.config.patch_size) ** 2  # type: ignore
 
     def forward(self, pixels: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

@@ -76,7 +76,7 @@ class CausalLM(BaseLanguageModel):
         }
         options = {'attn_implementation': attention} if attention else {}
         if folder and not on_meta():
-            self.model, report = AutoModelForCausalLM.from_pretrained(
+            self.model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore
                 folder, config=read_config(folder), dtype=torch.float32, output_loading_info=True, **options
             )
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
