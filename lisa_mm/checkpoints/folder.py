@@ -38,9 +38,10 @@ _SHOWN = 5
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The model's state by name, in two parts: what training changes, and what is frozen.
+    """The model's state by name, in two parts: what a checkpoint must hold, and what a file holds already.
 
-    A buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
+    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file`` is False). A
+    buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
 
     Returns:
         Trained and frozen tensors; the parameters themselves, not copies.
@@ -49,13 +50,26 @@ def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, to
         name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
     }
     trained, frozen = {}, {}
+    origins = {name: module.from_file for name, module in model.named_modules() if getattr(module, 'from_file', None) is not None}
     for name, value in model.state_dict(keep_vars=True).items():
-        if isinstance(value, nn.Parameter):
+        if _came_from_file(name, origins) is False:
+            changes = True
+        elif isinstance(value, nn.Parameter):
             changes = value.requires_grad
         else:
             changes = name.rpartition('.')[0] in trained_modules
         (trained if changes else frozen)[name] = value
     return trained, frozen
+
+
+def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
+    """What the innermost part around a tensor says of its origin."""
+    module = name
+    while module:
+        module = module.rpartition('.')[0]
+        if module in origins:
+            return origins[module]
+    return None
 
 
 @contextmanager

@@ -60,6 +60,10 @@ class Part(nn.Module):
         frozen: Whether its own parameters are trained.
     """
 
+    # Whether its weights came from a file; None: it has no say (what contains it may). Frozen weights that no file holds go into
+    # the checkpoints, or a trained model could not be built again.
+    from_file: bool | None = None
+
     def __init__(self, *, frozen: bool = False):
         super().__init__()
         self.frozen = frozen

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .base import Part
 
 
 def on_meta() -> bool:
@@ -77,7 +78,8 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
     module.load_state_dict(state)
 
 
-def load_part(module: nn.Module, pretrained: str | None) -> None:
+def load_part(module: Part, pretrained: str | None) -> None:
     """Load a part's own weight file if one is given (not under the meta device)."""
+    module.from_file = pretrained is not None
     if pretrained is not None and not on_meta():
         load_strictly(module, read_weights(pretrained), str(pretrained))

@@ -46,6 +46,7 @@ class CLIPVisionTower(BaseVisionTower):
         super().__init__(frozen=frozen)
         if pretrained is None and config is None:
             raise ConfigError('CLIPVisionTower needs pretrained=FOLDER or config=dict(hidden_size=..., ...).')
+        self.from_file = pretrained is not None
         self.layer = layer
         self.full_view = full_view
         folder = Path(pretrained) if pretrained else None

@@ -68,6 +68,7 @@ class CausalLM(BaseLanguageModel):
             raise ConfigError("CausalLM needs pretrained=FOLDER or config=dict(model_type='llama', hidden_size=..., ...).")
         if pretrained is None and tokenizer is None:
             raise ConfigError('CausalLM needs tokenizer=FOLDER when no pretrained folder is given.')
+        self.from_file = pretrained is not None
         folder = Path(pretrained) if pretrained else None
         self._tokenizer_spec = {
             'pretrained': str(tokenizer or pretrained),

@@ -68,6 +68,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
             iou_head_depth=iou_depth,
             iou_head_hidden_dim=iou_hidden_dim,
         )
+        self.from_file = pretrained is not None
         if pretrained is not None and not on_meta():
             load_strictly(self, self.from_released(read_weights(pretrained)), str(pretrained))
 
