@@ -40,8 +40,8 @@ _SHOWN = 5
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The model's state by name, in two parts: what a checkpoint must hold, and what a file holds already.
 
-    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file`` is False). A
-    buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
+    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file`` is False).
+    A buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
 
     Returns:
         Trained and frozen tensors; the parameters themselves, not copies.

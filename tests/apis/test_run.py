@@ -15,7 +15,7 @@ def run(*words: str, ok: bool = True) -> str:
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == ok, done.stdout[-2000:] + done.stderr[-3000:]
     assert ok or 'Traceback' not in done.stderr, done.stderr
-    return done.stdout + done.stderr
+    return done.stdout if ok else done.stderr
 
 
 @pytest.fixture(scope='module')
