@@ -1,0 +1,81 @@
+"""Templates, and which tokens carry loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from lisa_mm.datasets.conversation import Segment, encode, render
+from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.errors import CheckpointError, ConfigError, DataError
+from lisa_mm.models.base import IMAGE_TOKEN_ID
+
+NANO = str(Path(__file__).parents[2] / 'lisa_mm' / 'weights' / 'nano' / 'tokenizer')
+CHATML = (
+    "{% for m in messages %}{{ '<s>' if loop.first else '' }}{{ m['role'] + '\n' + m['content'] | trim + '</s>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture
+def chat(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(tmp_path)
+    return build_tokenizer(str(tmp_path), 'chat')
+
+
+def trained_text(tokenizer, labels):
+    return tokenizer.decode([i for i in labels if i >= 0])
+
+
+def test_chat_template_trains_answers_and_their_end(chat):
+    turns = [('<image>\nWhat is it?', 'It is [SEG].'), ('And this?', ' a cup ')]
+    ids, labels = encode(render(turns, 'chat', chat), chat, num_image_tokens=3, wrap_image=True)
+    assert trained_text(chat, labels) == 'It is [SEG].</s> a cup </s>'
+    assert (ids == IMAGE_TOKEN_ID).sum() == 3
+    assert ids.tolist().count(chat.bos_token_id) == 1
+
+
+def test_chat_prompt_for_generation_is_open(chat):
+    text = ''.join(s.text for s in render([('hello', None)], 'chat', chat))
+    assert text.endswith('assistant\n')
+
+
+@pytest.mark.parametrize('template', ['llava_v1', 'vicuna_v1', 'plain', 'llava_llama_2'])
+def test_answers_carry_loss_and_nothing_else(template):
+    tokenizer = build_tokenizer(NANO)
+    _, labels = encode(render([('a', 'yes'), ('b', 'no')], template), tokenizer, num_image_tokens=1, wrap_image=True)
+    assert trained_text(tokenizer, labels).replace(' ', '') == 'yes</s>no</s>'
+
+
+def test_text_without_an_image_and_a_prompt_without_an_answer():
+    tokenizer = build_tokenizer(NANO)
+    ids, labels = encode(render([('a', None)], 'plain'), tokenizer, num_image_tokens=4, wrap_image=True)
+    assert IMAGE_TOKEN_ID not in ids
+    assert (labels == -100).all()
+    assert tokenizer.decode(ids).endswith('ASSISTANT:')
+
+
+def test_an_answer_with_separator_text_is_trained_whole():
+    """recipe.md, behaviour 11."""
+    tokenizer = build_tokenizer(NANO)
+    answer = 'USER: said ASSISTANT: twice'
+    _, labels = encode(render([('a', answer)], 'plain'), tokenizer, num_image_tokens=1, wrap_image=True)
+    assert trained_text(tokenizer, labels).strip() == answer + '</s>'
+
+
+def test_an_image_in_an_answer_is_refused():
+    with pytest.raises(DataError, match='Only questions may hold an image'):
+        encode([Segment('<image>', carries_loss=True)], build_tokenizer(NANO), num_image_tokens=1, wrap_image=True)
+
+
+def test_wrong_tokenizers(tmp_path):
+    with pytest.raises(CheckpointError, match='is no folder'):
+        build_tokenizer(str(tmp_path / 'none'))
+    with pytest.raises(CheckpointError, match='no readable tokenizer'):
+        build_tokenizer(str(tmp_path))
+    with pytest.raises(ConfigError, match='has no chat template'):
+        build_tokenizer(NANO, 'chat')
