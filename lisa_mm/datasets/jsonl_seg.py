@@ -27,6 +27,8 @@ class JsonlSegDataset(BaseSegDataset):
         file: Path of the jsonl below ``data_root``.
         phrases_per_image: At most, in training; in testing every sample asks one phrase.
         questions_per_image: At most, in training.
+        name_in_answer: In training, the probability that the answer to a phrase repeats it: ``It is the red cup [SEG].`` A model
+            from scratch learns so to bring the words of a question to its ``[SEG]``.
         pipeline, seed, test_mode, indices: See :class:`BaseSegDataset`.
     """
 
@@ -37,6 +39,7 @@ class JsonlSegDataset(BaseSegDataset):
         file: str = 'train.jsonl',
         phrases_per_image: int = 3,
         questions_per_image: int = 1,
+        name_in_answer: float = 0.0,
         pipeline: list[Any] | None = None,
         seed: int = 0,
         test_mode: bool = False,
@@ -45,6 +48,7 @@ class JsonlSegDataset(BaseSegDataset):
         self.file = file
         self.phrases_per_image = phrases_per_image
         self.questions_per_image = questions_per_image
+        self.name_in_answer = name_in_answer
         super().__init__(data_root, pipeline=pipeline, seed=seed, test_mode=test_mode, indices=indices)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -81,7 +85,10 @@ class JsonlSegDataset(BaseSegDataset):
                 turn = (prompts.validation_question(row['phrase'], False), prompts.VALIDATION_ANSWER)
             else:
                 question = str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=row['phrase'])
-                turn = (question, str(rng.choice(prompts.ANSWERS)))
+                answer = str(rng.choice(prompts.ANSWERS))
+                if self.name_in_answer and rng.random() < self.name_in_answer:
+                    answer = answer.replace('[SEG]', f'{row["phrase"]} [SEG]')
+                turn = (question, answer)
             conversations.append([turn])
             masks += [{'rle': rle} for rle in row['masks']]
         for row in choose(record['questions'], self.questions_per_image, rng):

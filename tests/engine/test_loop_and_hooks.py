@@ -7,6 +7,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from toy import ToyDataset, collate, make_config, model_of
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from lisa_mm.checkpoints.folder import find_checkpoint, read_meta, trained_weights
 from lisa_mm.engine import LisaRunner
@@ -126,6 +127,8 @@ def test_evaluation_needs_no_optimizer(tmp_path, stage, bf16):
     expected = trained_weights(trained.strategy.module)
     for name, value in trained_weights(runner.strategy.module).items():
         assert torch.equal(value, expected[name].bfloat16().float() if bf16 and stage is not None else expected[name])
+    # a later model of this process must not be sharded because this one was
+    assert not is_deepspeed_zero3_enabled()
 
 
 def test_nan_stops_before_the_step_and_names_the_samples(tmp_path):

@@ -125,12 +125,17 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
 
     def build_model(self, model: Any) -> nn.Module:
         """Build the model; with ZeRO-3 transformers shards what it loads while it loads it."""
-        if self.zero_stage == 3:
-            from transformers.integrations import HfDeepSpeedConfig
+        if self.zero_stage != 3:
+            return super().build_model(model)
+        from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
-            # transformers looks for a living object of this class
-            self._hf_config = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
-        return super().build_model(model)
+        # transformers looks for a living object of this class; left alive, it would shard every later model of the process
+        living = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
+        try:
+            return super().build_model(model)
+        finally:
+            unset_hf_deepspeed_config()
+            del living
 
     def _wrap_model(self, model: nn.Module) -> Any:
         # to evaluate, there is no optimizer to shard, which DeepSpeed refuses; parameters are whole below stage 3
