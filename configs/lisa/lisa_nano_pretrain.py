@@ -48,6 +48,7 @@ model = dict(
                 num_hidden_layers=4,
                 num_attention_heads=4,
                 max_position_embeddings=512,
+                initializer_range=0.08,  # 1 / sqrt(128); the default 0.02 suits width 2,048 and more
                 bos_token_id=1,
                 eos_token_id=2,
                 pad_token_id=3,
