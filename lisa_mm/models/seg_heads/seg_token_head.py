@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
@@ -19,6 +20,8 @@ class SegTokenHead(BaseSegHead):
         prompt_dim: Width of a prompt embedding of the mask decoder (derived).
         state: ``'predicting'`` takes the state before ``[SEG]``, which predicts it (as LISA); ``'at'`` takes its own.
         dropout: After the second layer.
+        init_gain: Factor of the second layer's random weights. Trained from scratch together with the mask decoder, prompts that
+            hardly differ teach it to ignore them; beside a pretrained decoder leave it at 1.
         pretrained: A safetensors or torch file with the part's weights.
         frozen: Whether it is trained.
 
@@ -37,6 +40,7 @@ class SegTokenHead(BaseSegHead):
         *,
         state: str = 'predicting',
         dropout: float = 0.0,
+        init_gain: float = 1.0,
         pretrained: str | None = None,
         frozen: bool = False,
     ):
@@ -44,9 +48,10 @@ class SegTokenHead(BaseSegHead):
         if state not in ('predicting', 'at'):
             raise ConfigError(f"seg_head.state is {state!r}; allowed: 'predicting' (as LISA), 'at'.")
         self.state = state
-        self.projection = nn.Sequential(
-            nn.Linear(in_channels, in_channels), nn.ReLU(), nn.Linear(in_channels, prompt_dim), nn.Dropout(dropout)
-        )
+        last = nn.Linear(in_channels, prompt_dim)
+        with torch.no_grad():
+            last.weight *= init_gain
+        self.projection = nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(), last, nn.Dropout(dropout))
         load_part(self, pretrained)
 
     def positions(self, input_ids: Tensor, seg_token_id: int) -> Tensor:
