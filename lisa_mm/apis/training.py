@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from ..config import compile_config, load_config
+from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
 
 SOURCE_NAME = 'config.py'
@@ -54,6 +56,8 @@ def train(
     Returns:
         The work folder.
     """
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     source = load_config(config, swaps, options)
     folder = Path(work_dir or source.get('work_dir') or Path('work_dirs') / Path(config).stem)
     runner = build_runner(source, folder, resume=resume, launcher=launcher)
