@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
 from mmengine.hooks import LoggerHook
 
 from lisa_mm.registry import HOOKS
+
+_WINDOW = 100  # steps that the time left is judged by
 
 
 @HOOKS.register_module()
@@ -27,20 +30,21 @@ class ProgressHook(LoggerHook):
         super().__init__(interval=interval, log_metric_by_epoch=False)
         self.live = live
         self._last_drawn = 0.0
-        self._started = 0.0
-        self._first = 0
+        self._begun = 0.0
+        self._ends: deque[float] = deque(maxlen=_WINDOW + 1)
         self._sums: dict[str, float] = {}
         self._count = 0
         self._clock = 0.0
 
     def before_train(self, runner: Any) -> None:
         """Start the clock."""
-        self._started = self._clock = time.monotonic()
-        self._first = runner.iter
+        self._begun = self._clock = time.monotonic()
+        self._ends.clear()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         """Gather the losses, and tell them when it is time."""
         iteration = batch_idx + 1
+        self._ends.append(time.monotonic())
         for name, value in (outputs or {}).items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
@@ -64,8 +68,9 @@ class ProgressHook(LoggerHook):
         return (time.monotonic() - self._clock) / max(1, self._count)
 
     def _line(self, runner: Any, iteration: int) -> str:
-        done = max(1, iteration - self._first)
-        remaining = (time.monotonic() - self._started) / done * (runner.max_iters - iteration)
+        # from the end of the first step on: it starts workers and fills caches, its time says nothing about the others
+        recent = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else self._ends[0] - self._begun
+        remaining = recent * (runner.max_iters - iteration)
         losses = '  '.join(f'{name} {value / self._count:.4f}' for name, value in self._sums.items())
         width = len(str(runner.max_iters))
         return (
