@@ -25,4 +25,5 @@ def keep_freed_memory() -> bool:
     except AttributeError:  # musl has none
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    taken = [mallopt(name, value) == 1 for name, value in settings]  # each is tried, whatever became of the one before
+    return all(taken)
