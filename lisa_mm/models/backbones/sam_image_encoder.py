@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError, nearest
 from ...registry import BACKBONES
 from ..base import BaseImageEncoder, ImageEmbeddings
+from .sam_attention import FusedAttention
 
 # Widths of the released models (segment_anything/build_sam.py)
 VARIANTS = {
@@ -81,6 +82,11 @@ class SAMImageEncoder(BaseImageEncoder):
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             **given,
         )
+        grid = image_size // patch_size
+        for block in self.vit.blocks:
+            side = block.window_size or grid  # 0: the whole image
+            width, heads = given['embed_dim'], given['num_heads']
+            block.attn = FusedAttention(width, heads, qkv_bias=True, use_rel_pos=True, input_size=(side, side))  # type: ignore
 
     @property
     def out_channels(self) -> int:

@@ -1,0 +1,38 @@
+"""Attention of SAM's image encoder by torch's fused kernel."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling.image_encoder import Attention, get_rel_pos
+from torch import Tensor
+
+
+class FusedAttention(Attention):
+    """The release's attention with its weights' names; without gradients the fused kernel takes the place of three big products.
+
+    With gradients the relative positions need one too, which the fused kernel of a CPU does not give: the release's steps run.
+
+    Args:
+        dim, num_heads, qkv_bias, use_rel_pos, rel_pos_zero_init, input_size: As ``segment_anything``'s ``Attention``.
+
+    Shapes:
+        (B, H, W, dim) -> (B, H, W, dim)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and (x.requires_grad or self.qkv.weight.requires_grad):
+            return super().forward(x)
+        batch, height, width, dim = x.shape
+        shape = (batch, height * width, 3, self.num_heads, dim // self.num_heads)
+        q, k, v = self.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, H W, C)
+        bias = self._relative_positions(q, height, width) if self.use_rel_pos else None
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # scaled by C^-0.5 as the release
+        return self.proj(attended.transpose(1, 2).reshape(batch, height, width, dim))
+
+    def _relative_positions(self, q: Tensor, height: int, width: int) -> Tensor:
+        """What a query at (y, x) adds for a key at (y', x'): one term a direction (Li et al., MViTv2). (B, heads, H W, H W)."""
+        queries = q.unflatten(2, (height, width))  # (B, heads, H, W, C)
+        rows = torch.einsum('bnhwc,hkc->bnhwk', queries, get_rel_pos(height, height, self.rel_pos_h))
+        columns = torch.einsum('bnhwc,wkc->bnhwk', queries, get_rel_pos(width, width, self.rel_pos_w))
+        return (rows[..., None] + columns[..., None, :]).flatten(4).flatten(2, 3)

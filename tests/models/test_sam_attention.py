@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from segment_anything.modeling.image_encoder import Attention
+
+from lisa_mm.models.backbones.sam_attention import FusedAttention
+
+
+def pair(side: int, dim: int = 12, heads: int = 3) -> tuple[Attention, FusedAttention]:
+    """The release's attention and ours with the same weights, relative positions far from zero."""
+    torch.manual_seed(0)
+    released = Attention(dim, heads, use_rel_pos=True, input_size=(side, side))
+    for relative in (released.rel_pos_h, released.rel_pos_w):
+        torch.nn.init.normal_(relative)
+    fused = FusedAttention(dim, heads, use_rel_pos=True, input_size=(side, side))
+    fused.load_state_dict(released.state_dict())
+    return released, fused
+
+
+@pytest.mark.parametrize('side', [1, 4, 7])
+def test_without_gradients_it_equals_the_release(side):
+    released, fused = pair(side)
+    x = torch.randn(2, side, side, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), released(x), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_and_columns_are_not_exchanged():
+    released, fused = pair(5)
+    torch.nn.init.zeros_(released.rel_pos_w)
+    fused.load_state_dict(released.state_dict())
+    x = torch.randn(1, 5, 5, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), released(x), rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(fused(x.transpose(1, 2)).transpose(1, 2), released(x), atol=1e-3)
+
+
+def test_gradients_are_those_of_the_release():
+    released, fused = pair(4)
+    x = torch.randn(2, 4, 4, 12)
+    for module in (released, fused):
+        module(x).square().sum().backward()
+    for name, parameter in released.named_parameters():
+        assert torch.equal(dict(fused.named_parameters())[name].grad, parameter.grad), name
