@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument('--out', help='write every metric, mask by mask, to this json')
     parser.add_argument('--split', default='test', choices=['val', 'test'], help='which dataloader of the config')
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
+    parser.add_argument('--initial', action='store_true', help='evaluate a config before training, without a checkpoint')
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
     args = parser.parse_args()
@@ -31,13 +32,15 @@ def main() -> None:
     from lisa_mm.apis.testing import evaluate, result_line, table
     from lisa_mm.config import load_config
 
-    config, checkpoint = resolve(args.target, args.checkpoint)
+    if args.initial and args.checkpoint:
+        parser.error('--initial evaluates a config without a checkpoint: leave one of them out')
+    config, checkpoint = (args.target, None) if args.initial else resolve(args.target, args.checkpoint)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     source = load_config(config, (), args.cfg_options)
     result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=device)
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1), encoding='utf-8')
-    print(f'checkpoint {checkpoint}')
+    print(f'checkpoint {checkpoint or "none: before training"}')
     print(table(result))
     print(result_line(result))
 

@@ -38,8 +38,13 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
     raise UserError(f'{folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
 
 
-def load_model(config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu') -> tuple[LISA, Config]:
+def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, device: str = 'cpu') -> tuple[LISA, Config]:
     """A model in eval mode with a checkpoint's weights, strictly.
+
+    Args:
+        config: A config file or source.
+        checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
+        device: Where the model runs.
 
     Returns:
         The model and its compiled config.
@@ -47,6 +52,8 @@ def load_model(config: str | Path | Config, checkpoint: str | Path, *, device: s
     source = config if isinstance(config, Config) else load_config(config)
     compiled = compile_config(source)
     DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
+    torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
     model: LISA = MODELS.build(compiled.model.to_dict())
-    load_weights(model, checkpoint)
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
     return model.to(torch.device(device)).eval(), compiled  # type: ignore

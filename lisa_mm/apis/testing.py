@@ -24,13 +24,13 @@ Pairs = list[tuple[int, int]]
 
 
 def evaluate(
-    config: str | Path | Config, checkpoint: str | Path, *, split: str = 'test', controls: bool = False, device: str = 'cpu'
+    config: str | Path | Config, checkpoint: str | Path | None, *, split: str = 'test', controls: bool = False, device: str = 'cpu'
 ) -> dict[str, Any]:
     """gIoU and cIoU of a checkpoint on the config's test (or val) data.
 
     Args:
         config: A config file or source.
-        checkpoint: A checkpoint folder.
+        checkpoint: A checkpoint folder; None for the model before training.
         split: 'test' or 'val': which dataloader of the config.
         controls: Also score an empty mask, the union of all objects, and the question of another object.
         device: Where the model runs.

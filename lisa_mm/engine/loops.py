@@ -30,12 +30,22 @@ class IterTrainLoop(BaseLoop):
         max_iters: Optimizer steps.
         val_interval: Validate after every so many, and at the end; 0 only at the end.
         val_begin: Not before this one.
+        val_at_start: Also validate before the first step: where the curves begin.
 
     Raises:
         ConfigError: if the sampler cannot seek, or a count is no whole number.
     """
 
-    def __init__(self, runner: Any, dataloader: DataLoader | dict, max_iters: int, *, val_interval: int = 0, val_begin: int = 1):
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        *,
+        val_interval: int = 0,
+        val_begin: int = 1,
+        val_at_start: bool = False,
+    ):
         super().__init__(runner, dataloader)
         if not isinstance(max_iters, int) or max_iters < 0 or val_interval < 0:
             raise ConfigError(
@@ -51,6 +61,7 @@ class IterTrainLoop(BaseLoop):
         self._epoch = 0
         self.val_interval = val_interval
         self.val_begin = val_begin
+        self.val_at_start = val_at_start
         # mmengine's EarlyStoppingHook sets it
         self.stop_training = False
         self.resumed = False
@@ -85,6 +96,8 @@ class IterTrainLoop(BaseLoop):
         if self.resumed and self._iter:
             # the interruption may have come between the checkpoint and its validation
             self._validate_if_due()
+        elif self.val_at_start:
+            self._validate()
         micro_batches = self._micro_batches()
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
@@ -126,7 +139,11 @@ class IterTrainLoop(BaseLoop):
     def _validate_if_due(self) -> None:
         at_end = self._iter == self._max_iters
         due = bool(self.val_interval) and self._iter % self.val_interval == 0 and self._iter >= self.val_begin
-        if self.runner.val_loop is not None and (due or at_end):
+        if due or at_end:
+            self._validate()
+
+    def _validate(self) -> None:
+        if self.runner.val_loop is not None:
             with preserved_rng():
                 self.runner.val_loop.run()
 

@@ -38,6 +38,9 @@ def test_a_work_folder_alone_is_enough(trained):
     text = run('tools/test.py', str(work), '--split', 'val', '--controls')
     assert [line for line in text.splitlines() if line.startswith('RESULT ')] == [text.strip().splitlines()[-1]]
     assert 'empty mask' in text
+    before = run('tools/test.py', str(work / 'config.py'), '--initial', '--split', 'val')
+    assert 'checkpoint none: before training' in before
+    assert 'RESULT split=' in before.strip().splitlines()[-1]
     image = next((trained / 'demo' / 'pretrain' / 'images').glob('*.jpg'))
     run('tools/infer.py', str(work), str(image), 'the ball', '--out', str(trained / 'answers'), '--max-new-tokens', '4')
     assert list((trained / 'answers').glob('*_overlay.png'))

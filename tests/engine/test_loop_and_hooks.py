@@ -85,6 +85,14 @@ def test_an_iteration_is_an_optimizer_step_and_validation_is_at_the_interval_and
     assert recorder.samples == [['sample_0', 'sample_1'], ['sample_10', 'sample_11'], ['sample_20', 'sample_21']]
 
 
+def test_validation_before_the_first_step_is_where_the_scores_begin(tmp_path):
+    recorder = Recorder()
+    options = {'interval': 1, 'save_best': 'gIoU', 'max_iters': 1, 'train_cfg': {'val_at_start': True}}
+    run(tmp_path, scores=[0.3, 0.2], hooks=[recorder], **options)
+    assert [call for call in recorder.calls if call.startswith('val')] == ['val 0', 'val 1']
+    assert find_checkpoint(tmp_path / 'run', prefer='best').name == 'best_gIoU_iter_0'
+
+
 def test_the_best_checkpoint_and_its_score_survive_a_resume(tmp_path):
     options = {'train_cfg': {'val_interval': 1}, 'interval': 1, 'save_best': 'gIoU'}
     run(tmp_path, scores=[0.1, 0.7, 0.3], max_iters=3, total_iters=6, **options)
