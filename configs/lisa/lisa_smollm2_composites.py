@@ -22,10 +22,10 @@ model['mllm']['projector'] = dict(type='LinearProjector', frozen=False)
 model['seg_head'] = dict(type='SegTokenHead')
 model['mask_decoder']['image_encoder'].update(frozen=False)
 train_dataloader.update(batch_size=batch_size)
-train_dataloader['dataset'].update(others_per_image=0)
+train_dataloader['dataset'].update(texts_per_image=3, others_per_image=0)
 test_dataloader = None
 test_cfg = None
 test_evaluator = None
-train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=50)
+train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=50, val_at_start=True)
 optim_wrapper = dict(type='DeepSpeedOptimWrapper', optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.95), weight_decay=0.0))
 param_scheduler = dict(type='WarmupDecayLR', warmup_iters=15)
