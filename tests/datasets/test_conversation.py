@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from lisa_mm.datasets.conversation import Segment, encode, render
 from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.datasets.transforms.conversation import kept_length
 from lisa_mm.errors import CheckpointError, ConfigError, DataError
 from lisa_mm.models.base import IMAGE_TOKEN_ID
 
@@ -79,3 +81,18 @@ def test_wrong_tokenizers(tmp_path):
         build_tokenizer(str(tmp_path))
     with pytest.raises(ConfigError, match='has no chat template'):
         build_tokenizer(NANO, 'chat')
+
+
+@pytest.mark.parametrize(
+    ('ids', 'max_length', 'kept'),
+    [
+        ([1, 2, 3], 2, 2),
+        ([1, 2, 3], 9, 3),
+        ([1, -200, -200, -200, 5, 6], 5, 5),  # 5 - 3 + 1 = 3 places: 1, the image, 5
+        ([1, 2, 3, -200, -200, -200, 5], 5, 3),  # the image begins after 3 places: it goes as a whole
+        ([-200, -200, 4, -200, -200, 5], 5, 5),  # 5 - 4 + 2 = 3 places
+        ([], 4, 0),
+    ],
+)
+def test_an_image_is_kept_or_cut_as_a_whole(ids, max_length, kept):
+    assert kept_length(torch.tensor(ids, dtype=torch.long), max_length) == kept

@@ -36,3 +36,5 @@ def pytest_generate_tests(metafunc):
         readers = metafunc.module.READERS
         sets = json.loads((root / 'evaluate.json').read_text())['validation']
         metafunc.parametrize('set_name', [name for name in sets if name.split('|')[0] in readers])
+    if 'collate_name' in metafunc.fixturenames:
+        metafunc.parametrize('collate_name', [e['name'] for e in json.loads((root / 'data' / 'collate.json').read_text())])

@@ -7,8 +7,10 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
+from torch import Tensor
 
 from ...errors import DataError
+from ...models.base import IMAGE_TOKEN_ID
 from ...registry import TRANSFORMS
 from ..conversation import encode, render
 from ..tokenizer import SEG_TOKEN, build_tokenizer
@@ -21,7 +23,7 @@ class EncodeConversations(BaseTransform):
     Args:
         tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
         num_image_tokens: Of one image (derived from the vision tower).
-        max_length: Tokens of a row with its image tokens, in training; None does not cut.
+        max_length: Tokens of a row with its image tokens, in training; None does not cut. An image is kept or cut as a whole.
     """
 
     def __init__(self, tokenizer: dict[str, Any], num_image_tokens: int, *, max_length: int | None = 512):
@@ -41,7 +43,8 @@ class EncodeConversations(BaseTransform):
             ids, labels = encode(segments, tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
             count = int((ids == seg).sum())
             if self.max_length is not None and not results['test_mode']:
-                ids, labels = ids[: self.max_length], labels[: self.max_length]
+                length = kept_length(ids, self.max_length)
+                ids, labels = ids[:length], labels[:length]
             left = int((ids == seg).sum())
             if left < count:
                 self.masks_cut += count - left
@@ -57,3 +60,17 @@ class EncodeConversations(BaseTransform):
         if mask != len(results['gt_masks']):
             raise DataError(f'{results["sample_id"]}: {mask} [SEG] in its conversations but {len(results["gt_masks"])} masks.')
         return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept]}
+
+
+def kept_length(ids: Tensor, max_length: int) -> int:
+    """How many tokens of a row stay: its text is cut as if every image were one token, as the published models were trained.
+
+    Args:
+        ids: (L,), image tokens -200.
+        max_length: Of the row with its image tokens.
+    """
+    images = ids == IMAGE_TOKEN_ID
+    begins = images.clone()
+    begins[1:] &= ~images[:-1]
+    places = (~images | begins).cumsum(0)  # from 1; the tokens of an image share a place
+    return int((places <= max_length - int(images.sum()) + int(begins.sum())).sum())
