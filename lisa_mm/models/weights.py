@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from .base import Part
 
 
@@ -83,3 +84,27 @@ def load_part(module: Part, pretrained: str | None) -> None:
     module.from_file = pretrained is not None
     if pretrained is not None and not on_meta():
         load_strictly(module, read_weights(pretrained), str(pretrained))
+
+
+def check_architecture(
+    written: Mapping[str, Any], found: Mapping[str, Any], where: str, folder: Path, *, ignore: Iterable[str] = ()
+) -> None:
+    """Compare an architecture written beside ``pretrained`` with the folder's.
+
+    Args:
+        written: In the config.
+        found: In the folder's ``config.json``.
+        where: Path of the part in the config.
+        folder: Named in errors.
+        ignore: Keys that may differ.
+
+    Raises:
+        ConfigError: naming every key that differs.
+    """
+    faults = [
+        f'{where}.config.{key} is {value!r}, but {folder / "config.json"} says {found[key]!r}. Correct it, or leave config out.'
+        for key, value in written.items()
+        if key in found and key not in ignore and found[key] != value
+    ]
+    if faults:
+        raise ConfigError(faults)
