@@ -176,4 +176,8 @@ def test_wrong_tokenizers(tmp_path):
     ],
 )
 def test_an_image_is_kept_or_cut_as_a_whole(ids, max_length, kept):
-    assert kept_length(torch.tensor(ids, dtype=torch.long), max_length) == kept
+    row = torch.tensor(ids, dtype=torch.long)
+    assert kept_length(row, max_length) == kept
+    images = int((row == IMAGE_TOKEN_ID).sum())
+    assert kept_length(row, None, max_length - images) == kept  # the same cut, said of the text alone
+    assert kept_length(row, None) == len(ids)
