@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.utils import import_modules_from_strings
 
@@ -245,12 +244,13 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
     from .models import LISA
     from .models.token_ids import token_ids
+    from .models.weights import shapes_only
 
     collect(faults, lambda: check_arguments(LISA, {k: v for k, v in model.items() if k != 'type'}, 'model'))
     if model.get('type') != 'LISA':
         faults.append(f"model.type is {model.get('type')!r}; allowed: 'LISA'.")
     parts, built, ids = {}, None, None
-    with torch.device('meta'):
+    with shapes_only():
         for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
             if key in model:
                 parts[key] = collect(faults, lambda r=registry, k=key: r.build(model[k]))

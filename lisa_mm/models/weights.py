@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import CheckpointError, ConfigError
 from .base import Part
@@ -18,6 +20,28 @@ from .base import Part
 def on_meta() -> bool:
     """Whether parts are being built for their shapes only (no weights are read then)."""
     return torch.get_default_device().type == 'meta'
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
+
+    _FILLS = frozenset([Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_])
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get('tensor')
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            is_init = getattr(func, '__module__', None) == 'torch.nn.init' and func.__name__.endswith('_')
+            if is_init or func in self._FILLS:
+                return tensor
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Build parts for their shapes: on the meta device, without reading or drawing weights."""
+    with torch.device('meta'), _WithoutInitialisation():
+        yield
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
