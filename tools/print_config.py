@@ -14,7 +14,9 @@ def main() -> None:
         epilog='example:\n  python tools/print_config.py configs/lisa/lisa_nano.py --compiled',
     )
     parser.add_argument('config')
-    parser.add_argument('--compiled', action='store_true', help='with derived values, each listed at the end, and an example of what carries loss')
+    parser.add_argument(
+        '--compiled', action='store_true', help='with derived values, each listed at the end, and an example of what carries loss'
+    )
     parser.add_argument('--swap', nargs='+', default=[], metavar='PART=NAME')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()

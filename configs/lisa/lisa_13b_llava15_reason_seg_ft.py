@@ -11,7 +11,8 @@ from mmengine.config import read_base
 
 with read_base():
     from .lisa_13b_llava15_mix import *
-with read_base():
+
+    # isort: split
     from .._base_.datasets.reason_seg import train_dataloader
 
 load_from = 'work_dirs/lisa_13b_llava15_mix'

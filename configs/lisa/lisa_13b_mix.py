@@ -10,7 +10,8 @@ from mmengine.config import read_base
 
 with read_base():
     from .lisa_7b_mix import *  # the same data, LoRA, SAM, schedule: 5,000 it x 160 img = 800,000 samples
-with read_base():
+
+    # isort: split
     from .._base_.mllms.llava_llama2_13b import mllm
 
 model.update(mllm=mllm)

@@ -11,7 +11,8 @@ from mmengine.config import read_base
 
 with read_base():
     from .lisa_7b_mix import *
-with read_base():
+
+    # isort: split
     from .._base_.datasets.reason_seg import train_dataloader
 
 load_from = 'work_dirs/lisa_7b_mix'

@@ -76,7 +76,10 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
     for name, width in (('vision_tower', 'out_channels'), ('projector', None), ('language_model', 'hidden_size')):
         if name in written.mllm:
             part = getattr(mllm, name)
-            parts[f'mllm.{name}'] = {'type': written.mllm[name].type, 'width': getattr(part, width) if width else mllm.hidden_size}
+            parts[f'mllm.{name}'] = {
+                'type': written.mllm[name].type,
+                'width': getattr(part, width) if width else mllm.hidden_size,
+            }
     parts['seg_head'] = {'type': written.seg_head.type, 'width': decoder.prompt_dim}
     parts['mask_decoder'] = {'type': written.mask_decoder.type, 'width': decoder.prompt_dim, **decoder.preprocess}
     report['parts'] = parts
@@ -104,7 +107,9 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
         report['not_checked'].append(f'round trip of the template, ids: {example.missing} missing')
     targets = Counter(name.rsplit('.', 1)[-1] for name in getattr(model, 'lora_targets', []))
     report['lora'] = {'modules': sum(targets.values()), 'by_name': dict(targets)} if written.get('lora') else None
-    report['parameters'] = {part: {'all': total, 'trained': trained} for part, (total, trained) in count_parameters(model).items()}
+    report['parameters'] = {
+        part: {'all': total, 'trained': trained} for part, (total, trained) in count_parameters(model).items()
+    }
     report['table'] = _table(model)
 
 
@@ -157,9 +162,9 @@ def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
     for name in DATALOADERS:
         loader = compiled.get(name)
         for dataset, where in datasets_in(loader.get('dataset') if loader else None, f'{name}.dataset'):
-            if dataset.get('datasets') or 'data_root' not in dataset:
+            if dataset.get('datasets'):
                 continue
-            root = str(dataset.data_root)
+            root = str(dataset.get('data_root') or 'data_root')
             if not Path(root).is_dir():
                 report['datasets'][where] = {'type': dataset.type, 'records': None}
                 report['not_checked'].append(f'{where}: {root} missing')

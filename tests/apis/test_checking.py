@@ -86,10 +86,10 @@ def test_what_needs_absent_files_is_not_called_ok(reports):
 
 
 def test_a_tokenizer_that_is_there_makes_the_round_trip():
-    report = check_config(NANO, options=['data_root=none'])
+    report = check_config(NANO, options=['data_root=no_such_folder'])
     assert report['ok']
     assert report['template']['round_trip'] is True
-    assert 'train_dataloader.dataset: none missing' in report_text(report)
+    assert 'train_dataloader.dataset: no_such_folder missing' in report_text(report)
     assert report['batch']['depends_on_processes']
 
 

@@ -93,9 +93,9 @@ def answer_case(golden, case, model, tokenizer):
     towers, lengths = [], []
     hooks = [
         model.mllm.vision_tower.register_forward_hook(lambda *_: towers.append(1)),
-        model.mllm.language_model.model.get_decoder().layers[0].register_forward_pre_hook(
-            lambda _, args: lengths.append(args[0].shape[1])
-        ),
+        model.mllm.language_model.model.get_decoder()
+        .layers[0]
+        .register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1])),
     ]
     output, logits = model.answer(inputs, sample, max_new_tokens=case['max_new_tokens'])
     for hook in hooks:
@@ -190,6 +190,35 @@ def test_the_cases_hold_what_they_are_for(golden, table, tokenizer):
     assert any(in_prompt.values())
     assert any(masks[name] - count > 1 for name, count in in_prompt.items())
     assert 0 in masks.values()
+
+
+def test_an_image_after_seg_and_a_row_without_image(merged, tokenizer):
+    """recipe.md, behaviour 2: positions follow from the ids, wherever the image stands; a law of causal models tells which."""
+    n = merged.mllm.num_image_tokens(0, 0)
+    conversations = [
+        [('A cup.', 'It is [SEG].'), ('<image>\nAnd this?', 'Sure, [SEG].')],
+        [('A cup.', 'It is [SEG].')],
+    ]
+    rows = [encode(render(turns, 'llava_v1'), tokenizer, num_image_tokens=n, wrap_image=True)[0] for turns in conversations]
+    size = merged.mllm.preprocess['crop_size']['height']
+    prompts = []
+    for seed in (0, 1):
+        pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        for ids in rows:
+            inputs = {
+                'pixel_values': pixels,
+                'input_ids': ids[None],
+                'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
+                'image_index': torch.zeros(1, dtype=torch.long),
+            }
+            with torch.no_grad():
+                states = merged.mllm(inputs, torch.zeros_like(ids, dtype=torch.bool)[None]).hidden_states
+                prompts.append(merged.seg_head(states, ids[None], merged.seg_token_id)[0])
+    first, alone, other, _ = prompts
+    assert (len(first), len(alone)) == (2, 1)
+    assert torch.allclose(first[0], other[0], atol=1e-5)  # before the image: another image changes nothing
+    assert torch.allclose(first[0], alone[0], atol=1e-5)  # nor does none
+    assert not torch.allclose(first[1], other[1], atol=1e-3)  # behind it: it does
 
 
 # --- whole validation sets -------------------------------------------------------------------------------------------------

@@ -73,7 +73,9 @@ def test_collate(golden, collate_name):
     spec = dict(pretrained=folder, template=template, wrap_image=entry['use_mm_start_end'])
     if not entry['use_mm_start_end']:
         # the original's tokenizer has all three tokens there too
-        assert build_tokenizer(**spec).convert_tokens_to_ids(SEG_TOKEN) == build_tokenizer(folder).convert_tokens_to_ids(SEG_TOKEN)
+        assert build_tokenizer(**spec).convert_tokens_to_ids(SEG_TOKEN) == build_tokenizer(folder).convert_tokens_to_ids(
+            SEG_TOKEN
+        )
     transform = EncodeConversations(spec, PLACEHOLDER_LENGTH, max_length=entry['model_max_length'])
     batch = []
     for first, end in itertools.pairwise(wanted['offset'].tolist()):

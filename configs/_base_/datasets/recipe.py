@@ -1,7 +1,7 @@
 """The data of the published recipe, two images a forward and process.
 
-Until the mixture (sem_seg 9 : refer_seg 3 : vqa 3 : reason_seg 1) is part of this repository, ReasonSeg alone: the scores that the
-configs state do not follow from it.
+Until the mixture (sem_seg 9 : refer_seg 3 : vqa 3 : reason_seg 1) is part of this repository, ReasonSeg alone: the scores that
+the configs state do not follow from it.
 """
 
 from mmengine.config import read_base

@@ -1,6 +1,6 @@
 """LLaVA-1.5 13B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-13B v1.5.
 
-    python tools/convert_checkpoint.py import llava-v1.5-13b pretrained/llava15_13b
+python tools/convert_checkpoint.py import llava-v1.5-13b pretrained/llava15_13b
 """
 
 from mmengine.config import read_base

@@ -1,6 +1,6 @@
 """LLaVA-1.5 7B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-7B v1.5.
 
-    python tools/convert_checkpoint.py import llava-v1.5-7b pretrained/llava15_7b
+python tools/convert_checkpoint.py import llava-v1.5-7b pretrained/llava15_7b
 """
 
 from mmengine.config import read_base

@@ -1,6 +1,6 @@
 """LLaVA on Llama-2-13B-chat: one linear layer between CLIP ViT-L/14 at 224 px and the LLM.
 
-    python tools/convert_checkpoint.py import llava-llama-2-13b-chat-lightning-preview pretrained/llava_llama2_13b
+python tools/convert_checkpoint.py import llava-llama-2-13b-chat-lightning-preview pretrained/llava_llama2_13b
 """
 
 from mmengine.config import read_base

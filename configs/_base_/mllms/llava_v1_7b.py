@@ -1,6 +1,6 @@
 """LLaVA v1 7B: one linear layer between CLIP ViT-L/14 at 224 px and Vicuna-7B.
 
-    python tools/convert_checkpoint.py import LLaVA-Lightning-7B-v1-1 pretrained/llava_v1_7b
+python tools/convert_checkpoint.py import LLaVA-Lightning-7B-v1-1 pretrained/llava_v1_7b
 """
 
 from mmengine.config import read_base
