@@ -108,8 +108,8 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
 def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
     """White space and the special token that end every answer; '' if there is none.
 
-    It is not always the tokenizer's eos: Gemma ends a turn with ``<end_of_turn>``, Phi-3 with ``<|end|>``. The model must learn to
-    say it, or it never stops.
+    It is not always the tokenizer's eos: Gemma ends a turn with ``<end_of_turn>``, Phi-3 with ``<|end|>``. The model must
+    learn to say it, or it never stops.
     """
     own = {SEG_TOKEN, IMAGE_START, IMAGE_END, tokenizer.bos_token}
     known = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()} - own  # type: ignore[operator]
