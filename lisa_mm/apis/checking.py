@@ -86,8 +86,8 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
 
     spec = mllm.tokenizer_spec
     cut = next((t for t in transforms_of(compiled) if t.get('type') == 'EncodeConversations'), {})
-    lengths = {key: cut.get(key) for key in ('max_length', 'max_text_length') if cut.get(key) is not None}
-    limits = [lengths[key] + extra for key, extra in (('max_length', 0), ('max_text_length', image_tokens)) if key in lengths]
+    limits = [int(cut['max_length'])] if cut.get('max_length') else []
+    limits += [int(cut['max_text_length']) + image_tokens] if cut.get('max_text_length') else []
     report['tokens'] = {
         'image_tokens': image_tokens,
         'tokens_per_row': min(limits) if limits else None,

@@ -111,8 +111,8 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
     It is not always the tokenizer's eos: Gemma ends a turn with ``<end_of_turn>``, Phi-3 with ``<|end|>``. The model must
     learn to say it, or it never stops.
     """
-    own = {SEG_TOKEN, IMAGE_START, IMAGE_END, tokenizer.bos_token}
-    known = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()} - own  # type: ignore[operator]
+    own = {SEG_TOKEN, IMAGE_START, IMAGE_END, str(tokenizer.bos_token)}
+    known = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()} - own
     found = set()
     for text in follows:
         stripped = text.lstrip()
