@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
+from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..models import LISA
 from .examples import example_conversation
@@ -86,7 +88,8 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
 
     spec = mllm.tokenizer_spec
     cut = next((t for t in transforms_of(compiled) if t.get('type') == 'EncodeConversations'), {})
-    limits = [int(cut['max_length'])] if cut.get('max_length') else []
+    total = cut.get('max_length', inspect.signature(EncodeConversations).parameters['max_length'].default)
+    limits = [int(total)] if total else []
     limits += [int(cut['max_text_length']) + image_tokens] if cut.get('max_text_length') else []
     report['tokens'] = {
         'image_tokens': image_tokens,
