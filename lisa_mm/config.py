@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.utils import import_modules_from_strings
 
@@ -201,9 +200,14 @@ def compile_config(source: Config) -> Config:
     Raises:
         ConfigError: all faults at once.
     """
+    return compile_with_model(source)[0]
+
+
+def compile_with_model(source: Config) -> tuple[Config, Any]:
+    """As :func:`compile_config`, and the model on the meta device."""
     config = Config(with_weights(copy.deepcopy(source.to_dict())))
     faults: list[str] = []
-    derived = derive_from_model(config.model, faults)
+    derived, built = derive_from_model(config.model, faults)
     for name in DATALOADERS:
         loader = config.get(name)
         if loader:
@@ -220,7 +224,7 @@ def compile_config(source: Config) -> Config:
         fill(scheduler, {'total_iters': (config.get('train_cfg') or {}).get('max_iters')}, 'param_scheduler', faults)
     if faults:
         raise ConfigError(faults)
-    return config
+    return config, built
 
 
 def with_weights(node: Any) -> Any:
@@ -236,15 +240,17 @@ def with_weights(node: Any) -> Any:
     return node
 
 
-def derive_from_model(model: ConfigDict, faults: list[str]) -> dict[str, Any]:
-    """Build the model's parts on the meta device; what the pipelines need, by argument name."""
+def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
+    """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
     from .models import LISA
+    from .models.token_ids import token_ids
+    from .models.weights import shapes_only
 
     collect(faults, lambda: check_arguments(LISA, {k: v for k, v in model.items() if k != 'type'}, 'model'))
     if model.get('type') != 'LISA':
         faults.append(f"model.type is {model.get('type')!r}; allowed: 'LISA'.")
-    parts = {}
-    with torch.device('meta'):
+    parts, built, ids = {}, None, None
+    with shapes_only():
         for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
             if key in model:
                 parts[key] = collect(faults, lambda r=registry, k=key: r.build(model[k]))
@@ -252,8 +258,10 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> dict[str, Any]:
             collect(faults, lambda loss=loss: LOSSES.build(loss), f'model.losses.{name}: ')
         if 'seg_head' in model:
             collect(faults, lambda: SEG_HEADS.lookup(model.seg_head.get('type')), 'model.seg_head: ')
+        if parts.get('mllm') is not None:
+            ids = collect(faults, lambda: token_ids(parts['mllm']))
         if not faults:
-            collect(faults, lambda: LISA(**{k: v for k, v in model.items() if k != 'type'}))
+            built = collect(faults, lambda: LISA(**{**{k: v for k, v in model.items() if k != 'type'}, **parts}))
     mllm, decoder = parts.get('mllm'), parts.get('mask_decoder')
     derived: dict[str, Any] = {}
     if mllm is not None:
@@ -262,17 +270,10 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> dict[str, Any]:
             'tokenizer': mllm.tokenizer_spec,
             'num_image_tokens': mllm.num_image_tokens(0, 0),
         }
-        derived['pad_token_id'] = collect(faults, lambda: pad_token_id(mllm.tokenizer_spec))
+        derived['pad_token_id'] = ids.pad if ids else None
     if decoder is not None:
         derived['mask_preprocess'] = decoder.preprocess
-    return derived
-
-
-def pad_token_id(spec: dict[str, Any]) -> int:
-    """Id of the padding token."""
-    from .datasets.tokenizer import build_tokenizer
-
-    return int(build_tokenizer(**spec).pad_token_id)
+    return derived, built
 
 
 def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | None, where: str, faults: list[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..datasets.conversation import Turn, encode, render
+from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
 from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 from ..errors import DataError
@@ -100,7 +100,7 @@ class LISAInferencer:
             batch['inputs'],
             sample,
             max_new_tokens=max_new_tokens,
-            eos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=stop_ids(self.spec['template'], self.tokenizer),
             pad_token_id=self.tokenizer.pad_token_id,
             **options,
         )

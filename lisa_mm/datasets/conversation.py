@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import DataError
 from ..models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
-from .tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START
+from .tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, SEG_TOKEN
 
 # System texts of the published models (LLaVA's conversation templates); released weights depend on them
 VICUNA_SYSTEM = (
@@ -83,7 +83,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
     bos = tokenizer.bos_token
     if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
         text = text.removeprefix(bos)  # encode() puts it back
-    segments = []
+    pieces = []
     for i, (_, answer) in enumerate(turns):
         if answer is None:
             continue
@@ -92,12 +92,44 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
             raise DataError(
                 f'the chat template drops answer {i} of a conversation of {len(turns)} turns: split it into single turns.'
             )
-        # the end-of-turn token is part of what the model must learn to say
-        end = tokenizer.eos_token or ''
-        closing = end if text.startswith(end) else ''
-        text = text.removeprefix(closing)
-        segments += [Segment(before), Segment(answer + closing, carries_loss=True)]  # type: ignore
-    return [*segments, Segment(text)] if text else segments
+        pieces.append((before, answer))
+    # what stands between an answer and the next question differs from turn to turn, but each begins with the end of the turn
+    follows = [before for before, _ in pieces[1:]] + [text] if pieces else []
+    closing = _common_closing(follows, tokenizer)
+    segments = []
+    for n, (before, answer) in enumerate(pieces):
+        opened = before[len(closing) :] if n else before
+        segments += [Segment(opened)] if opened else []
+        segments.append(Segment(answer + closing, carries_loss=True))
+    rest = text[len(closing) :]
+    return [*segments, Segment(rest)] if rest else segments
+
+
+def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
+    """White space and the special token that end every answer; '' if there is none.
+
+    It is not always the tokenizer's eos: Gemma ends a turn with ``<end_of_turn>``, Phi-3 with ``<|end|>``. The model must
+    learn to say it, or it never stops.
+    """
+    own = {SEG_TOKEN, IMAGE_START, IMAGE_END, str(tokenizer.bos_token)}
+    known = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()} - own
+    found = set()
+    for text in follows:
+        stripped = text.lstrip()
+        token = max((t for t in known if t and stripped.startswith(t)), key=len, default='')
+        found.add(text[: len(text) - len(stripped)] + token if token else '')
+    return found.pop() if len(found) == 1 else ''
+
+
+def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids that end an answer: eos, and what a chat template writes behind an answer."""
+    ids = [int(tokenizer.eos_token_id)]  # type: ignore[arg-type]
+    if template == 'chat':
+        ended = render([('a', 'b')], template, tokenizer)
+        closing = next(segment.text for segment in ended if segment.carries_loss)[1:].strip()
+        if closing and tokenizer.convert_tokens_to_ids(closing) not in ids:
+            ids.append(int(tokenizer.convert_tokens_to_ids(closing)))  # type: ignore[arg-type]
+    return ids
 
 
 def encode(

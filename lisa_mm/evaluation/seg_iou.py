@@ -32,12 +32,13 @@ class SegIoUMetric(BaseMetric):
         del data_batch  # the samples hold all
         for sample in data_samples:
             fields = sample if isinstance(sample, dict) else dict(sample.all_items())
-            for intersection, union in intersection_and_union(fields['mask_logits'] > 0, fields['gt_masks']):
-                self.results.append((fields.get('sample_id', ''), intersection, union))
+            # one entry an image: mmengine cuts the entries of all ranks to the number of images, which drops padded duplicates
+            self.results.append(intersection_and_union(fields['mask_logits'] > 0, fields['gt_masks']))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Also ``num_masks``, so that an empty set shows."""
-        return {**summarise([(i, u) for _, i, u in results]), 'num_masks': float(len(results))}
+        pairs = [pair for image in results for pair in image]
+        return {**summarise(pairs), 'num_masks': float(len(pairs))}
 
 
 def intersection_and_union(predicted: Tensor, target: Tensor) -> list[tuple[int, int]]:

@@ -9,10 +9,11 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from ..registry import MODELS
+from .precision import Float32Buffers
 
 
 @MODELS.register_module()
-class SegDataPreprocessor(BaseDataPreprocessor):
+class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     """Device, dtype, normalisation and padding, after the batch has travelled as uint8.
 
     Args:

@@ -15,6 +15,7 @@ from ..structures import SegDataSample
 from .base import IGNORE_INDEX, BaseLoss, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
 from .data_preprocessor import SegDataPreprocessor
 from .lora import apply_lora, language_decoder
+from .token_ids import token_ids
 from .widths import with_derived
 
 LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
@@ -72,13 +73,9 @@ class LISA(BaseModel):
         sources = {'in_channels': 'model.mllm', 'prompt_dim': 'model.mask_decoder'}
         self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
         self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
-        self.seg_token_id = self._seg_token_id() if seg_token_id is None else seg_token_id
+        # None only on the meta device, where the tokenizer may be absent
+        self.seg_token_id: int = token_ids(built_mllm).seg if seg_token_id is None else seg_token_id  # type: ignore[assignment]
         self._freeze(lora, tuning, train_embeddings)
-
-    def _seg_token_id(self) -> int:
-        from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
-
-        return int(build_tokenizer(**self.mllm.tokenizer_spec).convert_tokens_to_ids(SEG_TOKEN))
 
     def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool) -> None:
         for part in (self.mllm, self.seg_head, self.mask_decoder):

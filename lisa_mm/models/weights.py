@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from .base import Part
 
 
 def on_meta() -> bool:
     """Whether parts are being built for their shapes only (no weights are read then)."""
     return torch.get_default_device().type == 'meta'
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
+
+    _FILLS = frozenset([Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_])
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get('tensor')
+        if isinstance(tensor, Tensor) and tensor.is_meta:
+            is_init = getattr(func, '__module__', None) == 'torch.nn.init' and func.__name__.endswith('_')
+            if is_init or func in self._FILLS:
+                return tensor
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Build parts for their shapes: on the meta device, without reading or drawing weights."""
+    with torch.device('meta'), _WithoutInitialisation():
+        yield
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -83,3 +108,27 @@ def load_part(module: Part, pretrained: str | None) -> None:
     module.from_file = pretrained is not None
     if pretrained is not None and not on_meta():
         load_strictly(module, read_weights(pretrained), str(pretrained))
+
+
+def check_architecture(
+    written: Mapping[str, Any], found: Mapping[str, Any], where: str, folder: Path, *, ignore: Iterable[str] = ()
+) -> None:
+    """Compare an architecture written beside ``pretrained`` with the folder's.
+
+    Args:
+        written: In the config.
+        found: In the folder's ``config.json``.
+        where: Path of the part in the config.
+        folder: Named in errors.
+        ignore: Keys that may differ.
+
+    Raises:
+        ConfigError: naming every key that differs.
+    """
+    faults = [
+        f'{where}.config.{key} is {value!r}, but {folder / "config.json"} says {found[key]!r}. Correct it, or leave config out.'
+        for key, value in written.items()
+        if key in found and key not in ignore and found[key] != value
+    ]
+    if faults:
+        raise ConfigError(faults)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from lisa_mm.datasets.conversation import Segment, encode, render
+from lisa_mm.datasets.conversation import Segment, encode, render, stop_ids
 from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.datasets.transforms.conversation import kept_length
 from lisa_mm.errors import CheckpointError, ConfigError, DataError
 from lisa_mm.models.base import IMAGE_TOKEN_ID
 
@@ -42,6 +45,86 @@ def test_chat_template_trains_answers_and_their_end(chat):
 def test_chat_prompt_for_generation_is_open(chat):
     text = ''.join(s.text for s in render([('hello', None)], 'chat', chat))
     assert text.endswith('assistant\n')
+
+
+# Chat templates written from the published conversation formats of the families; X marks the end of a turn
+FORMATS = {
+    # <|im_start|>role\ntext<|im_end|>\n
+    'chatml': (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        '<|im_end|>',
+        '<|im_start|>user\nA?<|im_end|>\n<|im_start|>assistant\n',
+        '\n<|im_start|>user\nB?<|im_end|>\n<|im_start|>assistant\n',
+        '\n',
+    ),
+    # bos<start_of_turn>user\ntext<end_of_turn>\n<start_of_turn>model\n; eos is another token
+    'gemma': (
+        "{{ '<s>' }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' "
+        "+ m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
+        '<end_of_turn>',
+        '<start_of_turn>user\nA?<end_of_turn>\n<start_of_turn>model\n',
+        '\n<start_of_turn>user\nB?<end_of_turn>\n<start_of_turn>model\n',
+        '\n',
+    ),
+    # [INST] text [/INST] text</s>
+    'mistral': (
+        "{{ '<s>' }}{% for m in messages %}{{ '[INST] ' + m['content'] + ' [/INST] ' if m['role'] == 'user' "
+        "else m['content'] + '</s>' }}{% endfor %}",
+        '</s>',
+        '[INST] A? [/INST] ',
+        '[INST] B? [/INST] ',
+        '',
+    ),
+}
+
+
+@pytest.fixture(params=list(FORMATS))
+def family(request, tmp_path):
+    template, end, *expected = FORMATS[request.param]
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    marks = ['<|im_start|>', '<|im_end|>', '<start_of_turn>', '<end_of_turn>']
+    tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks], special_tokens=True)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path)
+    return build_tokenizer(str(tmp_path), 'chat'), end, expected
+
+
+def test_hugging_face_templates_by_hand(family):
+    """Answers and the end of their turn carry loss, the rest does not; the end of a turn stops generation."""
+    tokenizer, end, (first, between, last) = family
+    segments = render([('A?', 'yes'), ('B?', 'It is [SEG].')], 'chat', tokenizer)
+    wanted = [
+        Segment(first),
+        Segment('yes' + end, carries_loss=True),
+        Segment(between),
+        Segment('It is [SEG].' + end, carries_loss=True),
+    ]
+    assert segments == wanted + ([Segment(last)] if last else [])
+    ids, labels = encode(segments, tokenizer, num_image_tokens=1, wrap_image=True)
+    assert trained_text(tokenizer, labels).replace(' ', '') == f'yes{end}Itis[SEG].{end}'
+    assert ids.tolist().count(tokenizer.bos_token_id) == 1
+    assert tokenizer.convert_tokens_to_ids(end) in stop_ids('chat', tokenizer)
+    open_prompt = ''.join(s.text for s in render([('A?', None)], 'chat', tokenizer))
+    assert open_prompt == first
+
+
+def test_vicuna_v1_by_hand():
+    """LLaVA-1.5's conversation: roles USER and ASSISTANT, a blank between, </s> behind answers."""
+    system = (
+        'A chat between a curious user and an artificial intelligence assistant. '
+        "The assistant gives helpful, detailed, and polite answers to the user's questions. "
+    )
+    assert render([('<image>\nA?', 'yes'), ('B?', 'no'), ('C?', None)], 'vicuna_v1') == [
+        Segment(system + 'USER: <image>\nA? ASSISTANT: '),
+        Segment('yes</s>', carries_loss=True),
+        Segment('USER: B? ASSISTANT: '),
+        Segment('no</s>', carries_loss=True),
+        Segment('USER: C? ASSISTANT:'),
+    ]
+    tokenizer = build_tokenizer(NANO)
+    assert stop_ids('vicuna_v1', tokenizer) == [tokenizer.eos_token_id]
 
 
 @pytest.mark.parametrize('template', ['llava_v1', 'vicuna_v1', 'plain', 'llava_llama_2'])
@@ -79,3 +162,22 @@ def test_wrong_tokenizers(tmp_path):
         build_tokenizer(str(tmp_path))
     with pytest.raises(ConfigError, match='has no chat template'):
         build_tokenizer(NANO, 'chat')
+
+
+@pytest.mark.parametrize(
+    ('ids', 'max_length', 'kept'),
+    [
+        ([1, 2, 3], 2, 2),
+        ([1, 2, 3], 9, 3),
+        ([1, -200, -200, -200, 5, 6], 5, 5),  # 5 - 3 + 1 = 3 places: 1, the image, 5
+        ([1, 2, 3, -200, -200, -200, 5], 5, 3),  # the image begins after 3 places: it goes as a whole
+        ([-200, -200, 4, -200, -200, 5], 5, 5),  # 5 - 4 + 2 = 3 places
+        ([], 4, 0),
+    ],
+)
+def test_an_image_is_kept_or_cut_as_a_whole(ids, max_length, kept):
+    row = torch.tensor(ids, dtype=torch.long)
+    assert kept_length(row, max_length) == kept
+    images = int((row == IMAGE_TOKEN_ID).sum())
+    assert kept_length(row, None, max_length - images) == kept  # the same cut, said of the text alone
+    assert kept_length(row, None) == len(ids)

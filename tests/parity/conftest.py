@@ -25,7 +25,16 @@ def lora_model(golden):
 
 
 def pytest_generate_tests(metafunc):
+    root = Path(os.environ.get('LISA_MM_GOLDEN', Path(__file__).parents[1] / 'golden'))
     if 'batch_name' in metafunc.fixturenames:
-        root = Path(os.environ.get('LISA_MM_GOLDEN', Path(__file__).parents[1] / 'golden'))
         cases = json.loads((root / 'train_forward.json').read_text())
         metafunc.parametrize('batch_name', [k for k, v in cases.items() if isinstance(v, dict) and 'losses' in v])
+    if 'case_name' in metafunc.fixturenames:
+        cases = json.loads((root / 'evaluate.json').read_text())['cases']
+        metafunc.parametrize('case_name', [case['name'] for case in cases])
+    if 'set_name' in metafunc.fixturenames:
+        readers = metafunc.module.READERS
+        sets = json.loads((root / 'evaluate.json').read_text())['validation']
+        metafunc.parametrize('set_name', [name for name in sets if name.split('|')[0] in readers])
+    if 'collate_name' in metafunc.fixturenames:
+        metafunc.parametrize('collate_name', [e['name'] for e in json.loads((root / 'data' / 'collate.json').read_text())])

@@ -68,8 +68,8 @@ def test_whole_set(items, part, record_deviation):
             iou_sum += ours['gIoU'] * (entry['num_masks'] + 1e-5) - entry['giou_alone'] * (entry['num_masks'] + 1e-5)
             metric = SegIoUMetric()
             metric.process(None, [sample])
-            inter += sum(i for _, i, _ in metric.results) - entry['intersection_bg_fg'][1]
-            union += sum(u for _, _, u in metric.results) - entry['union_bg_fg'][1]
+            inter += sum(i for image in metric.results for i, _ in image) - entry['intersection_bg_fg'][1]
+            union += sum(u for image in metric.results for _, u in image) - entry['union_bg_fg'][1]
     got = score([s for _, s in entries])
     record_deviation('gIoU, cIoU', abs(got['gIoU'] - iou_sum / (total + 1e-5)))
     assert got['gIoU'] == pytest.approx(iou_sum / (total + 1e-5), abs=1e-6)

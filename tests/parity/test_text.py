@@ -1,18 +1,21 @@
-"""Token and label tables of the llava_v1 template, and prompts, against the original's collation."""
+"""Token and label tables of the published templates, and prompts, against the original's collation."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
 import numpy as np
-import pytest
 import torch
 
-from lisa_mm.datasets.conversation import encode, render
-from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.datasets.conversation import VICUNA_SYSTEM, VICUNA_V1_SYSTEM, Segment, encode, render
+from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
 from lisa_mm.datasets.transforms import EncodeConversations
 from lisa_mm.models.base import IMAGE_TOKEN_ID
+
+from .golden import expand
 
 PLACEHOLDER_LENGTH = 256  # the original cuts text at model_max_length - 255, one placeholder in it
 
@@ -45,38 +48,66 @@ def test_tokenization(golden):
         if entry['text'].startswith(' '):
             continue  # MANIFEST: the one kind of text that present tokenizers treat otherwise
         assert tokenizer(entry['text']).input_ids == entry['input_ids'], entry['text']
+        assert tokenizer(entry['text'], add_special_tokens=False).input_ids == entry['input_ids_no_special'], entry['text']
+        if entry['text']:  # a row is never empty
+            ids, _ = encode([Segment(entry['text'])], tokenizer, num_image_tokens=1, wrap_image=False)
+            assert ids.tolist() == entry['with_image_placeholder'], entry['text']
         compared += 1
     assert compared
 
 
-def collate_cases(golden, template):
-    for entry in json.loads((golden.root / 'data' / 'collate.json').read_text()):
-        if entry['conv_type'] == template:
-            yield entry
+def test_the_tables_cover_both_templates(golden):
+    """Otherwise the tests below would pass on nothing."""
+    for table, key in (('collate', 'conv_type'), ('prompts', 'template')):
+        entries = json.loads((golden.root / 'data' / f'{table}.json').read_text())
+        assert {entry[key] for entry in entries} == {'llava_v1', 'llava_llama_2'}, table
 
 
-@pytest.mark.parametrize('template', ['llava_v1', 'llava_llama_2'])
-def test_collate(golden, template):
+def test_collate(golden, collate_name):
+    """Whole batches through our transform and collation: ids, labels, mask and offset, with the cut and without."""
+    entries = json.loads((golden.root / 'data' / 'collate.json').read_text())
+    entry = next(entry for entry in entries if entry['name'] == collate_name)
     arrays = np.load(golden.root / 'data' / 'collate.npz')
-    for entry in collate_cases(golden, template):
-        spec = dict(pretrained=str(golden.models / 'llava-tiny-base'), template=template, wrap_image=entry['use_mm_start_end'])
-        tokenizer = build_tokenizer(spec['pretrained'])  # the golden tokenizer always has all three tokens
-        name = entry['name']
-        limit = None if entry['inference'] else entry['model_max_length'] - PLACEHOLDER_LENGTH + 1
-        longest = 0
-        for i, text in enumerate(entry['conversation_list']):
-            segments = render(turns_of(text, template), template)
-            ids, labels = encode(segments, tokenizer, num_image_tokens=1, wrap_image=spec['wrap_image'])
-            ids, labels = ids[:limit], labels[:limit]
-            n = len(ids)
-            longest = max(longest, n)
-            mask = torch.from_numpy(arrays[f'{name}:attention_masks'][i])
-            assert ids.tolist() == arrays[f'{name}:input_ids'][i][:n].tolist(), (name, i)
-            assert labels.tolist() == arrays[f'{name}:labels'][i][:n].tolist(), (name, i)
-            assert (arrays[f'{name}:input_ids'][i][n:] == 0).all()
-            assert (arrays[f'{name}:labels'][i][n:] == -100).all()
-            assert mask.sum() == n - int((ids == 0).sum())
-        assert arrays[f'{name}:input_ids'].shape[1] == longest
+    wanted = {key: arrays[f'{collate_name}:{key}'] for key in ('input_ids', 'labels', 'attention_masks', 'offset')}
+    folder, template = str(golden.models / 'llava-tiny-base'), entry['conv_type']
+    spec = dict(pretrained=folder, template=template, wrap_image=entry['use_mm_start_end'])
+    if not entry['use_mm_start_end']:
+        # the original's tokenizer has all three tokens there too
+        assert build_tokenizer(**spec).convert_tokens_to_ids(SEG_TOKEN) == build_tokenizer(folder).convert_tokens_to_ids(
+            SEG_TOKEN
+        )
+    transform = EncodeConversations(spec, PLACEHOLDER_LENGTH, max_length=entry['model_max_length'])
+    batch = []
+    for first, end in itertools.pairwise(wanted['offset'].tolist()):
+        conversations = [turns_of(text, template) for text in entry['conversation_list'][first:end]]
+        count = sum((answer or '').count(SEG_TOKEN) for turns in conversations for _, answer in turns)
+        results = dict(sample_id=collate_name, conversations=conversations, gt_masks=np.zeros((count, 1, 1), np.uint8))
+        rows = transform({**results, 'test_mode': entry['inference']})['rows']
+        empty = torch.zeros(1)
+        batch.append({'inputs': {'pixel_values': empty, 'mask_image': empty, 'rows': rows}, 'data_sample': None})
+    inputs = seg_collate(batch, pad_token_id=int(build_tokenizer(**spec).pad_token_id))['inputs']
+    expanded = expand(*(torch.from_numpy(wanted[k]) for k in ('input_ids', 'labels', 'attention_masks')), PLACEHOLDER_LENGTH)
+    for key in ('input_ids', 'labels', 'attention_mask'):
+        assert torch.equal(inputs[key], expanded[key]), key
+    assert torch.equal(inputs['image_index'], torch.repeat_interleave(torch.from_numpy(wanted['offset']).diff()))
+
+
+def test_vicuna_v1_is_llava_v1_with_another_system_text(golden):
+    """LLaVA-1.5's template: the tokens after the system text are those of the golden tables, and so are their labels."""
+    tokenizer = build_tokenizer(str(golden.models / 'llava-tiny-base'))
+    for entry in json.loads((golden.root / 'data' / 'collate.json').read_text()):
+        if entry['conv_type'] != 'llava_v1':
+            continue
+        for text in entry['conversation_list']:
+            turns = turns_of(text, 'llava_v1')
+            wrap = entry['use_mm_start_end']
+            published, ours = (
+                encode(render(turns, name), tokenizer, num_image_tokens=1, wrap_image=wrap) for name in ('llava_v1', 'vicuna_v1')
+            )
+            systems = [len(tokenizer(text).input_ids) for text in (VICUNA_SYSTEM + ' USER:', VICUNA_V1_SYSTEM + ' USER:')]
+            for theirs, mine in zip(published, ours, strict=True):
+                assert theirs[systems[0] :].tolist() == mine[systems[1] :].tolist()
+            assert tokenizer.decode(ours[0][: systems[1]]).removeprefix('<s>').strip() == VICUNA_V1_SYSTEM + ' USER:'
 
 
 def test_a_cut_seg_takes_its_mask_along(golden):

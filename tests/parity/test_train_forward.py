@@ -222,3 +222,32 @@ def test_every_subset_of_the_batch_runs(golden, lora_model):
         missing = [k for k, p in lora_model.named_parameters() if p.requires_grad and p.grad is None]
         assert not missing
         assert all(torch.isfinite(p.grad).all() for p in itertools.filterfalse(lambda p: p.grad is None, lora_model.parameters()))
+
+
+@pytest.fixture(scope='module')
+def bfloat16_model(golden):
+    """As DeepSpeed casts it."""
+    return build_model(golden).bfloat16()
+
+
+def test_bfloat16_trains_every_trained_parameter(golden, bfloat16_model, batch_name):
+    """recipe.md, behaviour 15: losses in float32, near the float32 model's; bfloat16 has 8 bits, so 2 % of the loss."""
+    model = bfloat16_model.train()
+    model.zero_grad()
+    losses = model(*batch_of(golden.arrays(batch_name), model.mllm.num_image_tokens(0, 0)), mode='loss')
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    wanted = golden.cases[batch_name]['losses']['loss']
+    assert close(float(sum(losses.values()).detach()), wanted, 2e-2)
+    sum(losses.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients.values())
+
+
+def test_positions_and_normalisation_keep_their_digits_in_bfloat16(golden, bfloat16_model):
+    """recipe.md, behaviour 15: what a cast of the whole model must not round."""
+    exact = build_model(golden)
+    positions = (model.mask_decoder.prompt_encoder.get_dense_pe() for model in (exact, bfloat16_model))
+    assert torch.equal(*positions)
+    for name, value in exact.data_preprocessor.named_buffers():
+        assert torch.equal(value, dict(bfloat16_model.data_preprocessor.named_buffers())[name]), name
+    assert bfloat16_model.mllm.language_model.output_embeddings().weight.dtype == torch.bfloat16

@@ -1,12 +1,12 @@
 """Image, masks and conversation of a sample; what the transforms need to know follows from the model."""
 
-max_length = 512
+max_text_length = 256  # beside the image: 512 in all with the 256 tokens of CLIP ViT-L/14 at 224 px, as published
 
 pipeline = [
     dict(type='LoadImage'),
     dict(type='DecodeMasks'),
     dict(type='ResizeForVisionTower'),
     dict(type='ResizeForMaskDecoder'),
-    dict(type='EncodeConversations', max_length=max_length),
+    dict(type='EncodeConversations', max_length=None, max_text_length=max_text_length),
     dict(type='PackSegInputs'),
 ]

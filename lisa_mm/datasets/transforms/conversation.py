@@ -7,8 +7,10 @@ from typing import Any
 
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
+from torch import Tensor
 
 from ...errors import DataError
+from ...models.base import IMAGE_TOKEN_ID
 from ...registry import TRANSFORMS
 from ..conversation import encode, render
 from ..tokenizer import SEG_TOKEN, build_tokenizer
@@ -21,13 +23,22 @@ class EncodeConversations(BaseTransform):
     Args:
         tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
         num_image_tokens: Of one image (derived from the vision tower).
-        max_length: Tokens of a row with its image tokens, in training; None does not cut.
+        max_length: Tokens of a row with its image tokens, in training; None does not cut. An image is kept or cut as a whole.
+        max_text_length: Tokens of a row's text, in training, whatever the tower's number of image tokens; None does not cut.
     """
 
-    def __init__(self, tokenizer: dict[str, Any], num_image_tokens: int, *, max_length: int | None = 512):
+    def __init__(
+        self,
+        tokenizer: dict[str, Any],
+        num_image_tokens: int,
+        *,
+        max_length: int | None = 512,
+        max_text_length: int | None = None,
+    ):
         self.spec = dict(tokenizer)
         self.num_image_tokens = num_image_tokens
         self.max_length = max_length
+        self.max_text_length = max_text_length
         self.masks_cut = 0
         if max_length is not None and max_length <= num_image_tokens + 1:
             raise DataError(f'max_length {max_length} leaves no room beside {num_image_tokens} image tokens. Raise max_length.')
@@ -40,13 +51,14 @@ class EncodeConversations(BaseTransform):
             segments = render(turns, self.spec['template'], tokenizer)
             ids, labels = encode(segments, tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
             count = int((ids == seg).sum())
-            if self.max_length is not None and not results['test_mode']:
-                ids, labels = ids[: self.max_length], labels[: self.max_length]
+            if not results['test_mode']:
+                length = kept_length(ids, self.max_length, self.max_text_length)
+                ids, labels = ids[:length], labels[:length]
             left = int((ids == seg).sum())
             if left < count:
                 self.masks_cut += count - left
                 print_log(
-                    f'{results["sample_id"]}: a row was cut at {self.max_length} tokens, {count - left} [SEG] and mask went '
+                    f'{results["sample_id"]}: a row was cut at {len(ids)} tokens, {count - left} [SEG] and mask went '
                     f'with it ({self.masks_cut} so far in this worker)',
                     logger='current',
                     level=logging.WARNING,
@@ -57,3 +69,23 @@ class EncodeConversations(BaseTransform):
         if mask != len(results['gt_masks']):
             raise DataError(f'{results["sample_id"]}: {mask} [SEG] in its conversations but {len(results["gt_masks"])} masks.')
         return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept]}
+
+
+def kept_length(ids: Tensor, max_length: int | None, max_text_length: int | None = None) -> int:
+    """How many tokens of a row stay: its text is cut as if every image were one token, as the published models were trained.
+
+    Args:
+        ids: (L,), image tokens -200.
+        max_length: Of the row with its image tokens.
+        max_text_length: Of the row without them.
+    """
+    images = ids == IMAGE_TOKEN_ID
+    begins = images.clone()
+    begins[1:] &= ~images[:-1]
+    places = (~images | begins).cumsum(0)  # from 1; the tokens of an image share a place
+    limits = [len(ids)]
+    if max_length is not None:
+        limits.append(max_length - int(images.sum()) + int(begins.sum()))
+    if max_text_length is not None:
+        limits.append(max_text_length + int(begins.sum()))
+    return int((places <= min(limits)).sum())

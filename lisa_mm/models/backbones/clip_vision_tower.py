@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from ...errors import CheckpointError, ConfigError
 from ...registry import BACKBONES
 from ..base import BaseVisionTower
-from ..weights import on_meta
+from ..weights import check_architecture, on_meta
 
 # OpenAI's CLIP, https://github.com/openai/CLIP
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -25,7 +25,8 @@ class CLIPVisionTower(BaseVisionTower):
 
     Args:
         pretrained: A Hugging Face CLIP folder (two towers or the image tower alone), or None.
-        config: The image tower's architecture (``CLIPVisionConfig`` keys); needed when ``pretrained`` is absent.
+        config: The image tower's architecture (``CLIPVisionConfig`` keys); needed when ``pretrained`` is None. Beside
+            ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
         layer: Which hidden state is taken; -2 as in LLaVA.
         full_view: False crops the middle of a non-square image as CLIP does; True squeezes the whole image into the square.
         frozen: Whether it is trained.
@@ -52,6 +53,9 @@ class CLIPVisionTower(BaseVisionTower):
         folder = Path(pretrained) if pretrained else None
         if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
             raise CheckpointError(f'vision_tower.pretrained: {folder} holds no config.json. Give a Hugging Face CLIP folder.')
+        if folder and config and (folder / 'config.json').is_file():
+            found = CLIPVisionConfig.from_pretrained(folder).to_dict()
+            check_architecture(config, found, 'model.mllm.vision_tower', folder)
         if folder and not on_meta():
             self.model, report = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)  # type: ignore
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))

@@ -94,4 +94,4 @@ class SAMImageEncoder(BaseImageEncoder):
 
     def forward(self, pixels: Tensor) -> ImageEmbeddings:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return ImageEmbeddings(self.vit(pixels), {})
+            return ImageEmbeddings(self.vit(pixels.to(self.vit.patch_embed.proj.weight.dtype)), {})

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from ...errors import CheckpointError, ConfigError
 from ...registry import LANGUAGE_MODELS
 from ..base import BaseLanguageModel, MLLMOutput
-from ..weights import on_meta
+from ..token_ids import planned_vocabulary
+from ..weights import check_architecture, on_meta
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -36,7 +37,8 @@ class CausalLM(BaseLanguageModel):
 
     Args:
         pretrained: A Hugging Face folder with weights, or None for random ones.
-        config: The architecture, ``dict(model_type='llama', hidden_size=..., ...)``; needed when ``pretrained`` is absent.
+        config: The architecture, ``dict(model_type='llama', hidden_size=..., ...)``; needed when ``pretrained`` is None. Beside
+            ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
         tokenizer: A folder with the tokenizer; ``pretrained`` if left out.
         template: Conversation template: 'llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain' or 'chat' (the tokenizer's own).
         vocab_size: Rows of the embeddings with the new tokens; derived from the tokenizer if left out.
@@ -46,7 +48,7 @@ class CausalLM(BaseLanguageModel):
         frozen: Whether the base weights are trained (LoRA is given beside the mllm).
 
     Raises:
-        ConfigError: if neither folder nor architecture is given.
+        ConfigError: if neither folder nor architecture is given, or they differ.
         CheckpointError: if the folder is unreadable or weights are missing.
     """
 
@@ -75,7 +77,11 @@ class CausalLM(BaseLanguageModel):
             'template': template,
             'wrap_image': wrap_image,
         }
+        self.written = dict(config) if config else None
         options = {'attn_implementation': attention} if attention else {}
+        if folder and config and (folder / 'config.json').is_file():
+            # LISA's folders have more rows than the base model they were made of
+            check_architecture(config, read_config(folder).to_dict(), 'model.mllm.language_model', folder, ignore=('vocab_size',))
         if folder and not on_meta():
             self.model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore
                 folder, config=read_config(folder), dtype=torch.float32, output_loading_info=True, **options
@@ -102,6 +108,8 @@ class CausalLM(BaseLanguageModel):
             from ...datasets.tokenizer import build_tokenizer
 
             vocab_size = len(build_tokenizer(**self._tokenizer_spec))
+        elif vocab_size is None:
+            vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
         have = self.model.get_input_embeddings().weight.shape[0]
         if vocab_size is not None and vocab_size > have:
             # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...registry import BACKBONES, MASK_DECODERS
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
+from ..precision import Float32PositionEmbedding
 from ..weights import load_strictly, on_meta, read_weights
 
 # Of the released models (segment_anything/modeling/sam.py), on pixels 0-255
@@ -61,6 +62,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
             input_image_size=(encoder.image_size, encoder.image_size),
             mask_in_chans=mask_in_channels,
         )
+        self.prompt_encoder.pe_layer = Float32PositionEmbedding.of(self.prompt_encoder.pe_layer)
         self.decoder = MaskDecoder(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(depth=depth, embedding_dim=dim, mlp_dim=mlp_dim, num_heads=num_heads),

@@ -1,0 +1,17 @@
+"""LLaVA-1.5 7B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-7B v1.5.
+
+python tools/convert_checkpoint.py import llava-v1.5-7b pretrained/llava15_7b
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..language_models.vicuna_7b_v15 import language_model
+    from ..vision_towers.clip_vit_l_14_336 import vision_tower
+
+mllm = dict(
+    type='LlavaMLLM',
+    vision_tower=vision_tower,
+    projector=dict(type='MLPProjector', pretrained='pretrained/llava15_7b/projector.safetensors'),
+    language_model=language_model,
+)

@@ -1,0 +1,17 @@
+"""LLaVA on Llama-2-13B-chat: one linear layer between CLIP ViT-L/14 at 224 px and the LLM.
+
+python tools/convert_checkpoint.py import llava-llama-2-13b-chat-lightning-preview pretrained/llava_llama2_13b
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..language_models.llama2_13b_llava import language_model
+    from ..vision_towers.clip_vit_l_14 import vision_tower
+
+mllm = dict(
+    type='LlavaMLLM',
+    vision_tower=vision_tower,
+    projector=dict(type='LinearProjector', pretrained='pretrained/llava_llama2_13b/projector.safetensors'),
+    language_model=language_model,
+)

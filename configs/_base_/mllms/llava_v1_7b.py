@@ -1,0 +1,17 @@
+"""LLaVA v1 7B: one linear layer between CLIP ViT-L/14 at 224 px and Vicuna-7B.
+
+python tools/convert_checkpoint.py import LLaVA-Lightning-7B-v1-1 pretrained/llava_v1_7b
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..language_models.vicuna_7b_llava_v1 import language_model
+    from ..vision_towers.clip_vit_l_14 import vision_tower
+
+mllm = dict(
+    type='LlavaMLLM',
+    vision_tower=vision_tower,
+    projector=dict(type='LinearProjector', pretrained='pretrained/llava_v1_7b/projector.safetensors'),
+    language_model=language_model,
+)

@@ -1,0 +1,16 @@
+"""ZeRO-2 in bfloat16 with the buckets of the published recipe."""
+
+strategy = dict(
+    type='LisaDeepSpeedStrategy',
+    zero_stage=2,
+    target_batch=160,  # 8 GPU x 2 img x 10 accumulated; on fewer GPUs more is accumulated
+    gradient_clipping=1.0,
+    bf16=True,
+    zero_options=dict(
+        contiguous_gradients=True,
+        overlap_comm=True,
+        reduce_scatter=True,
+        reduce_bucket_size=500_000_000,
+        allgather_bucket_size=500_000_000,
+    ),
+)

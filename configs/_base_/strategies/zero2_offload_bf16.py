@@ -1,0 +1,17 @@
+"""ZeRO-2 in bfloat16 with the optimizer's state in the CPU's memory."""
+
+strategy = dict(
+    type='LisaDeepSpeedStrategy',
+    zero_stage=2,
+    offload='optimizer',
+    target_batch=160,  # 8 GPU x 2 img x 10 accumulated; on fewer GPUs more is accumulated
+    gradient_clipping=1.0,
+    bf16=True,
+    zero_options=dict(
+        contiguous_gradients=True,
+        overlap_comm=True,
+        reduce_scatter=True,
+        reduce_bucket_size=500_000_000,
+        allgather_bucket_size=500_000_000,
+    ),
+)

@@ -1,0 +1,16 @@
+"""ZeRO-3 in bfloat16: parameters sharded too, for a 13B on small GPUs."""
+
+strategy = dict(
+    type='LisaDeepSpeedStrategy',
+    zero_stage=3,
+    target_batch=160,  # 8 GPU x 2 img x 10 accumulated; on fewer GPUs more is accumulated
+    gradient_clipping=1.0,
+    bf16=True,
+    zero_options=dict(
+        contiguous_gradients=True,
+        overlap_comm=True,
+        reduce_scatter=True,
+        reduce_bucket_size=500_000_000,
+        stage3_prefetch_bucket_size=50_000_000,
+    ),
+)

@@ -1,0 +1,14 @@
+"""CLIP ViT-L/14 at 336 px (openai/clip-vit-large-patch14-336): (336 / 14)^2 = 576 image tokens."""
+
+vision_tower = dict(
+    type='CLIPVisionTower',
+    pretrained='pretrained/clip-vit-large-patch14-336',
+    config=dict(
+        image_size=336,
+        patch_size=14,
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+    ),
+)

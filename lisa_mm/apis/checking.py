@@ -1,0 +1,219 @@
+"""What can be known of a config in seconds, without weights, data or a GPU."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
+from ..datasets.transforms import EncodeConversations
+from ..errors import ConfigError, UserError
+from ..models import LISA
+from .examples import example_conversation
+
+FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
+PROCESSES = (1, 2, 4, 8)
+
+
+def check_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[str] = ()) -> dict[str, Any]:
+    """Compile a config and report on it; nothing that a missing file would tell is called ok.
+
+    Args:
+        path: A config file.
+        swaps, options: See :func:`lisa_mm.config.load_config`.
+
+    Returns:
+        ``{'config', 'ok', 'faults', 'not_checked', ...}``; without faults also ``parts``, ``tokens``, ``template``, ``lora``,
+        ``parameters``, ``batch``, ``files`` and ``datasets``. ``ok`` says that there is no fault, not that all was checked.
+    """
+    report: dict[str, Any] = {'config': str(path), 'ok': False, 'faults': [], 'not_checked': []}
+    try:
+        source = load_config(path, swaps, options)
+    except ConfigError as error:
+        report['faults'] = list(error.faults)
+        return report
+    files = dict(files_of(with_weights({k: source.get(k) for k in ('model', 'load_from')})))
+    report['files'] = {key: {'path': file, 'present': Path(file).exists()} for key, file in files.items()}
+    missing = sorted({entry['path'] for entry in report['files'].values() if not entry['present']})
+    report['not_checked'] += [f'{file} missing' for file in missing]
+    try:
+        compiled, model = compile_with_model(source)
+    except ConfigError as error:
+        # a part whose architecture only its absent folder knows can't be built: that is no fault of the config
+        report['faults'] = [fault for fault in error.faults if not any(file in fault for file in missing)]
+        report['not_checked'] += [f'model: {fault}' for fault in error.faults if fault not in report['faults']]
+        report['ok'] = not report['faults']
+        return report
+    describe_model(model, compiled, report)
+    describe_batch(compiled, report)
+    describe_datasets(compiled, report)
+    report['ok'] = not report['faults']
+    return report
+
+
+def files_of(node: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    """Key and value of everything below that names a file or folder."""
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        where = f'{path}.{key}' if path else str(key)
+        if key in FILE_KEYS and isinstance(value, str):
+            yield where, value
+        yield from files_of(value, where)
+
+
+def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> None:
+    """Parts with widths, tokens, the template's example, LoRA and parameters."""
+    from ..engine.hooks.parameters_hook import count_parameters
+
+    mllm, decoder = model.mllm, model.mask_decoder
+    written = compiled.model
+    image_tokens = mllm.num_image_tokens(0, 0)
+    parts = {'mllm': {'type': written.mllm.type, 'width': mllm.hidden_size}}
+    for name, width in (('vision_tower', 'out_channels'), ('projector', None), ('language_model', 'hidden_size')):
+        if name in written.mllm:
+            part = getattr(mllm, name)
+            parts[f'mllm.{name}'] = {
+                'type': written.mllm[name].type,
+                'width': getattr(part, width) if width else mllm.hidden_size,
+            }
+    parts['seg_head'] = {'type': written.seg_head.type, 'width': decoder.prompt_dim}
+    parts['mask_decoder'] = {'type': written.mask_decoder.type, 'width': decoder.prompt_dim, **decoder.preprocess}
+    report['parts'] = parts
+
+    spec = mllm.tokenizer_spec
+    cut = next((t for t in transforms_of(compiled) if t.get('type') == 'EncodeConversations'), {})
+    total = cut.get('max_length', inspect.signature(EncodeConversations).parameters['max_length'].default)
+    limits = [int(total)] if total else []
+    limits += [int(cut['max_text_length']) + image_tokens] if cut.get('max_text_length') else []
+    report['tokens'] = {
+        'image_tokens': image_tokens,
+        'tokens_per_row': min(limits) if limits else None,
+        'seg_token_id': model.seg_token_id,
+        'embedding_rows': getattr(getattr(mllm, 'language_model', None), 'vocab_size', None),
+    }
+    example = example_conversation(spec, image_tokens)
+    report['template'] = {
+        'name': spec['template'],
+        'example': example.text,
+        'carries_loss': example.trained,
+        'tokens': example.tokens,
+        'round_trip': 'not checked' if example.missing else not example.faults,
+    }
+    report['faults'] += example.faults
+    if example.missing:
+        report['not_checked'].append(f'round trip of the template, ids: {example.missing} missing')
+    targets = Counter(name.rsplit('.', 1)[-1] for name in getattr(model, 'lora_targets', []))
+    report['lora'] = {'modules': sum(targets.values()), 'by_name': dict(targets)} if written.get('lora') else None
+    report['parameters'] = {
+        part: {'all': total, 'trained': trained} for part, (total, trained) in count_parameters(model).items()
+    }
+    report['table'] = _table(model)
+
+
+def _table(model: LISA) -> str:
+    from ..engine.hooks.parameters_hook import parameter_table
+
+    return parameter_table(model)
+
+
+def transforms_of(compiled: Config) -> Iterator[Any]:
+    """The transforms of the training data sets."""
+    loader = compiled.get('train_dataloader')
+    for dataset, _ in datasets_in(loader.get('dataset') if loader else None, ''):
+        yield from dataset.get('pipeline') or []
+
+
+def describe_batch(compiled: Config, report: dict[str, Any]) -> None:
+    """Effective batch, steps, samples, and the accumulation on 1 to 8 processes."""
+    from ..engine.strategies.batch import resolve_accumulation
+
+    loader, strategy = compiled.get('train_dataloader'), compiled.get('strategy') or {}
+    if not loader:
+        return
+    micro, target = int(loader.batch_size), strategy.get('target_batch')
+    accumulation: dict[int, int] = {}
+    for processes in PROCESSES:
+        try:
+            accumulation[processes] = resolve_accumulation(
+                accumulation=strategy.get('accumulation'), target_batch=target, micro_batch=micro, world_size=processes
+            )
+        except ConfigError as error:
+            if processes == 1:
+                report['faults'] += error.faults
+    steps = int((compiled.get('train_cfg') or {}).get('max_iters', 0))
+    report['batch'] = {
+        'images_per_forward': micro,
+        'accumulation': accumulation,
+        'images_per_step': target or micro * accumulation.get(1, 1),
+        'depends_on_processes': target is None,
+        'steps': steps,
+        'samples': steps * (target or micro * accumulation.get(1, 1)),
+    }
+
+
+def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
+    """Which data sets are there and how many records each has; a broken record is a fault."""
+    from ..registry import DATASETS
+
+    report['datasets'] = {}
+    for name in DATALOADERS:
+        loader = compiled.get(name)
+        for dataset, where in datasets_in(loader.get('dataset') if loader else None, f'{name}.dataset'):
+            if dataset.get('datasets'):
+                continue
+            root = str(dataset.get('data_root') or 'data_root')
+            if not Path(root).is_dir():
+                report['datasets'][where] = {'type': dataset.type, 'records': None}
+                report['not_checked'].append(f'{where}: {root} missing')
+                continue
+            try:
+                built = DATASETS.build({**dataset.to_dict(), 'pipeline': []})
+            except UserError as error:
+                report['faults'].append(f'{where}: {error}')
+                continue
+            report['datasets'][where] = {'type': dataset.type, 'records': len(built)}
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """The report in words."""
+    lines = [f'config      {report["config"]}']
+    for part, entry in report.get('parts', {}).items():
+        lines.append(f'  {part:22s} {entry["type"]}, width {entry["width"]}')
+    if 'tokens' in report:
+        tokens, template, batch = report['tokens'], report['template'], report.get('batch')
+        seg = tokens['seg_token_id']
+        lines += [
+            f'tokens      {tokens["image_tokens"]} an image, at most {tokens["tokens_per_row"]} a row in training; [SEG] is '
+            f'{"not checked" if seg is None else seg} of {tokens["embedding_rows"]} rows',
+            f'template    {template["name"]}, what carries loss in «»:',
+            '  ' + template['example'].replace('\n', '\\n'),
+        ]
+        if template['round_trip'] is True:
+            lines.append(f'  round trip ok: {template["tokens"]} tokens say what went in')
+        lora = report['lora']
+        by_name = ', '.join(f'{count} {name}' for name, count in lora['by_name'].items()) if lora else ''
+        lines.append(f'LoRA        {lora["modules"]} modules: {by_name}' if lora else 'LoRA        none')
+        lines += ['parameters', *('  ' + line for line in report['table'].splitlines())]
+        if batch:
+            accumulated = ', '.join(f'{count} on {n}' for n, count in batch['accumulation'].items())
+            per_step = f'{batch["images_per_step"]} images a step' + (' and process' if batch['depends_on_processes'] else '')
+            lines += [
+                f'batch       {per_step} = {batch["images_per_forward"]} a forward, accumulated {accumulated} processes',
+                f'steps       {batch["steps"]:,} x {batch["images_per_step"]} = {batch["samples"]:,} samples',
+            ]
+    for key, entry in report.get('files', {}).items():
+        lines.append(f'file        {key}: {entry["path"]}{"" if entry["present"] else " missing"}')
+    for where, entry in report.get('datasets', {}).items():
+        records = 'not checked' if entry['records'] is None else f'{entry["records"]:,} records'
+        lines.append(f'data        {where}: {entry["type"]}, {records}')
+    lines += [f'not checked: {what}' for what in report['not_checked']]
+    lines += [f'fault: {fault}' for fault in report['faults']]
+    count = len(report['faults'])
+    lines.append(f'{count} fault{"" if count == 1 else "s"}, {len(report["not_checked"])} not checked')
+    return '\n'.join(lines)

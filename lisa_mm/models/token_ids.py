@@ -1,0 +1,65 @@
+"""Ids that follow from the tokenizer, or where its files are absent, from the architecture written in the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from .base import BaseMLLM
+from .weights import on_meta
+
+# Templates of the published models, whose tokenizer is Llama's: 32,000 tokens, <unk> 0, to which [SEG] is added first
+PUBLISHED_TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1')
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Ids the rest of the model needs.
+
+    Args:
+        seg: Of ``[SEG]``; None where neither tokenizer nor architecture tells.
+        pad: Of padding; None likewise.
+        missing: The tokenizer folder if it is absent: then the ids are planned, not read.
+    """
+
+    seg: int | None
+    pad: int | None
+    missing: str | None = None
+
+
+def planned(spec: dict[str, Any]) -> bool:
+    """Whether a model is built for its shapes only and the tokenizer's folder is absent."""
+    return on_meta() and not Path(spec['pretrained']).is_dir()
+
+
+def planned_vocabulary(spec: dict[str, Any], architecture: dict[str, Any] | None) -> int | None:
+    """Rows of the embeddings of a Llama with the new tokens, before its tokenizer is there; None if it can't be known.
+
+    >>> planned_vocabulary({'template': 'llava_v1', 'wrap_image': True}, {'model_type': 'llama', 'vocab_size': 32000})
+    32003
+    """
+    architecture = architecture or {}
+    if architecture.get('model_type') != 'llama' or spec['template'] not in PUBLISHED_TEMPLATES:
+        return None
+    if 'vocab_size' not in architecture:
+        return None
+    return int(architecture['vocab_size']) + (3 if spec['wrap_image'] else 1)
+
+
+def token_ids(mllm: BaseMLLM) -> TokenIds:
+    """Ids of ``[SEG]`` and padding.
+
+    Raises:
+        CheckpointError: if the tokenizer is absent, unless on the meta device beside a written architecture.
+    """
+    spec = mllm.tokenizer_spec
+    architecture = getattr(getattr(mllm, 'language_model', None), 'written', None)
+    if not planned(spec) or architecture is None:
+        tokenizer = build_tokenizer(**spec)
+        return TokenIds(int(tokenizer.convert_tokens_to_ids(SEG_TOKEN)), int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+    rows = planned_vocabulary(spec, architecture)
+    if rows is None:
+        return TokenIds(None, None, spec['pretrained'])
+    return TokenIds(int(architecture['vocab_size']), 0, spec['pretrained'])

@@ -1,0 +1,122 @@
+"""check_config: what is known without files, and that nothing unknown is called ok."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import lisa_mm
+from lisa_mm.apis.checking import check_config, report_text
+from lisa_mm.apis.examples import example_conversation
+
+NANO = lisa_mm.get_config('lisa/lisa_nano_pretrain')  # builds without any weights
+NANO_TOKENIZER = str(Path(lisa_mm.PACKAGE_DIR) / 'weights' / 'nano' / 'tokenizer')
+MIX = ['lisa_7b_mix', 'lisa_13b_mix', 'lisa_7b_llava15_mix', 'lisa_13b_llava15_mix']
+LEAVES = [name.replace('_mix', '_reason_seg_ft') for name in MIX]
+
+
+@pytest.fixture(scope='module')
+def reports():
+    """A report a config, made once."""
+    made = {}
+
+    def report(name):
+        if name not in made:
+            made[name] = check_config(lisa_mm.get_config(f'lisa/{name}'))
+        return made[name]
+
+    return report
+
+
+@pytest.mark.parametrize(
+    ('name', 'width', 'layers', 'image_tokens', 'template'),
+    [
+        ('lisa_7b_mix', 4096, 32, 256, 'llava_v1'),
+        ('lisa_13b_mix', 5120, 40, 256, 'llava_llama_2'),
+        ('lisa_7b_llava15_mix', 4096, 32, 576, 'vicuna_v1'),
+        ('lisa_13b_llava15_mix', 5120, 40, 576, 'vicuna_v1'),
+    ],
+)
+def test_the_recipe_without_any_file(reports, name, width, layers, image_tokens, template):
+    """Numbers by hand from the published recipe."""
+    report = reports(name)
+    assert report['faults'] == []
+    assert report['parts']['mllm.language_model']['width'] == width
+    assert report['parts']['mask_decoder']['width'] == 256
+    # text 256 beside the image: 512 in all at 224 px
+    tokens = {'image_tokens': image_tokens, 'tokens_per_row': 256 + image_tokens, 'seg_token_id': 32000, 'embedding_rows': 32003}
+    assert report['tokens'] == tokens
+    assert report['template']['name'] == template
+    assert report['lora'] == {'modules': 2 * layers, 'by_name': {'q_proj': layers, 'v_proj': layers}}
+    trained = {part: entry['trained'] for part, entry in report['parameters'].items()}
+    assert trained['mllm.language_model (lora)'] == layers * 2 * 2 * 8 * width  # q and v, A and B, rank 8
+    assert trained['mllm.language_model (embeddings+head)'] == 2 * 32003 * width
+    assert trained['seg_head'] == width * width + width + width * 256 + 256
+    frozen = ('vision_tower', 'projector', 'language_model (base)')
+    assert [trained[f'mllm.{part}'] for part in frozen] == [0, 0, 0]
+    assert trained['mask_decoder.image_encoder'] == trained['mask_decoder.prompt_encoder'] == 0
+    assert report['parameters']['mask_decoder.image_encoder']['all'] == 637_026_048  # SAM ViT-H
+    assert 0 < trained['mask_decoder.decoder'] < report['parameters']['mask_decoder.decoder']['all']
+    batch = report['batch']
+    assert (batch['images_per_step'], batch['steps'], batch['samples']) == (160, 5000, 800_000)
+    assert batch['accumulation'] == {1: 80, 2: 40, 4: 20, 8: 10}
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_fine_tuning_leaves(reports, name):
+    report = reports(name)
+    assert report['faults'] == []
+    assert report['batch']['images_per_step'] == 160
+    mix = reports(name.replace('_reason_seg_ft', '_mix'))
+    assert report['parts'] == mix['parts']
+    assert report['files']['load_from']['path'] == f'work_dirs/{name.replace("_reason_seg_ft", "_mix")}'
+
+
+def test_what_needs_absent_files_is_not_called_ok(reports):
+    report = reports('lisa_7b_mix')
+    text = report_text(report)
+    for file in ('pretrained/llava_v1_7b/language_model', 'pretrained/sam_vit_h_4b8939.pth'):
+        assert f'not checked: {file} missing' in text
+    assert report['template']['round_trip'] == 'not checked'
+    assert 'round trip ok' not in text
+    assert '«Sure, it is [SEG].</s>»' in text
+    json.dumps(report)
+
+
+def test_a_tokenizer_that_is_there_makes_the_round_trip():
+    report = check_config(NANO, options=['data_root=no_such_folder'])
+    assert report['ok']
+    assert report['template']['round_trip'] is True
+    assert 'train_dataloader.dataset: no_such_folder missing' in report_text(report)
+    assert report['batch']['depends_on_processes']
+
+
+def test_all_faults_at_once():
+    report = check_config(NANO, options=['model.seg_head.prompt_dim=512', 'train_dataloader.dataset.phrases=3'])
+    assert not report['ok']
+    text = report_text(report)
+    assert 'fault: model.seg_head.prompt_dim is 512' in text
+    assert "takes no argument 'phrases'" in text
+    assert text.endswith('2 faults, 0 not checked')
+    assert check_config(NANO, options=['lr=1'])['faults']
+
+
+def test_a_batch_that_does_not_divide_is_a_fault():
+    report = check_config(NANO, options=['strategy.target_batch=7'])
+    assert any('target_batch is 7' in fault for fault in report['faults'])
+
+
+@pytest.mark.parametrize('template', ['llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain'])
+def test_the_example_shows_the_same_with_and_without_a_tokenizer(template):
+    spec = {'pretrained': NANO_TOKENIZER, 'template': template, 'wrap_image': True}
+    with_tokens = example_conversation(spec, 3)
+    without = example_conversation({**spec, 'pretrained': 'none'}, 3)
+    assert with_tokens.faults == []
+    assert with_tokens.missing is None
+    assert without.missing == 'none'
+    assert with_tokens.trained == without.trained
+    for example in (with_tokens, without):
+        assert example.text.count('«') == 2
+        assert '<image x 3>' in example.text

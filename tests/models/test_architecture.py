@@ -1,0 +1,50 @@
+"""An architecture written beside ``pretrained``: used before the folder is there, compared with it afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from lisa_mm.errors import CheckpointError, ConfigError
+from lisa_mm.models.backbones import CLIPVisionTower
+from lisa_mm.models.language_models import CausalLM
+from lisa_mm.models.token_ids import planned_vocabulary
+from lisa_mm.models.weights import shapes_only
+
+CLIP = dict(image_size=28, patch_size=14, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+LLAMA = dict(model_type='llama', vocab_size=100, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+
+
+def test_shapes_without_a_folder():
+    with shapes_only():
+        model = CausalLM(pretrained='none/llm', config=LLAMA)
+        assert CLIPVisionTower(pretrained='none/clip', config=CLIP).num_tokens(0, 0) == 4
+    assert model.vocab_size == 103  # [SEG], <im_start>, <im_end>
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_without_a_folder_nothing_is_built_for_real():
+    with pytest.raises(CheckpointError, match=r'holds no config\.json'):
+        CausalLM(pretrained='none/llm', config=LLAMA)
+    with pytest.raises(CheckpointError, match=r'holds no config\.json'):
+        CLIPVisionTower(pretrained='none/clip', config=CLIP)
+
+
+def test_a_folder_of_another_width_is_named(tmp_path):
+    CLIPVisionTower(config=CLIP).model.save_pretrained(tmp_path)
+    CLIPVisionTower(pretrained=str(tmp_path), config=CLIP)
+    with pytest.raises(ConfigError, match=r'vision_tower\.config\.hidden_size is 32, but .* says 16'):
+        CLIPVisionTower(pretrained=str(tmp_path), config={**CLIP, 'hidden_size': 32})
+
+
+@pytest.mark.parametrize(
+    ('template', 'wrap_image', 'architecture', 'rows'),
+    [
+        ('llava_v1', True, LLAMA, 103),
+        ('vicuna_v1', False, LLAMA, 101),
+        ('chat', True, LLAMA, None),
+        ('llava_v1', True, {**LLAMA, 'model_type': 'qwen2'}, None),
+        ('llava_v1', True, None, None),
+    ],
+)
+def test_rows_are_planned_for_published_llamas_only(template, wrap_image, architecture, rows):
+    assert planned_vocabulary({'template': template, 'wrap_image': wrap_image}, architecture) == rows

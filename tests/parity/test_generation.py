@@ -1,0 +1,290 @@
+"""Generated answers with their masks, and whole validation sets, against the original's chat and validation programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.datasets.conversation import encode, render
+from lisa_mm.datasets.reason_seg import ReasonSegDataset
+from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from lisa_mm.datasets.transforms import (
+    DecodeMasks,
+    EncodeConversations,
+    LoadImage,
+    PackSegInputs,
+    ResizeForMaskDecoder,
+    ResizeForVisionTower,
+)
+from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
+from lisa_mm.structures import SegDataSample
+
+from .golden import build_model
+
+NEAR = 1e-3  # MANIFEST: mask logits may differ by so much; a pixel closer to 0 may fall on either side
+
+
+@pytest.fixture(scope='module')
+def arrays(golden):
+    return np.load(golden.root / 'evaluate.npz')
+
+
+@pytest.fixture(scope='module')
+def table(golden):
+    return json.loads((golden.root / 'evaluate.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def merged(golden):
+    return build_model(golden, merged=True).eval()
+
+
+@pytest.fixture(scope='module')
+def tokenizer(merged):
+    return build_tokenizer(**merged.mllm.tokenizer_spec)
+
+
+@pytest.fixture(scope='module')
+def answered(golden, table, merged, tokenizer):
+    """case -> what goes in, what comes out, and how often the parts ran; each case is generated once."""
+    cases = {case['name']: case for case in table['cases']}
+    done = {}
+
+    def run(name):
+        if name not in done:
+            done[name] = answer_case(golden, cases[name], merged, tokenizer)
+        return done[name]
+
+    return run
+
+
+def turns_of(prompt):
+    """A prompt of the llava_v1 template -> questions and answers, the last one open."""
+    found = re.findall(r'USER: (.*?) ASSISTANT:(?: (.*?)</s>)?', prompt, flags=re.S)
+    return [(question.replace('<im_start><image><im_end>', '<image>'), answer or None) for question, answer in found]
+
+
+def answer_case(golden, case, model, tokenizer):
+    segments = render(turns_of(case['prompt']), 'llava_v1')
+    ids, _ = encode(segments, tokenizer, num_image_tokens=model.mllm.num_image_tokens(0, 0), wrap_image=True)
+    results = {'img_path': str(golden.root / 'dataset' / case['image']), 'sample_id': case['name']}
+    for step in (
+        LoadImage(),
+        ResizeForVisionTower(model.mllm.preprocess),
+        ResizeForMaskDecoder(model.mask_decoder.preprocess),
+    ):
+        results = step(results)
+    sample = SegDataSample(metainfo={key: results[key] for key in ('sample_id', 'original_size', 'resized_size')})
+    inputs = {
+        'pixel_values': torch.from_numpy(results['pixel_values'])[None],
+        'mask_images': torch.from_numpy(results['mask_image'])[None],
+        'input_ids': ids[None],
+        'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
+        'image_index': torch.zeros(1, dtype=torch.long),
+    }
+    inputs = model.data_preprocessor({'inputs': inputs, 'data_samples': [sample]})['inputs']
+    towers, lengths = [], []
+    hooks = [
+        model.mllm.vision_tower.register_forward_hook(lambda *_: towers.append(1)),
+        model.mllm.language_model.model.get_decoder()
+        .layers[0]
+        .register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1])),
+    ]
+    output, logits = model.answer(inputs, sample, max_new_tokens=case['max_new_tokens'])
+    for hook in hooks:
+        hook.remove()
+    return {'inputs': inputs, 'sample': sample, 'output': output, 'mask_logits': logits, 'towers': towers, 'lengths': lengths}
+
+
+def collapsed(ids):
+    """Each run of image tokens -> one placeholder, as the original's ids."""
+    ids = ids.tolist()
+    return [token for n, token in enumerate(ids) if token != -200 or n == 0 or ids[n - 1] != -200]
+
+
+def test_inputs_are_the_chat_programs(table, arrays, answered, case_name, record_deviation):
+    got = answered(case_name)
+    image = next(case['image'] for case in table['cases'] if case['name'] == case_name)
+    assert collapsed(got['inputs']['input_ids'][0]) == arrays[f'{case_name}:input_ids'][0].tolist()
+    for ours, theirs in (('mask_images', 'images'), ('pixel_values', 'images_clip')):
+        deviation = float((got['inputs'][ours] - torch.from_numpy(arrays[f'{theirs}:{image}'])).abs().max())
+        record_deviation('normalised images', deviation)
+        assert deviation < 1e-5, ours
+
+
+def test_ids(table, arrays, answered, tokenizer, case_name):
+    got = answered(case_name)
+    wanted = arrays[f'{case_name}:output_ids'][0].tolist()
+    assert collapsed(got['output'].ids) == wanted
+    case = next(case for case in table['cases'] if case['name'] == case_name)
+    new = got['output'].ids[got['inputs']['input_ids'].shape[1] :]
+    assert tokenizer.decode(new).replace(' ', '') == case['generated'].replace(' ', '')
+
+
+def test_every_token_runs_once_and_the_image_is_encoded_once(arrays, answered, case_name):
+    """recipe.md, behaviour 14: the prompt, then one position a step."""
+    got = answered(case_name)
+    new = arrays[f'{case_name}:output_ids'].shape[1] - arrays[f'{case_name}:input_ids'].shape[1]
+    assert len(got['towers']) == 1
+    assert got['lengths'] == [got['inputs']['input_ids'].shape[1]] + [1] * (new - 1)
+
+
+def test_step_logits(arrays, answered, merged, case_name, record_deviation):
+    """The logits that chose each new token."""
+    got = answered(case_name)
+    prompt = got['inputs']['input_ids'].shape[1]
+    logits = merged.mllm.language_model.output_embeddings()(got['output'].hidden_states[prompt - 1 :])
+    best = logits.topk(2).values
+    for name, ours in (
+        ('step_logits_top2_margin', best[:, 0] - best[:, 1]),
+        ('generated_logits_logsumexp', logits.logsumexp(-1)),
+    ):
+        wanted = arrays[f'{case_name}:{name}']
+        assert ours.shape == wanted.shape
+        deviation = float(np.abs(ours.detach().numpy() - wanted).max())
+        record_deviation('generation: margins, logsumexp', deviation)
+        assert deviation < 1e-4, name
+
+
+def test_masks(table, arrays, answered, merged, case_name, record_deviation):
+    """One a [SEG], also of an earlier turn; none without."""
+    got = answered(case_name)
+    wanted = arrays[f'{case_name}:pred_masks']
+    logits = got['mask_logits'].numpy()
+    case = next(case for case in table['cases'] if case['name'] == case_name)
+    assert len(logits) == case['num_masks'] == int((got['output'].ids == merged.seg_token_id).sum())
+    assert logits.shape[1:] == got['sample'].original_size == tuple(case['original_size_list'][0])
+    if not case['num_masks']:
+        return
+    assert logits.shape == wanted.shape
+    deviation = float(np.abs(logits - wanted).max())
+    record_deviation('generation: mask logits', deviation)
+    assert deviation < NEAR
+    certain = np.abs(wanted) > NEAR
+    assert ((logits > 0) == (wanted > 0))[certain].all()
+
+
+def test_generation_equals_one_forward(answered, merged, case_name):
+    """A law: cached states are the states of the whole row in one pass."""
+    got = answered(case_name)
+    ids = got['output'].ids[None]
+    inputs = {**got['inputs'], 'input_ids': ids, 'attention_mask': torch.ones_like(ids, dtype=torch.bool)}
+    with torch.no_grad():
+        states = merged.mllm(inputs, torch.zeros_like(ids, dtype=torch.bool)).hidden_states[0]
+    assert torch.allclose(states[:-1], got['output'].hidden_states, atol=1e-4)
+
+
+def test_the_cases_hold_what_they_are_for(golden, table, tokenizer):
+    """An earlier turn with [SEG], several [SEG] in an answer, and none: a folder without them would test little."""
+    seg = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+    arrays = np.load(golden.root / 'evaluate.npz')
+    in_prompt = {case['name']: int((arrays[f'{case["name"]}:input_ids'] == seg).sum()) for case in table['cases']}
+    masks = {case['name']: case['num_masks'] for case in table['cases']}
+    assert any(in_prompt.values())
+    assert any(masks[name] - count > 1 for name, count in in_prompt.items())
+    assert 0 in masks.values()
+
+
+def test_an_image_after_seg_and_a_row_without_image(merged, tokenizer):
+    """recipe.md, behaviour 2: positions follow from the ids, wherever the image stands; a law of causal models tells which."""
+    n = merged.mllm.num_image_tokens(0, 0)
+    conversations = [
+        [('A cup.', 'It is [SEG].'), ('<image>\nAnd this?', 'Sure, [SEG].')],
+        [('A cup.', 'It is [SEG].')],
+    ]
+    rows = [encode(render(turns, 'llava_v1'), tokenizer, num_image_tokens=n, wrap_image=True)[0] for turns in conversations]
+    size = merged.mllm.preprocess['crop_size']['height']
+    prompts = []
+    for seed in (0, 1):
+        pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        for ids in rows:
+            inputs = {
+                'pixel_values': pixels,
+                'input_ids': ids[None],
+                'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
+                'image_index': torch.zeros(1, dtype=torch.long),
+            }
+            with torch.no_grad():
+                states = merged.mllm(inputs, torch.zeros_like(ids, dtype=torch.bool)[None]).hidden_states
+                prompts.append(merged.seg_head(states, ids[None], merged.seg_token_id)[0])
+    first, alone, other, _ = prompts
+    assert (len(first), len(alone)) == (2, 1)
+    assert torch.allclose(first[0], other[0], atol=1e-5)  # before the image: another image changes nothing
+    assert torch.allclose(first[0], alone[0], atol=1e-5)  # nor does none
+    assert not torch.allclose(first[1], other[1], atol=1e-3)  # behind it: it does
+
+
+# --- whole validation sets -------------------------------------------------------------------------------------------------
+
+
+def reason_seg(data_root, split):
+    return partial(ReasonSegDataset, data_root, split=split, test_mode=True)
+
+
+# first word of a set's name -> reader; the further words of the name are its arguments
+READERS = {'ReasonSeg': reason_seg}
+
+
+def validate(golden, model, set_name):
+    reader, *arguments = set_name.split('|')
+    spec = model.mllm.tokenizer_spec
+    pipeline = [
+        LoadImage(),
+        DecodeMasks(),
+        ResizeForVisionTower(model.mllm.preprocess),
+        ResizeForMaskDecoder(model.mask_decoder.preprocess),
+        EncodeConversations(spec, model.mllm.num_image_tokens(0, 0)),
+        PackSegInputs(),
+    ]
+    dataset = READERS[reader](str(golden.root / 'dataset'), *arguments)(pipeline=pipeline)
+    pad = int(build_tokenizer(**spec).pad_token_id)
+    loader = DataLoader(dataset, batch_size=2, collate_fn=partial(seg_collate, pad_token_id=pad))  # type: ignore[arg-type]
+    samples = []
+    with torch.no_grad():
+        for batch in loader:
+            samples += model.test_step(batch)
+    return samples
+
+
+def overlapping(golden, set_name):
+    """Images whose annotations overlap themselves: the original counts 2 there, we clip to 1 (MANIFEST, traps)."""
+    items = json.loads((golden.root / 'data' / 'val.json').read_text())['items']
+    return {item['image'] for item in items if item['spec'] == set_name and not set(item['masks_values']) <= {0, 1, 255}}
+
+
+def test_validation_set(golden, table, arrays, merged, set_name, record_deviation):
+    """Every mask, intersection and union, and the two metrics of the set."""
+    wanted = table['validation'][set_name]
+    samples = validate(golden, merged, set_name)
+    by_image = {entry['image']: entry for entry in wanted['per_image']}
+    clipped = overlapping(golden, set_name)
+    assert len(samples) == len(by_image)
+    metric, doubtful, pairs = SegIoUMetric(), 0, []
+    metric.process(None, samples)
+    for sample, ours in zip(samples, metric.results, strict=True):
+        image = sample.img_path.removeprefix(f'{golden.root / "dataset"}/')
+        masks = torch.from_numpy(arrays[f'val:{set_name}:{image}'])
+        differing = (sample.mask_logits > 0) != masks
+        assert differing.sum() <= by_image[image]['near_zero_pixels'], image
+        assert (sample.mask_logits.abs()[differing] < NEAR).all(), image
+        doubtful += int(differing.sum())
+        theirs = intersection_and_union(masks, sample.gt_masks)
+        pairs += theirs
+        assert np.abs(np.subtract(ours, theirs)).max() <= differing.sum(), image
+        if image not in clipped:
+            assert sum(i for i, _ in theirs) == by_image[image]['intersection_bg_fg'][1], image
+            assert sum(u for _, u in theirs) == by_image[image]['union_bg_fg'][1], image
+    scores = summarise(pairs)
+    if not clipped:
+        assert scores['gIoU'] == pytest.approx(wanted['giou'], abs=1e-6)
+        assert scores['cIoU'] == pytest.approx(wanted['ciou'], abs=1e-6)
+    record_deviation('validation: differing pixels', float(doubtful))
+    if not doubtful:
+        assert metric.evaluate(size=len(samples)) == {**scores, 'num_masks': float(len(pairs))}
