@@ -139,6 +139,12 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     node = source
     for key in parents:
         node = node[key]
+    if part in ('vision_tower', 'projector', 'language_model') and not takes(MLLMS, node, part):
+        raise ConfigError(
+            f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
+            'Swap the mllm, or start from a config with a LlavaMLLM.'
+        )
+    # the whole part: nothing of the old one stays, and what was inside it (tower, projector, image encoder) goes with it
     node[last] = Config.fromfile(file).to_dict()[part]
 
 
@@ -260,7 +266,7 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> dict[str, Any]:
         derived |= {
             'vision_preprocess': mllm.preprocess,
             'tokenizer': mllm.tokenizer_spec,
-            'num_image_tokens': mllm.num_image_tokens(0, 0),
+            'num_image_tokens': None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0),
         }
         derived['pad_token_id'] = collect(faults, lambda: pad_token_id(mllm.tokenizer_spec))
     if decoder is not None:

@@ -76,7 +76,8 @@ def parameter_table(model: nn.Module) -> str:
 
 
 def _embedding_ids(model: nn.Module) -> set[int]:
-    decoder = getattr(getattr(getattr(model, 'mllm', None), 'language_model', None), 'model', None)
+    mllm = getattr(model, 'mllm', None)
+    decoder = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
     if not hasattr(decoder, 'get_input_embeddings'):
         return set()
     modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]  # type: ignore[union-attr, operator]

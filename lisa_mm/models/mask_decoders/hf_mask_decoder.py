@@ -200,7 +200,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         raise ConfigError("HFMaskDecoder needs pretrained=FOLDER or config=dict(model_type='sam', ...).")
     if not (path / 'config.json').is_file():
         raise CheckpointError(
-            f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(model_type=...) too.'
+            f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(...) too.'
         )
     written = AutoConfig.from_pretrained(path)
     kind = SAME_MODEL.get(written.model_type, written.model_type)
