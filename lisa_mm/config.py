@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from .errors import ConfigError, UserError, nearest
@@ -120,6 +121,13 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
+# Parts between two others: their weights fit only the neighbours they were trained with
+BRIDGES = {
+    'mllm': [('model', 'seg_head')],
+    'language_model': [('model', 'seg_head'), ('model', 'mllm', 'projector')],
+    'vision_tower': [('model', 'mllm', 'projector')],
+    'mask_decoder': [('model', 'seg_head')],
+}
 
 
 def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
@@ -144,8 +152,28 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
             f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
             'Swap the mllm, or start from a config with a LlavaMLLM.'
         )
-    # the whole part: nothing of the old one stays, and what was inside it (tower, projector, image encoder) goes with it
-    node[last] = Config.fromfile(file).to_dict()[part]
+    new = Config.fromfile(file).to_dict()[part]
+    old = node.get(last)
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
+        if gone:
+            print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
+    node[last] = new
+    for bridge in BRIDGES.get(part, ()):
+        untie(source, bridge, swap)
+
+
+def untie(source: dict[str, Any], path: tuple[str, ...], swap: str) -> None:
+    """Train a part anew whose weights were made for a neighbour that is gone."""
+    node: Any = source
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    if isinstance(node, dict) and node.pop('pretrained', None) is not None:
+        node['frozen'] = False
+        print_log(
+            f'--swap {swap}: {".".join(path)} begins at random and is trained, its weights fit another neighbour',
+            logger='current',
+        )
 
 
 def apply_option(source: dict[str, Any], option: str) -> None:

@@ -271,3 +271,84 @@ MAKERS = {
     'gemma3': _gemma3,
     'idefics3': _idefics3,
 }
+
+_DECODER = dict(
+    hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16, layer_norm_eps=1e-5
+)
+_PROMPTS = dict(hidden_size=16, image_size=64, patch_size=8, mask_input_channels=16)
+_PYRAMID = dict(fpn_hidden_size=16, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]])
+_SAM_VISION = dict(
+    hidden_size=24,
+    output_channels=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=64,
+    patch_size=8,
+    window_size=4,
+    global_attn_indexes=[1],
+    num_pos_feats=8,
+    mlp_dim=96,
+    initializer_range=0.02,
+)
+MASK_DECODERS: dict[str, dict[str, Any]] = {
+    'sam': dict(
+        model_type='sam',
+        vision_config=_SAM_VISION,
+        prompt_encoder_config=_PROMPTS,
+        mask_decoder_config=_DECODER,
+        initializer_range=0.02,
+    ),
+    'sam_hq': dict(
+        model_type='sam_hq',
+        vision_config=_SAM_VISION,
+        prompt_encoder_config=_PROMPTS,
+        mask_decoder_config=dict(_DECODER, vit_dim=24),
+        initializer_range=0.02,
+    ),
+    'sam2': dict(
+        model_type='sam2',
+        vision_config=dict(
+            _PYRAMID,
+            backbone_channel_list=[64, 32, 16, 8],
+            backbone_config=dict(
+                model_type='sam2_hiera_det_model',
+                image_size=[128, 128],
+                hidden_size=8,
+                blocks_per_stage=[1, 2, 2, 1],
+                embed_dim_per_stage=[8, 16, 32, 64],
+                num_attention_heads_per_stage=[1, 1, 2, 2],
+                window_size_per_stage=[8, 4, 4, 2],
+                global_attention_blocks=[4],
+            ),
+        ),
+        prompt_encoder_config=dict(_PROMPTS, image_size=128, patch_size=16),
+        mask_decoder_config=_DECODER,
+    ),
+    'sam3_tracker': dict(
+        model_type='sam3_tracker',
+        vision_config=dict(
+            _PYRAMID,
+            model_type='sam3_vision_model',
+            scale_factors=[4.0, 2.0, 1.0],
+            backbone_config=dict(
+                model_type='sam3_vit_model',
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=64,
+                pretrain_image_size=32,
+                patch_size=8,
+                window_size=4,
+                global_attn_indexes=[1],
+            ),
+        ),
+        prompt_encoder_config=_PROMPTS,
+        mask_decoder_config=_DECODER,
+    ),
+}
+
+
+def mask_decoder(kind: str) -> dict[str, Any]:
+    """Arguments of an ``HFMaskDecoder`` of a kind."""
+    return dict(type='HFMaskDecoder', config=MASK_DECODERS[kind])

@@ -1,0 +1,11 @@
+"""The tracker of SAM 3 (facebook/sam3): images are squashed into 1008 pixels; read from its folder only."""
+
+mask_decoder = dict(
+    type='HFMaskDecoder',
+    pretrained='pretrained/sam3',
+    config=dict(
+        model_type='sam3_tracker',
+        # three levels: the default's fourth would be dropped, and the embedding for "no memory" with it
+        vision_config=dict(model_type='sam3_vision_model', scale_factors=[4.0, 2.0, 1.0]),
+    ),
+)
