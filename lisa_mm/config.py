@@ -137,12 +137,6 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     part, equals, name = swap.partition('=')
     if not equals or part not in PART_PATHS:
         raise ConfigError(f'--swap {swap!r}: give part=name.{nearest(part, PART_PATHS)}')
-    folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
-    roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
-    files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
-    file = next((p for p in files if p.stem == name), None)
-    if file is None:
-        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
     *parents, last = PART_PATHS[part]
     node = source
     for key in parents:
@@ -152,6 +146,12 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
             f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
             'Swap the mllm, or start from a config with a LlavaMLLM.'
         )
+    folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
+    roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+    files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
+    file = next((p for p in files if p.stem == name), None)
+    if file is None:
+        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
     new = Config.fromfile(file).to_dict()[part]
     old = node.get(last)
     if isinstance(old, dict) and isinstance(new, dict):

@@ -178,8 +178,8 @@ def test_what_a_user_can_get_wrong(tmp_path):
         HFMaskDecoder()
     with pytest.raises(CheckpointError, match=r'holds no config.json'):
         HFMaskDecoder(pretrained=str(tmp_path))
+    torch.save({}, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='only SAM is read from a file'):
-        torch.save({}, tmp_path / 'a.pth')
         HFMaskDecoder(config=MASK_DECODERS['sam2'], pretrained=str(tmp_path / 'a.pth'))
 
 

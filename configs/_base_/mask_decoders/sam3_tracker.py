@@ -5,7 +5,6 @@ mask_decoder = dict(
     pretrained='pretrained/sam3',
     config=dict(
         model_type='sam3_tracker',
-        # three levels: the default's fourth would be dropped, and the embedding for "no memory" with it
-        vision_config=dict(model_type='sam3_vision_model', scale_factors=[4.0, 2.0, 1.0]),
+        vision_config=dict(model_type='sam3_vision_model'),
     ),
 )
