@@ -66,7 +66,7 @@ def test_a_released_file_is_read_strictly(both, tmp_path):
     state = released(ours)
     del state['mask_decoder.iou_token.weight']
     torch.save({**state, 'mask_decoder.extra': torch.zeros(1)}, tmp_path / 'cut.pth')
-    with pytest.raises(CheckpointError, match='1 missing: mask_decoder.iou_token.weight; 1 left over: mask_decoder.extra'):
+    with pytest.raises(CheckpointError, match=r'1 missing: mask_decoder.iou_token.weight; 1 left over: mask_decoder.extra'):
         HFMaskDecoder(config=MASK_DECODERS['sam'], pretrained=str(tmp_path / 'cut.pth'))
     theirs.model.save_pretrained(tmp_path / 'folder')
     again = HFMaskDecoder(pretrained=str(tmp_path / 'folder'))

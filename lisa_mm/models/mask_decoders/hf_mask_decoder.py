@@ -61,6 +61,8 @@ class HFMaskDecoder(BaseMaskDecoder):
         CheckpointError: for a folder without a config, or with weights missing.
     """
 
+    model: Any  # one of CLASSES
+
     def __init__(
         self,
         *,
@@ -84,7 +86,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         options = {'attn_implementation': attention} if attention else {}
         cls = CLASSES[self.kind]
         if path is not None and path.is_dir() and not on_meta():
-            self.model, report = cls.from_pretrained(
+            self.model, report = cls.from_pretrained(  # type: ignore[misc]
                 path, config=written, dtype=torch.float32, output_loading_info=True, **options
             )
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
@@ -206,4 +208,4 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
     kind = SAME_MODEL.get(written.model_type, written.model_type)
     if kind not in CLASSES:
         raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')
-    return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)
+    return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]

@@ -108,7 +108,7 @@ class HFMLLM(BaseMLLM):
             raise ConfigError(f'HFMLLM: {written.model_type!r} is no model of images and text. A language model is a CausalLM.')
         if folder is None or on_meta():
             return AutoModelForImageTextToText.from_config(written, dtype=torch.float32, **options)
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        model, report = AutoModelForImageTextToText.from_pretrained(  # type: ignore[misc]
             folder, dtype=torch.float32, output_loading_info=True, **options
         )
         missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
@@ -196,7 +196,7 @@ class HFMLLM(BaseMLLM):
         with torch.set_grad_enabled(trained):
             joined = self._join([inputs['image_inputs'][image] for image in shown])
             out = self.model.get_image_features(**joined, return_dict=True)
-        given = out.pooler_output
+        given: Any = out.pooler_output
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
 
@@ -255,7 +255,7 @@ class HFMLLM(BaseMLLM):
         images = self.encode_images(inputs)
         if images is None:
             return embeds
-        given = images.pooler_output
+        given: Any = images.pooler_output
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         return embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
 
