@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from .errors import ConfigError, UserError, nearest
@@ -119,6 +120,13 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
+# Parts between two others: their weights fit only the neighbours they were trained with
+BRIDGES = {
+    'mllm': [('model', 'seg_head')],
+    'language_model': [('model', 'seg_head'), ('model', 'mllm', 'projector')],
+    'vision_tower': [('model', 'mllm', 'projector')],
+    'mask_decoder': [('model', 'seg_head')],
+}
 
 
 def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
@@ -128,17 +136,43 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     part, equals, name = swap.partition('=')
     if not equals or part not in PART_PATHS:
         raise ConfigError(f'--swap {swap!r}: give part=name.{nearest(part, PART_PATHS)}')
+    *parents, last = PART_PATHS[part]
+    node = source
+    for key in parents:
+        node = node[key]
+    if part in ('vision_tower', 'projector', 'language_model') and not takes(MLLMS, node, part):
+        raise ConfigError(
+            f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
+            'Swap the mllm, or start from a config with a LlavaMLLM.'
+        )
     folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
     roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
     files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
     file = next((p for p in files if p.stem == name), None)
     if file is None:
         raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
-    *parents, last = PART_PATHS[part]
-    node = source
-    for key in parents:
-        node = node[key]
-    node[last] = Config.fromfile(file).to_dict()[part]
+    new = Config.fromfile(file).to_dict()[part]
+    old = node.get(last)
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
+        if gone:
+            print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
+    node[last] = new
+    for bridge in BRIDGES.get(part, ()):
+        untie(source, bridge, swap)
+
+
+def untie(source: dict[str, Any], path: tuple[str, ...], swap: str) -> None:
+    """Train a part anew whose weights were made for a neighbour that is gone."""
+    node: Any = source
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    if isinstance(node, dict) and node.pop('pretrained', None) is not None:
+        node['frozen'] = False
+        print_log(
+            f'--swap {swap}: {".".join(path)} begins at random and is trained, its weights fit another neighbour',
+            logger='current',
+        )
 
 
 def apply_option(source: dict[str, Any], option: str) -> None:
@@ -268,7 +302,7 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
         derived |= {
             'vision_preprocess': mllm.preprocess,
             'tokenizer': mllm.tokenizer_spec,
-            'num_image_tokens': mllm.num_image_tokens(0, 0),
+            'num_image_tokens': None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0),
         }
         derived['pad_token_id'] = ids.pad if ids else None
     if decoder is not None:

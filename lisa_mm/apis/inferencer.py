@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
 from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from ..datasets.transforms.packing import pack_images
 from ..errors import DataError
 from ..models.base import IMAGE_TOKEN_ID
 from ..structures import SegDataSample
@@ -53,7 +55,7 @@ class LISAInferencer:
         mllm = self.model.mllm
         self.spec = mllm.tokenizer_spec
         self.tokenizer = build_tokenizer(**self.spec)
-        self.num_image_tokens = mllm.num_image_tokens(0, 0)
+        self.num_image_tokens = None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0)
         self.steps = [
             LoadImage(),
             ResizeForVisionTower(mllm.preprocess),
@@ -83,12 +85,17 @@ class LISAInferencer:
         turns: list[Turn] = [*(history or []), (question, None)]
         turns[0] = ('<image>\n' + turns[0][0], turns[0][1])
         segments = render(turns, self.spec['template'], self.tokenizer)
-        ids, _ = encode(segments, self.tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
+        ids, _ = encode(
+            segments,
+            self.tokenizer,
+            num_image_tokens=self.num_image_tokens,
+            image_ids=results.get('image_ids'),
+            wrap_image=self.spec['wrap_image'],
+        )
         sample = SegDataSample(metainfo={key: results[key] for key in ('sample_id', 'original_size', 'resized_size')})
         batch = {
             'inputs': {
-                'pixel_values': torch.from_numpy(results['pixel_values'])[None],
-                'mask_images': torch.from_numpy(results['mask_image'])[None],
+                **stack_images([pack_images(results)]),
                 'input_ids': ids[None],
                 'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
                 'image_index': torch.zeros(1, dtype=torch.long),

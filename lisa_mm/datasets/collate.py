@@ -19,11 +19,20 @@ def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str,
     lengths = torch.tensor([len(ids) for ids, _ in rows])
     input_ids = pad_sequence([ids for ids, _ in rows], batch_first=True, padding_value=pad_token_id)
     inputs = {
-        'pixel_values': torch.stack([item['inputs']['pixel_values'] for item in batch]),
-        'mask_images': torch.stack([item['inputs']['mask_image'] for item in batch]),
+        **stack_images([item['inputs'] for item in batch]),
         'input_ids': input_ids,
         'labels': pad_sequence([labels for _, labels in rows], batch_first=True, padding_value=IGNORE_INDEX),
         'attention_mask': torch.arange(input_ids.shape[1])[None] < lengths[:, None],
         'image_index': torch.repeat_interleave(torch.arange(len(batch)), torch.tensor(counts)),
     }
     return {'inputs': inputs, 'data_samples': [item['data_sample'] for item in batch]}
+
+
+def stack_images(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Images of one size stacked; what a whole model's processor gives differs in shape from image to image and stays apart."""
+    stacked: dict[str, Any] = {'mask_images': torch.stack([item['mask_image'] for item in items])}
+    if 'image_inputs' in items[0]:
+        stacked['image_inputs'] = [item['image_inputs'] for item in items]
+    else:
+        stacked['pixel_values'] = torch.stack([item['pixel_values'] for item in items])
+    return stacked

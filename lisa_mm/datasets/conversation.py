@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -74,11 +75,16 @@ def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerB
 
 def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
     """Render once with marks in place of the answers: templates may trim or drop, so lengths of prefixes can't be trusted."""
+    as_list = _wants_lists(tokenizer)
+
+    def content(text: str) -> str | list[dict[str, str]]:
+        return [{'type': 'text', 'text': text}] if as_list else text
+
     messages = []
     for i, (question, answer) in enumerate(turns):
-        messages.append({'role': 'user', 'content': question})
+        messages.append({'role': 'user', 'content': content(question)})
         if answer is not None:
-            messages.append({'role': 'assistant', 'content': f'@@answer{i}@@'})
+            messages.append({'role': 'assistant', 'content': content(f'@@answer{i}@@')})
     text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=turns[-1][1] is None))
     bos = tokenizer.bos_token
     if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
@@ -132,17 +138,42 @@ def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return ids
 
 
+def _wants_lists(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Templates of some multimodal models take ``[{'type': 'text', ...}]`` only, and drop or refuse a plain text."""
+    probe = '@@question@@'
+    try:
+        text = tokenizer.apply_chat_template([{'role': 'user', 'content': probe}], tokenize=False)
+    except (TypeError, TemplateError):
+        return True
+    return probe not in str(text)
+
+
 def encode(
-    segments: Sequence[Segment], tokenizer: PreTrainedTokenizerBase, *, num_image_tokens: int, wrap_image: bool
+    segments: Sequence[Segment],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    num_image_tokens: int | None = None,
+    image_ids: Sequence[int] | None = None,
+    wrap_image: bool,
 ) -> tuple[Tensor, Tensor]:
     """Token ids and labels of one conversation.
 
     The text around each ``<image>`` is tokenised on its own, as the published models were trained; the first token is bos where
     the tokenizer has one. A token carries loss if it overlaps a piece that does.
 
+    Args:
+        segments: Of :func:`render`.
+        tokenizer: Of the model.
+        num_image_tokens: Of an image, where all have the same.
+        image_ids: Or the tokens this image takes, as its processor says; -200 where a feature goes.
+        wrap_image: Put the two image tokens around.
+
     Returns:
         ids (L,) int64 with ``num_image_tokens`` times -200 for each ``<image>``; labels (L,) int64, -100 without loss.
     """
+    if (num_image_tokens is None) == (image_ids is None):
+        raise DataError('encode() needs num_image_tokens or image_ids: one number for all images, or the tokens of this one.')
+    of_image = [IMAGE_TOKEN_ID] * num_image_tokens if image_ids is None else list(image_ids)  # type: ignore[operator]
     text, spans = '', []
     for segment in segments:
         piece = segment.text
@@ -158,8 +189,8 @@ def encode(
     start = 0
     for number, chunk in enumerate(text.split(IMAGE_PLACEHOLDER)):
         if number:
-            ids += [IMAGE_TOKEN_ID] * num_image_tokens
-            labels += [IGNORE_INDEX] * num_image_tokens
+            ids += of_image
+            labels += [IGNORE_INDEX] * len(of_image)
         encoded = tokenizer(chunk, return_offsets_mapping=True)
         for token, (left, right) in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
             if right == left and token == tokenizer.bos_token_id:

@@ -155,6 +155,18 @@ class BaseLanguageModel(Part):
 class BaseMLLM(Part):
     """Answers in words and shows its hidden states."""
 
+    # Whether its own processor says for each image which tokens it takes in a row, in place of one number for all images
+    tokens_by_image: bool = False
+
+    @property
+    @abstractmethod
+    def causal_lm(self) -> nn.Module:
+        """The Hugging Face model with the output head: ``get_decoder()`` gets LoRA, and its embeddings are trained."""
+
+    @abstractmethod
+    def freeze_language(self, frozen: bool) -> None:
+        """Keep the language model in eval mode, or let it follow ``train()``."""
+
     @property
     @abstractmethod
     def hidden_size(self) -> int:

@@ -17,7 +17,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     """Device, dtype, normalisation and padding, after the batch has travelled as uint8.
 
     Args:
-        vision: ``image_mean`` and ``image_std`` of the vision tower on 0-1.
+        vision: ``image_mean`` and ``image_std`` of the vision tower on 0-1; absent where a processor has normalised already.
         mask: ``mean`` and ``std`` of the mask decoder on 0-255.
 
     Shapes:
@@ -34,8 +34,8 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     def __init__(self, vision: dict[str, Any], mask: dict[str, Any]):
         super().__init__()
         for name, values in (
-            ('mean', vision['image_mean']),
-            ('std', vision['image_std']),
+            ('mean', vision.get('image_mean', (0.0, 0.0, 0.0))),
+            ('std', vision.get('image_std', (1.0, 1.0, 1.0))),
             ('mask_mean', mask['mean']),
             ('mask_std', mask['std']),
         ):

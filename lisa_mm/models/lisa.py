@@ -36,7 +36,8 @@ class LISA(BaseModel):
         seg_token_id: Id of ``[SEG]``; taken from the tokenizer if left out.
 
     Inputs (``inputs``), B images, R conversation rows, L tokens:
-        pixel_values (B, 3, S, S): of the vision tower. mask_images (B, 3, M, M): of the mask decoder.
+        pixel_values (B, 3, S, S): of the vision tower; a whole model has B dicts of its own inputs, image_inputs, instead.
+        mask_images (B, 3, M, M): of the mask decoder.
         input_ids (R, L) int64: right padded; each image token is -200. attention_mask (R, L) bool.
         labels (R, L) int64: -100 without loss.
         image_index (R,) int64: which image a row talks about. Rows of an image stand together, in the order of ``data_samples``.
@@ -80,13 +81,13 @@ class LISA(BaseModel):
     def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool) -> None:
         for part in (self.mllm, self.seg_head, self.mask_decoder):
             part.freeze()
-        decoder = language_decoder(self.mllm)
-        decoder.requires_grad_(tuning == 'full')
+        language_decoder(self.mllm).requires_grad_(tuning == 'full')
         if lora is not None:
             self.lora_targets = apply_lora(self.mllm, lora)
         # dropout of LoRA and checkpointing need train mode; a frozen model without adapters stays in eval mode
-        self.mllm.language_model.frozen = lora is None and tuning != 'full'  # type: ignore[union-attr]
-        for embeddings in (decoder.get_input_embeddings(), decoder.get_output_embeddings()):  # type: ignore[operator]
+        self.mllm.freeze_language(lora is None and tuning != 'full')
+        model = self.mllm.causal_lm
+        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[operator]
             embeddings.requires_grad_(train_embeddings)
 
     def forward(

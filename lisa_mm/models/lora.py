@@ -8,15 +8,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from ..errors import ConfigError, nearest
-from .base import BaseLanguageModel, BaseMLLM
+from .base import BaseMLLM
 
 
 def language_decoder(mllm: BaseMLLM) -> nn.Module:
-    """The Hugging Face model of words inside a multimodal LLM."""
-    language_model = getattr(mllm, 'language_model', None)
-    if not isinstance(language_model, BaseLanguageModel):
-        raise ConfigError(f'lora: {type(mllm).__name__} shows no language_model to put adapters into.')
-    return language_model.model  # type: ignore[return-value]
+    """The layers of the language model inside a multimodal LLM: without head, vision tower and projector."""
+    return mllm.causal_lm.get_decoder()  # type: ignore[operator]
 
 
 def apply_lora(mllm: BaseMLLM, lora: dict[str, Any]) -> list[str]:

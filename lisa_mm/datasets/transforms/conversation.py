@@ -22,7 +22,7 @@ class EncodeConversations(BaseTransform):
 
     Args:
         tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
-        num_image_tokens: Of one image (derived from the vision tower).
+        num_image_tokens: Of one image (derived from the vision tower); None where a processor says it for each image.
         max_length: Tokens of a row with its image tokens, in training; None does not cut. An image is kept or cut as a whole.
         max_text_length: Tokens of a row's text, in training, whatever the tower's number of image tokens; None does not cut.
     """
@@ -30,7 +30,7 @@ class EncodeConversations(BaseTransform):
     def __init__(
         self,
         tokenizer: dict[str, Any],
-        num_image_tokens: int,
+        num_image_tokens: int | None = None,
         *,
         max_length: int | None = 512,
         max_text_length: int | None = None,
@@ -40,16 +40,28 @@ class EncodeConversations(BaseTransform):
         self.max_length = max_length
         self.max_text_length = max_text_length
         self.masks_cut = 0
-        if max_length is not None and max_length <= num_image_tokens + 1:
-            raise DataError(f'max_length {max_length} leaves no room beside {num_image_tokens} image tokens. Raise max_length.')
+        self._check_room(num_image_tokens or 0)
+
+    def _check_room(self, image_tokens: int) -> None:
+        if self.max_length is not None and self.max_length <= image_tokens + 1:
+            raise DataError(f'max_length {self.max_length} leaves no room beside {image_tokens} image tokens. Raise max_length.')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        image_ids = results.get('image_ids')
+        if image_ids is not None and not results['test_mode']:
+            self._check_room(len(image_ids))
         tokenizer = build_tokenizer(**self.spec)
         seg = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
         rows, kept, mask = [], [], 0
         for turns in results['conversations']:
             segments = render(turns, self.spec['template'], tokenizer)
-            ids, labels = encode(segments, tokenizer, num_image_tokens=self.num_image_tokens, wrap_image=self.spec['wrap_image'])
+            ids, labels = encode(
+                segments,
+                tokenizer,
+                num_image_tokens=self.num_image_tokens,
+                image_ids=image_ids,
+                wrap_image=self.spec['wrap_image'],
+            )
             count = int((ids == seg).sum())
             if not results['test_mode']:
                 length = kept_length(ids, self.max_length, self.max_text_length)

@@ -13,6 +13,7 @@ from transformers import CLIPImageProcessorPil
 from ...errors import DataError
 from ...registry import TRANSFORMS
 from ..masks import decode_mask
+from ..processor import process_image
 
 
 @TRANSFORMS.register_module()
@@ -51,16 +52,24 @@ class DecodeMasks(BaseTransform):
 class ResizeForVisionTower(BaseTransform):
     """``img`` -> ``pixel_values`` (3, S, S) uint8, as the tower's image processor.
 
+    A whole model's own processor gives ``image_inputs``, a dict of tensors, and ``image_ids``, the tokens of the image.
+
     Args:
-        vision_preprocess: Arguments of ``CLIPImageProcessor`` (derived from the vision tower).
+        vision_preprocess: Arguments of ``CLIPImageProcessor``, or what :func:`process_image` wants (derived from the mllm).
     """
 
     def __init__(self, vision_preprocess: dict[str, Any]):
+        self.whole_model = dict(vision_preprocess) if 'processor' in vision_preprocess else None
+        if self.whole_model:
+            return
         sizes = {k: v for k, v in vision_preprocess.items() if k not in ('image_mean', 'image_std')}
         # normalisation happens on the device: uint8 travels
         self.processor = CLIPImageProcessorPil(**sizes, do_rescale=False, do_normalize=False)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if self.whole_model:
+            inputs, ids = process_image(self.whole_model, results['img'])
+            return {**results, 'image_inputs': inputs, 'image_ids': ids}
         pixels = self.processor(Image.fromarray(results['img']), return_tensors='np')['pixel_values'][0]
         return {**results, 'pixel_values': np.ascontiguousarray(pixels.astype(np.uint8))}
 

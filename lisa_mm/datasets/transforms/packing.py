@@ -15,14 +15,19 @@ META = ('sample_id', 'img_path', 'original_size', 'resized_size', 'conversations
 
 @TRANSFORMS.register_module()
 class PackSegInputs(BaseTransform):
-    """-> ``{'inputs': {pixel_values, mask_image, rows}, 'data_sample': SegDataSample}``."""
+    """-> ``{'inputs': {pixel_values or image_inputs, mask_image, rows}, 'data_sample': SegDataSample}``."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         sample = SegDataSample(metainfo={key: results[key] for key in META})
         sample.set_data({'gt_masks': torch.from_numpy(results['gt_masks'])})
-        inputs = {
-            'pixel_values': torch.from_numpy(results['pixel_values']),
-            'mask_image': torch.from_numpy(results['mask_image']),
-            'rows': results['rows'],
-        }
-        return {'inputs': inputs, 'data_sample': sample}
+        return {'inputs': {**pack_images(results), 'rows': results['rows']}, 'data_sample': sample}
+
+
+def pack_images(results: dict[str, Any]) -> dict[str, Any]:
+    """What the vision side and the mask decoder get of one image."""
+    vision = 'image_inputs' if 'image_inputs' in results else 'pixel_values'
+    seen = results[vision]
+    return {
+        vision: seen if vision == 'image_inputs' else torch.from_numpy(seen),
+        'mask_image': torch.from_numpy(results['mask_image']),
+    }

@@ -43,10 +43,10 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     Returns:
         Part -> (parameters, those trained), LISA's parts first.
     """
-    embeddings = _embedding_ids(model)
+    embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
     counts: dict[str, tuple[int, int]] = {}
     for name, parameter in model.named_parameters():
-        part = _part_of(name, id(parameter) in embeddings)
+        part = _part_of(_as_parts(name, id(parameter) in decoder | embeddings), id(parameter) in embeddings)
         # a parameter sharded by DeepSpeed is empty between its uses
         size = int(getattr(parameter, 'ds_numel', parameter.numel()))
         total, trained = counts.get(part, (0, 0))
@@ -76,11 +76,28 @@ def parameter_table(model: nn.Module) -> str:
 
 
 def _embedding_ids(model: nn.Module) -> set[int]:
-    decoder = getattr(getattr(getattr(model, 'mllm', None), 'language_model', None), 'model', None)
+    mllm = getattr(model, 'mllm', None)
+    decoder = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
     if not hasattr(decoder, 'get_input_embeddings'):
         return set()
     modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]  # type: ignore[union-attr, operator]
     return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
+
+
+def _whole_decoder_ids(model: nn.Module) -> set[int]:
+    """Parameters of the language model inside a whole multimodal model (``mllm.model``)."""
+    mllm = getattr(model, 'mllm', None)
+    if not hasattr(mllm, 'causal_lm') or hasattr(mllm, 'language_model'):
+        return set()
+    return {id(parameter) for parameter in mllm.causal_lm.get_decoder().parameters()}  # type: ignore[union-attr, operator]
+
+
+def _as_parts(name: str, is_language: bool) -> str:
+    """A parameter of a whole model under the names of separate parts: ``mllm.model.model.visual.x`` -> ``mllm.visual.x``."""
+    if not name.startswith('mllm.model.'):
+        return name
+    inner = name.removeprefix('mllm.model.').removeprefix('model.')
+    return f'{_LANGUAGE}.{inner}' if is_language else f'mllm.{inner}'
 
 
 def _part_of(name: str, is_embedding: bool) -> str:

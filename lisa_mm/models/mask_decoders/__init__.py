@@ -1,5 +1,6 @@
-"""Prompt embeddings and image features to masks."""
+"""Mask decoders."""
 
+from .hf_mask_decoder import HFMaskDecoder
 from .sam_mask_decoder import SAMMaskDecoder
 
-__all__ = ['SAMMaskDecoder']
+__all__ = ['HFMaskDecoder', 'SAMMaskDecoder']

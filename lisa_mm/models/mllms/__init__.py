@@ -1,5 +1,6 @@
 """Multimodal LLMs."""
 
+from .hf_mllm import HFMLLM
 from .llava import LlavaMLLM
 
-__all__ = ['LlavaMLLM']
+__all__ = ['HFMLLM', 'LlavaMLLM']

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
@@ -33,6 +33,13 @@ class LlavaMLLM(BaseMLLM):
     def freeze(self) -> None:
         for part in (self.vision_tower, self.projector, self.language_model):
             part.freeze()
+
+    @property
+    def causal_lm(self) -> nn.Module:
+        return self.language_model.model  # type: ignore[return-value]
+
+    def freeze_language(self, frozen: bool) -> None:
+        self.language_model.frozen = frozen
 
     @property
     def hidden_size(self) -> int:

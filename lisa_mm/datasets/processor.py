@@ -1,0 +1,92 @@
+"""Processors of whole multimodal models: an image's inputs, and the tokens it takes in a row."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor
+
+from ..errors import CheckpointError, ConfigError
+from ..models.base import IMAGE_TOKEN_ID
+
+OF_THE_TEXT = ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids')
+MARK = '@@question@@'
+
+
+def process_image(spec: dict[str, Any], image: np.ndarray) -> tuple[dict[str, Tensor], list[int]]:
+    """An image as a model's own processor sees it.
+
+    Args:
+        spec: ``preprocess`` of :class:`lisa_mm.models.mllms.HFMLLM`.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The model's inputs for this image, and the ids of its tokens: -200 where a feature goes, others around and between.
+    """
+    processor = load_processor(spec['processor'])
+    text = spec.get('image_text') or image_text(spec['processor'])
+    out = processor(
+        text=[text],
+        images=[Image.fromarray(image)],
+        return_tensors='pt',
+        text_kwargs={'add_special_tokens': False},
+        images_kwargs=dict(spec.get('image_options') or {}),
+    )
+    ids = [IMAGE_TOKEN_ID if token == spec['image_token_id'] else token for token in out['input_ids'][0].tolist()]
+    if IMAGE_TOKEN_ID not in ids:
+        raise ConfigError(
+            f'mllm.image_text {text!r} gives no image token (id {spec["image_token_id"]}) with the processor of '
+            f'{spec["processor"]}. Set image_text to what stands for an image there.'
+        )
+    return {key: value for key, value in out.items() if key not in OF_THE_TEXT}, ids
+
+
+@lru_cache(maxsize=4)
+def load_processor(folder: str) -> Any:
+    """The processor of a folder.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if not Path(folder).is_dir():
+        raise CheckpointError(f'processor: {folder} is no folder. Give the folder of the whole model or of its processor.')
+    try:
+        return AutoProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f'{folder} holds no readable processor ({str(error).splitlines()[0]}).') from error
+
+
+@lru_cache(maxsize=4)
+def image_text(folder: str) -> str:
+    """What a chat template puts for an image, e.g. ``<|vision_start|><|image_pad|><|vision_end|>``; else the image token."""
+    processor = load_processor(folder)
+    if not getattr(processor, 'chat_template', None):
+        return str(processor.image_token)
+    question = {'type': 'text', 'text': MARK}
+    texts = [
+        str(processor.apply_chat_template([{'role': 'user', 'content': content}], tokenize=False))
+        for content in ([{'type': 'image'}, question], [question])
+    ]
+    before, _, _ = texts[0].partition(MARK)
+    without, _, _ = texts[1].partition(MARK)
+    shared = next((i for i, (a, b) in enumerate(zip(before, without, strict=False)) if a != b), min(len(before), len(without)))
+    rest = without[shared:]
+    added = before[shared : len(before) - len(rest)] if rest and before.endswith(rest) else before[shared:]
+    return added.strip() or str(processor.image_token)
+
+
+@lru_cache(maxsize=256)
+def _blank_tokens(spec: str, height: int, width: int) -> int:
+    ids = process_image(json.loads(spec), np.zeros((height, width, 3), dtype=np.uint8))[1]
+    return sum(token == IMAGE_TOKEN_ID for token in ids)
+
+
+def blank_image_tokens(spec: dict[str, Any], height: int, width: int) -> int:
+    """Feature tokens of an image of this size."""
+    return _blank_tokens(json.dumps(spec, sort_keys=True), height, width)

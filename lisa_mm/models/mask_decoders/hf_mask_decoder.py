@@ -1,0 +1,211 @@
+"""The Segment Anything family of transformers, prompted by embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    EdgeTamModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    Sam2Model,
+    Sam3TrackerModel,
+    SamHQModel,
+    SamModel,
+)
+
+from ...errors import CheckpointError, ConfigError, nearest
+from ...registry import MASK_DECODERS
+from ..base import BaseMaskDecoder, ImageEmbeddings
+from ..weights import load_strictly, on_meta, read_weights
+from .sam_keys import from_segment_anything
+from .sam_mask_decoder import SAM_MEAN, SAM_STD
+
+CLASSES: dict[str, type[PreTrainedModel]] = {
+    'sam': SamModel,
+    'sam_hq': SamHQModel,
+    'sam2': Sam2Model,
+    'edgetam': EdgeTamModel,
+    'sam3_tracker': Sam3TrackerModel,
+}
+SAME_MODEL = {'sam2_video': 'sam2', 'edgetam_video': 'edgetam', 'sam3_video': 'sam3_tracker'}  # folders of the video models
+PYRAMIDS = ('sam2', 'edgetam', 'sam3_tracker')  # encoders with feature maps of several sizes
+# Means and deviations on 0-255, of the image processors that belong to the released models
+IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
+HALF = {'mean': (127.5, 127.5, 127.5), 'std': (127.5, 127.5, 127.5)}
+
+
+@MASK_DECODERS.register_module()
+class HFMaskDecoder(BaseMaskDecoder):
+    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM or the tracker of SAM 3, over transformers; the image encoder is inside.
+
+    Prompt width, mask size and preprocessing follow from the model. What one mask a prompt leaves without a part in any loss is
+    frozen: the prompt encoder, the heads for IoU and object scores, the hypernetworks of the other masks.
+
+    Args:
+        pretrained: A Hugging Face folder, or for ``model_type='sam'`` a file in the key format of segment-anything
+            (``sam_vit_h_4b8939.pth``; give ``config`` then). None for random weights.
+        config: The architecture, ``dict(model_type='sam2', vision_config=..., ...)``; needed without a folder.
+        encoder_frozen: Whether the image encoder stays as it is, outside the graph.
+        hq_token_only: SAM-HQ: its own mask alone, not added to SAM's.
+        attention: 'sdpa' or 'eager'; the model's default if left out.
+        frozen: Whether the decoder is trained.
+
+    Raises:
+        ConfigError: for another model type.
+        CheckpointError: for a folder without a config, or with weights missing.
+    """
+
+    model: Any  # one of CLASSES
+
+    def __init__(
+        self,
+        *,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        encoder_frozen: bool = True,
+        hq_token_only: bool = False,
+        attention: str | None = None,
+        frozen: bool = False,
+    ):
+        super().__init__(frozen=frozen)
+        self.encoder_frozen = encoder_frozen
+        self.hq_token_only = hq_token_only
+        self.from_file = pretrained is not None
+        path = Path(pretrained) if pretrained else None
+        written = read_architecture(path, config)
+        self.kind = written.model_type
+        if self.kind in PYRAMIDS:
+            # swaps masks by their stability in eval mode only: training and evaluation would differ
+            written.mask_decoder_config.dynamic_multimask_via_stability = False
+        options = {'attn_implementation': attention} if attention else {}
+        cls = CLASSES[self.kind]
+        if path is not None and path.is_dir() and not on_meta():
+            self.model, report = cls.from_pretrained(  # type: ignore[misc]
+                path, config=written, dtype=torch.float32, output_loading_info=True, **options
+            )
+            missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
+            if missing:
+                raise CheckpointError(f'{path}: {len(missing)} weights of the mask decoder are missing, e.g. {missing[0]}.')
+        else:
+            self.model = cls._from_config(written, dtype=torch.float32, **options)
+            if path is not None and not on_meta():
+                if self.kind != 'sam':
+                    raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
+                load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
+
+    def freeze(self) -> None:
+        super().freeze()
+        if self.encoder_frozen:
+            self.model.vision_encoder.requires_grad_(False)
+        decoder = self.model.mask_decoder
+        self.model.prompt_encoder.requires_grad_(False)
+        self.model.shared_image_embedding.requires_grad_(False)  # random features of positions, a parameter only here
+        decoder.iou_prediction_head.requires_grad_(False)
+        for unused in list(decoder.output_hypernetworks_mlps)[1:]:
+            unused.requires_grad_(False)
+        if self.kind in PYRAMIDS:
+            decoder.pred_obj_score_head.requires_grad_(False)
+        if self.kind == 'sam_hq' and self.hq_token_only:
+            decoder.output_hypernetworks_mlps.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> HFMaskDecoder:
+        super().train(mode)
+        if self.encoder_frozen:
+            self.model.vision_encoder.eval()
+        return self
+
+    @property
+    def prompt_dim(self) -> int:
+        return self.model.config.mask_decoder_config.hidden_size
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that goes in, in pixels."""
+        return self.model.config.prompt_encoder_config.image_size
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        if self.kind in PYRAMIDS:
+            numbers = HALF if self.kind == 'sam3_tracker' else IMAGENET
+            return {'image_size': self.image_size, **numbers, 'resize': 'squash'}
+        return {'image_size': self.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
+
+    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+            out = self.model.vision_encoder(pixels, return_dict=True)
+        if self.kind in PYRAMIDS:
+            fine, middle, coarse = list(out.fpn_hidden_states)[:3]
+            coarse = coarse + self.model.no_memory_embedding.view(1, -1, 1, 1)  # (B, C, h, w)
+            return ImageEmbeddings(coarse, {'fine': fine, 'middle': middle})
+        extra = {'early': out.intermediate_embeddings[0]} if self.kind == 'sam_hq' else {}
+        return ImageEmbeddings(out.last_hidden_state, extra)
+
+    def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
+        counts = [len(prompt) for prompt in prompts]
+        sparse = torch.cat(prompts)  # (K, C)
+        decoder = self.model.mask_decoder
+        if not len(sparse):  # the layers refuse an empty batch
+            side = 4 * embeddings.features.shape[-1]
+            return [sparse.new_zeros(0, side, side) for _ in prompts]
+
+        # Image features of each prompt's image
+        index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device))
+        features = embeddings.features[index]  # (K, C, h, w)
+        further: dict[str, Any] = {}
+        if self.kind in PYRAMIDS:
+            extra = embeddings.extra
+            further['high_resolution_features'] = [
+                decoder.conv_s0(extra['fine'])[index],
+                decoder.conv_s1(extra['middle'])[index],
+            ]
+        elif self.kind == 'sam_hq':
+            further['intermediate_embeddings'] = [embeddings.extra['early'][index]]
+            further['hq_token_only'] = self.hq_token_only
+
+        # One mask a prompt
+        position = self.model.get_image_wide_positional_embeddings().to(features.dtype).expand_as(features)
+        masks = decoder(
+            image_embeddings=features,
+            image_positional_embeddings=position,
+            sparse_prompt_embeddings=sparse[:, None, None],  # (K, 1, 1, C)
+            dense_prompt_embeddings=self.model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1),
+            multimask_output=False,
+            **further,
+        )[0]  # (K, 1, 1, 4h, 4w)
+        return list(masks[:, 0, 0].split(counts))
+
+    def upscale(self, logits: Tensor, resized_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+        if not len(logits):
+            return logits.new_zeros((0, *original_size), dtype=torch.float32)
+        full = logits[:, None].float()
+        if self.kind not in PYRAMIDS:  # the padded square, without its padding
+            side = self.image_size
+            full = F.interpolate(full, (side, side), mode='bilinear', align_corners=False)
+            full = full[..., : resized_size[0], : resized_size[1]]
+        return F.interpolate(full, original_size, mode='bilinear', align_corners=False)[:, 0]
+
+
+def read_architecture(path: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:
+    """The architecture of a folder, or as written."""
+    if config is not None:
+        kind = config.get('model_type')
+        if kind not in CLASSES:
+            raise ConfigError(f'mask_decoder.config.model_type is {kind!r}.{nearest(str(kind), CLASSES)}')
+        return AutoConfig.for_model(**config)
+    if path is None:
+        raise ConfigError("HFMaskDecoder needs pretrained=FOLDER or config=dict(model_type='sam', ...).")
+    if not (path / 'config.json').is_file():
+        raise CheckpointError(
+            f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(...) too.'
+        )
+    written = AutoConfig.from_pretrained(path)
+    kind = SAME_MODEL.get(written.model_type, written.model_type)
+    if kind not in CLASSES:
+        raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')
+    return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]

@@ -1,0 +1,293 @@
+"""A whole multimodal model of transformers."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from ...errors import CheckpointError, ConfigError
+from ...registry import MLLMS
+from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
+from ..weights import on_meta
+
+# Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
+REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
+PROJECTORS = ('multi_modal_projector', 'connector', 'merger', 'deepstack_merger_list')
+
+
+@MLLMS.register_module()
+class HFMLLM(BaseMLLM):
+    """Any ``AutoModelForImageTextToText`` with its own image processor: LLaVA, LLaVA-NeXT, Qwen2-VL, Qwen2.5-VL, InternVL, ...
+
+    The processor makes an image's pixels and says which tokens it takes in a row (``image_inputs`` and ``image_ids`` of a
+    sample); those that stand for features are -200 in ``input_ids`` as everywhere here. Each image is encoded once, whatever
+    the number of its rows.
+
+    Args:
+        pretrained: A Hugging Face folder with weights, or None for random ones.
+        config: The architecture, ``dict(model_type='llava', text_config=..., vision_config=...)``; needed without ``pretrained``.
+        processor: A folder with processor and tokenizer; ``pretrained`` if left out.
+        template: Conversation template, see :class:`lisa_mm.models.language_models.CausalLM`.
+        image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
+        image_options: Of the image processor, e.g. ``dict(max_pixels=1003520)``.
+        vocab_size: Rows of the embeddings with ``[SEG]``; derived from the tokenizer if left out.
+        vision_frozen: Whether the vision tower stays as it is, outside the graph.
+        projector_frozen: The same of what brings its features to the language model's width.
+        gradient_checkpointing: Recompute activations of the language model's layers in backward.
+        attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
+        frozen: Refuse training altogether.
+
+    Inputs, beside those of :class:`lisa_mm.models.lisa.LISA`:
+        image_inputs: A dict of tensors for each image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).
+
+    Raises:
+        ConfigError: if neither folder nor architecture is given, or for a model that would be silently wrong.
+        CheckpointError: if weights are missing.
+    """
+
+    tokens_by_image = True
+
+    def __init__(
+        self,
+        *,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        processor: str | None = None,
+        template: str = 'chat',
+        image_text: str | None = None,
+        image_options: dict[str, Any] | None = None,
+        vocab_size: int | None = None,
+        vision_frozen: bool = True,
+        projector_frozen: bool = True,
+        gradient_checkpointing: bool = False,
+        attention: str | None = None,
+        frozen: bool = False,
+    ):
+        super().__init__(frozen=frozen)
+        if pretrained is None and config is None:
+            raise ConfigError("HFMLLM needs pretrained=FOLDER or config=dict(model_type='llava', text_config=..., ...).")
+        if pretrained is None and processor is None:
+            raise ConfigError('HFMLLM needs processor=FOLDER when no pretrained folder is given.')
+        self.from_file = pretrained is not None
+        self.vision_frozen = vision_frozen
+        self.projector_frozen = projector_frozen
+        self.language_frozen = False
+        self._processor = str(processor or pretrained)
+        self._template = template
+        self._image_text = image_text
+        self._image_options = dict(image_options or {})
+        self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
+        self.image_token_id = _image_token_id(self.model.config)
+        self._accepted = set(inspect.signature(self.model.forward).parameters)
+        self._accepted |= set(inspect.signature(self.model.model.forward).parameters)
+        if 'mm_encoder_outputs' not in self._accepted:
+            raise ConfigError(f'HFMLLM: {self.model.config.model_type!r} does not take encoded images (mm_encoder_outputs).')
+        self._resize(vocab_size)
+        if not projector_frozen and not self._projector():
+            raise ConfigError(f'mllm.projector_frozen=False: found no projector ({", ".join(PROJECTORS)}) in this model.')
+        if gradient_checkpointing:
+            self.model.get_decoder().activation_checkpointing_enable({'use_reentrant': False})
+
+    @staticmethod
+    def _build(folder: Path | None, config: dict[str, Any] | None, attention: str | None) -> Any:
+        options = {'attn_implementation': attention} if attention else {}
+        if config is not None and 'model_type' not in config:
+            raise ConfigError("mllm.config needs model_type, e.g. 'llava'.")
+        if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
+            raise CheckpointError(f'mllm.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
+        written = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(folder)
+        if written.model_type in REFUSED:
+            raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
+        if type(written) not in AutoModelForImageTextToText._model_mapping:
+            raise ConfigError(f'HFMLLM: {written.model_type!r} is no model of images and text. A language model is a CausalLM.')
+        if folder is None or on_meta():
+            return AutoModelForImageTextToText.from_config(written, dtype=torch.float32, **options)
+        model, report = AutoModelForImageTextToText.from_pretrained(  # type: ignore[misc]
+            folder, dtype=torch.float32, output_loading_info=True, **options
+        )
+        missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
+        if missing:
+            raise CheckpointError(f'{folder}: {len(missing)} weights of the model are missing, e.g. {missing[0]}.')
+        return model
+
+    def _resize(self, vocab_size: int | None) -> None:
+        """Rows for ``[SEG]``; a vocabulary that is padded already keeps its size."""
+        if vocab_size is None and Path(self._processor).is_dir():
+            from ...datasets.tokenizer import build_tokenizer
+
+            vocab_size = len(build_tokenizer(**self.tokenizer_spec))
+        if vocab_size is not None and vocab_size > self.model.get_input_embeddings().weight.shape[0]:
+            self.model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
+
+    def _vision(self) -> list[nn.Module]:
+        """All beside the language model: tower, projector, and what else there is."""
+        decoder = self.model.get_decoder()
+        return [child for child in self.model.model.children() if child is not decoder]
+
+    def _projector(self) -> list[nn.Module]:
+        named = [item for module in self._vision() for item in module.named_modules()]
+        children = [*self.model.model.named_children(), *named]
+        return [module for name, module in children if name.rsplit('.', 1)[-1] in PROJECTORS]
+
+    def freeze(self) -> None:
+        decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
+        language = {id(p) for module in (decoder, head) for p in module.parameters()}
+        for parameter in self.model.parameters():
+            if id(parameter) not in language:
+                parameter.requires_grad_(not self.vision_frozen)
+        for module in self._projector():
+            module.requires_grad_(not self.projector_frozen)
+        super().freeze()
+
+    @property
+    def causal_lm(self) -> nn.Module:
+        return self.model
+
+    def freeze_language(self, frozen: bool) -> None:
+        self.language_frozen = frozen
+
+    def train(self, mode: bool = True) -> HFMLLM:
+        super().train(mode)
+        if self.vision_frozen:
+            for module in self._vision():
+                module.eval()
+        if self.language_frozen:
+            self.model.get_decoder().eval()
+        return self
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        return {
+            'processor': self._processor,
+            'image_text': self._image_text,
+            'image_token_id': self.image_token_id,
+            'image_options': self._image_options,
+        }
+
+    @property
+    def tokenizer_spec(self) -> dict[str, Any]:
+        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False}
+
+    def num_image_tokens(self, height: int, width: int) -> int:
+        from ...datasets.processor import blank_image_tokens
+
+        return blank_image_tokens(self.preprocess, height, width)
+
+    def encode_images(self, inputs: dict[str, Any]) -> BaseModelOutputWithPooling | None:
+        """Each image once; the features of each row's image, in the order of the rows that show one."""
+        places = inputs['input_ids'] == IMAGE_TOKEN_ID  # (R, L)
+        counts = places.sum(1)
+        rows = counts.nonzero().flatten().tolist()
+        if not rows:
+            return None
+        image_of = inputs['image_index'].tolist()
+        shown = sorted({image_of[row] for row in rows})
+        trained = torch.is_grad_enabled() and not (self.vision_frozen and self.projector_frozen)
+        with torch.set_grad_enabled(trained):
+            joined = self._join([inputs['image_inputs'][image] for image in shown])
+            out = self.model.get_image_features(**joined, return_dict=True)
+        given: Any = out.pooler_output
+        tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
+        tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
+
+        # How many tokens an image has is what its rows say
+        wanted = {image_of[row]: int(counts[row]) for row in rows}
+        if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != int(counts[row]) for row in rows):
+            raise ValueError(
+                f'rows hold {[int(counts[row]) for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
+                'together: a row was cut inside its image (raise max_length), or the processor is of another model.'
+            )
+        order = [shown.index(image_of[row]) for row in rows]
+        sizes = [wanted[image] for image in shown]
+        pieces = [tokens.split(sizes)[number] for number in order]
+        by_row = type(out)(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))
+        layers = getattr(out, 'deepstack_features', None)
+        if layers is not None:  # Qwen3-VL: features for the first layers too
+            flat = [torch.cat(list(layer)) if isinstance(layer, (list, tuple)) else layer for layer in layers]
+            by_row.deepstack_features = [[layer.split(sizes)[number] for number in order] for layer in flat]
+        return by_row
+
+    def _join(self, images: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Inputs of images one after the other; tiles of smaller images are padded with zeros."""
+        dtype = self.model.get_input_embeddings().weight.dtype
+        joined = {}
+        for key in images[0]:
+            values = [image[key].to(dtype) if image[key].is_floating_point() else image[key] for image in images]
+            largest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
+            padded = []
+            for value in values:
+                whole = value.new_zeros(len(value), *largest)
+                whole[(slice(None), *(slice(size) for size in value.shape[1:]))] = value
+                padded.append(whole)
+            joined[key] = torch.cat(padded)
+        return joined
+
+    def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What the model takes beside embeddings or pixels."""
+        places = inputs['input_ids'] == IMAGE_TOKEN_ID
+        arguments: dict[str, Any] = {
+            'input_ids': inputs['input_ids'].masked_fill(places, self.image_token_id),
+            'attention_mask': inputs['attention_mask'].long(),
+        }
+        for key in ('mm_token_type_ids', 'token_type_ids'):  # without them some models are silently wrong
+            if key in self._accepted:
+                arguments[key] = places.long()
+                break
+        rows = places.any(1).nonzero().flatten().tolist()
+        if rows and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
+            images = [inputs['image_inputs'][int(inputs['image_index'][row])] for row in rows]
+            arguments['image_grid_thw'] = torch.cat([image['image_grid_thw'] for image in images])
+        return arguments
+
+    def embed(self, inputs: dict[str, Any]) -> Tensor:
+        places = inputs['input_ids'] == IMAGE_TOKEN_ID
+        embeds = self.model.get_input_embeddings()(inputs['input_ids'].masked_fill(places, self.image_token_id))
+        images = self.encode_images(inputs)
+        if images is None:
+            return embeds
+        given: Any = images.pooler_output
+        tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
+        return embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
+
+    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
+        images = self.encode_images(inputs)
+        out = self.model(
+            **self._arguments(inputs),
+            mm_encoder_outputs=None if images is None else {'image': images},
+            use_cache=False,
+            logits_to_keep=keep,
+            output_hidden_states=[-1],
+        )
+        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
+
+    def generate(self, inputs: dict[str, Any], **options: Any) -> GenerateOutput:
+        images = self.encode_images(inputs)
+        out = self.model.generate(
+            **self._arguments(inputs),
+            **({} if images is None else {'mm_encoder_outputs': {'image': images}}),
+            return_dict_in_generate=True,
+            output_hidden_states=True,
+            use_cache=True,
+            **{'do_sample': False, 'num_beams': 1, **options},
+        )
+        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
+        new = out.sequences[0, inputs['input_ids'].shape[1] :]
+        return GenerateOutput(torch.cat([inputs['input_ids'][0], new]), states)
+
+
+def _image_token_id(config: Any) -> int:
+    """The id whose places an image's features take."""
+    for name in ('image_token_id', 'image_token_index'):
+        if getattr(config, name, None) is not None:
+            return int(getattr(config, name))
+    raise ConfigError(f'HFMLLM: the config of {config.model_type!r} names no image token (image_token_id).')

@@ -1,0 +1,92 @@
+"""A LISA around a part under test, and batches through the real transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.datasets.transforms import EncodeConversations, PackSegInputs, ResizeForMaskDecoder, ResizeForVisionTower
+from lisa_mm.models import LISA
+
+LOSSES = dict(ce=dict(type='CrossEntropyLoss'), bce=dict(type='MaskBCELoss'), dice=dict(type='MaskDiceLoss'))
+SAM: dict[str, Any] = dict(
+    type='SAMMaskDecoder',
+    num_heads=2,
+    mlp_dim=32,
+    iou_hidden_dim=16,
+    image_encoder=dict(
+        type='SAMImageEncoder',
+        image_size=64,
+        patch_size=8,
+        embed_dim=24,
+        depth=2,
+        num_heads=2,
+        window_size=4,
+        global_attn_indexes=(1,),
+        out_channels=16,
+    ),
+)
+LORA: dict[str, Any] = dict(r=2, lora_alpha=4, target_modules=['q_proj', 'v_proj'])
+TALK = {
+    'two': [[('<image>\nthe ball', 'Sure, [SEG].')], [('<image>\nthe cup', 'It is [SEG].'), ('and the ball', '[SEG].')]],
+    'one': [[('<image>\nthe red box', 'It is [SEG].')]],
+    'none': [[('<image>\nwhat is it', 'A ball.')]],
+}
+
+
+def build(mllm: dict[str, Any], mask_decoder: dict[str, Any] | None = None, **settings: Any) -> LISA:
+    """A LISA with random weights whose LoRA is not zero."""
+    torch.manual_seed(0)
+    settings = {'lora': LORA, **settings}
+    model = LISA(mllm, mask_decoder or SAM, dict(type='SegTokenHead'), LOSSES, **settings)
+    for name, parameter in model.named_parameters():
+        if 'lora_B' in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def sample(model: LISA, size: tuple[int, int], talk: str, seed: int = 0) -> dict[str, Any]:
+    """One item of a data set."""
+    rng = np.random.default_rng(seed)
+    conversations = TALK[talk]
+    count = sum(answer.count('[SEG]') for turns in conversations for _, answer in turns)
+    results = {
+        'img': rng.integers(0, 255, (*size, 3)).astype(np.uint8),
+        'original_size': size,
+        'sample_id': f'{talk}{seed}',
+        'img_path': '',
+        'conversations': conversations,
+        'gt_masks': rng.integers(0, 2, (count, *size)).astype(np.uint8),
+        'test_mode': False,
+    }
+    mllm = model.mllm
+    fixed = None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0)
+    for step in (
+        ResizeForVisionTower(mllm.preprocess),
+        ResizeForMaskDecoder(model.mask_decoder.preprocess),
+        EncodeConversations(mllm.tokenizer_spec, fixed),
+        PackSegInputs(),
+    ):
+        results = step(results)
+    return results
+
+
+def batch(model: LISA, *items: dict[str, Any]) -> dict[str, Any]:
+    """Items as the model gets them."""
+    pad = build_tokenizer(**model.mllm.tokenizer_spec).pad_token_id
+    return model.data_preprocessor(seg_collate(list(items), pad_token_id=int(pad)))  # type: ignore[arg-type]
+
+
+def gradients_are_where_they_belong(model: LISA) -> dict[str, Tensor]:
+    """After a backward: a gradient in every parameter that trains, none elsewhere; those that train, by name."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    silent = [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent, silent
+    leaked = [name for name, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
+    assert not leaked, leaked
+    return trained
