@@ -14,8 +14,8 @@ from . import keys
 from .architecture import DECODER_HEADS, clip_config, llama_config, projector_config, sam_widths
 from .exported import is_exported, write_exported
 from .folder import CHECKPOINT_MARKS
-from .published import inverse_frequencies
 from .matching import MatchedTensors
+from .published import inverse_frequencies
 from .recipe import HERE_TOKENIZER, fine_tuning_config
 from .safetensors_writer import parse_size
 from .sources import WeightFiles, read_json
@@ -275,7 +275,7 @@ def _check_rotary_buffer(files: WeightFiles, config: dict[str, Any]) -> str | No
     # bfloat16 has 8 bits: rounding is at most 2^-9
     if buffer.shape != expected.shape or not torch.allclose(buffer.float(), expected, rtol=2**-8, atol=0):
         raise CheckpointError(
-            f'{files.path}: {name} is not 1 / theta^(2i/d) with the rope_theta of config.json: the positions would be read wrongly. '
+            f'{files.path}: {name} is not 1 / theta^(2i/d) with the rope_theta of config.json: positions would be read wrongly. '
             'Set rope_theta in its config.json to the one that the weights were trained with.'
         )
     layer = name.removesuffix(keys.INV_FREQ) + '.self_attn.o_proj.weight'

@@ -101,8 +101,8 @@ class MatchedTensors:
         expected = self.lora_rank if self.lora_rank is not None else rank
         if rank != expected:
             raise CheckpointError(
-                f'{files.path}: LoRA of {layer.removeprefix(WRAPPER)} has rank {rank}, but {expected} was given. alpha / r would be '
-                f'wrong: give --lora-r {rank} and the --lora-alpha of that training.'
+                f'{files.path}: LoRA of {layer.removeprefix(WRAPPER)} has rank {rank}, but {expected} is expected. alpha / r '
+                f'would be wrong: give --lora-r {rank} and the --lora-alpha of that training.'
             )
         self.lora_rank = rank  # one rank for all layers: alpha / r is one number
         assert self.lora_alpha is not None

@@ -39,11 +39,11 @@ def seg_token(folder: Path, rows: int, *, template: str) -> tuple[int, bool]:
         raise CheckpointError(
             f'{folder}: the tokenizer says [SEG] is {seg} (<im_start> {start}, <im_end> {end}), but with {rows} rows the head '
             f'was trained with [SEG] at {rows - 3 if wrapped else rows - 1} (or {rows - 1} with both image tokens before it). '
-            'Every mask would be lost. Give the tokenizer that belongs to these weights (added_tokens.json is the file to look at).'
+            'Every mask would be lost. Give the tokenizer that belongs to these weights (look at its added_tokens.json).'
         )
     raise CheckpointError(
-        f'{folder}: the tokenizer has {lengths[True]} tokens with [SEG], <im_start>, <im_end> ({lengths[False]} with [SEG] alone), '
-        f'but embeddings and head have {rows} rows: the id of [SEG] would not be the one that was trained. '
+        f'{folder}: the tokenizer has {lengths[True]} tokens with [SEG], <im_start>, <im_end> ({lengths[False]} with [SEG] '
+        f'alone), but embeddings and head have {rows} rows: the id of [SEG] would not be the one that was trained. '
         'Give the tokenizer that belongs to these weights.'
     )
 
