@@ -6,7 +6,6 @@ ViT-L/14. None is missing, none left over but the named ones.
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 from segment_anything import sam_model_registry
