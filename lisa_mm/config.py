@@ -82,7 +82,7 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
         parsed = Config.fromfile(path)
     except (SyntaxError, NameError) as error:
         raise ConfigError(f'{path} is no valid config: {error}') from error
-    content = parsed.to_dict()
+    content = with_here(parsed.to_dict(), path.resolve().parent)
     imports = content.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
@@ -93,6 +93,17 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
     for option in options:
         apply_option(source, option)
     return Config(source)
+
+
+def with_here(node: Any, folder: Path) -> Any:
+    """``here://NAME`` -> a path beside the config, so that a folder with its config may be moved."""
+    if isinstance(node, dict):
+        return {key: with_here(value, folder) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(with_here(value, folder) for value in node)
+    if isinstance(node, str) and node.startswith('here://'):
+        return str(folder / node.removeprefix('here://'))
+    return node
 
 
 def check_top_level(content: Mapping[str, Any], where: str) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 HERE = Path(__file__).parent
@@ -44,6 +45,8 @@ def derive(source: Path, target: Path) -> None:
     (target / 'train_forward.json').write_text(json.dumps(table))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_another_rank_and_other_names(tmp_path):
     derive(HERE / 'golden', tmp_path / 'second')
     done = subprocess.run(

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from ..checkpoints.exported import is_exported, load_exported
 from ..checkpoints.folder import find_checkpoint, load_weights
 from ..config import compile_config, load_config
 from ..errors import UserError
@@ -18,7 +19,7 @@ SOURCE_NAME = 'config.py'
 
 
 def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[Path, Path]:
-    """A config and a checkpoint from one work folder or checkpoint folder, or from both.
+    """A config and a checkpoint from one work folder, checkpoint folder or exported folder, or from both.
 
     Returns:
         Path of the config; path of the checkpoint (of a work folder the best validated one, else the last).
@@ -30,7 +31,7 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
     if checkpoint is not None:
         return target, find_checkpoint(checkpoint, prefer='best')
     if not target.is_dir():
-        raise UserError(f'{target}: give a config and a checkpoint, or one work folder of training.')
+        raise UserError(f'{target}: give a config and a checkpoint, one work folder of training, or one exported folder.')
     folder = find_checkpoint(target, prefer='best')
     for place in (folder, folder.parent):
         if (place / SOURCE_NAME).is_file():
@@ -40,6 +41,8 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
 
 def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, device: str = 'cpu') -> tuple[LISA, Config]:
     """A model in eval mode with a checkpoint's weights, strictly.
+
+    A checkpoint of a training that began from an exported folder (``load_from``) holds what was trained; the rest is read there.
 
     Args:
         config: A config file or source.
@@ -55,5 +58,13 @@ def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, de
     torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
     model: LISA = MODELS.build(compiled.model.to_dict())
     if checkpoint is not None:
-        load_weights(model, checkpoint)
+        checkpoint = find_checkpoint(checkpoint, prefer='best')
+    start = compiled.get('load_from')
+    if checkpoint is not None and is_exported(checkpoint):
+        load_exported(model, checkpoint)
+    else:
+        if start and is_exported(start):
+            load_exported(model, start, whole=False)
+        if checkpoint is not None:
+            load_weights(model, checkpoint)
     return model.to(torch.device(device)).eval(), compiled  # type: ignore

@@ -33,7 +33,9 @@ from torch import nn
 from lisa_mm.errors import CheckpointError
 
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
+EXPORT = 'export.json'  # marks a folder that holds a whole model, see exported.py
 LAST = 'last_checkpoint'
+CHECKPOINT_MARKS = (META, LAST)  # of a checkpoint folder, of a work folder
 _SHOWN = 5
 
 
@@ -223,7 +225,7 @@ def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
     """Resolve what a user calls a checkpoint.
 
     Args:
-        path: A checkpoint folder, a work folder of training, or a weights file.
+        path: A checkpoint folder, a work folder of training, an exported folder, or a weights file.
         prefer: Of a work folder, ``'last'`` takes the one to resume from, ``'best'`` the best validated one if there is any.
 
     Returns:
@@ -239,7 +241,7 @@ def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
         raise CheckpointError(
             f'{path} does not exist. Give a checkpoint folder (iter_N), a work folder of training, or a weights file.'
         )
-    if (path / WEIGHTS).is_file():
+    if (path / WEIGHTS).is_file() or (path / EXPORT).is_file():
         if path.name.startswith('.tmp_'):
             raise CheckpointError(
                 f'{path} is what an interrupted write left behind, not a checkpoint. Give the work folder {path.parent}.'

@@ -12,6 +12,7 @@ from mmengine.runner import FlexibleRunner
 from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
+from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import list_checkpoints
 from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
@@ -106,10 +107,11 @@ class LisaRunner(FlexibleRunner):
         if self._has_loaded or (not self._resume and self._load_from is None):
             return
         self._has_loaded = True
-        if isinstance(self._resume, str):
-            self.resume(self._resume)
-        elif self._resume and list_checkpoints(Path(self.work_dir)):
-            self.resume(self.work_dir)
+        found = self._resume if isinstance(self._resume, str) else self.work_dir if self._resume else None
+        if found and (isinstance(self._resume, str) or list_checkpoints(Path(found))):
+            if self._load_from is not None and is_exported(self._load_from):
+                self.load_checkpoint(self._load_from)  # the frozen parts; the checkpoint holds the trained ones
+            self.resume(found)
         else:
             if self._resume:
                 self.logger.info(f'{self.work_dir} holds no checkpoint to resume from: the training begins')

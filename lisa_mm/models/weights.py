@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,12 @@ def shapes_only() -> Iterator[None]:
         yield
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, *, mmap: bool = False) -> dict[str, Tensor]:
     """A state dict from a ``.safetensors`` file or a pickled torch file (read with ``weights_only=True``).
+
+    Args:
+        path: The file.
+        mmap: Map a torch file instead of reading it: pages come in where a tensor is used.
 
     Raises:
         CheckpointError: if the file is missing, truncated, or holds anything but tensors.
@@ -56,9 +61,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         if path.suffix == '.safetensors':
             return load_file(path, device='cpu')
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        if is_cut_off(path):
+            raise CheckpointError(f'{path}: the file is cut off (a zip archive without its end). Download or copy it again.')
+        # files from before torch 1.6 are no zip archives and cannot be mapped
+        mmap = mmap and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f'{path}: not readable as weights ({error}). The file is damaged or of another format.') from error
+    except CheckpointError:
+        raise
     except Exception as error:  # pickle.UnpicklingError and what it wraps
         raise CheckpointError(
             f'{path}: refused, it holds more than tensors ({str(error).splitlines()[0]}). Save the bare state dict again.'
@@ -66,6 +77,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f'{path}: expected a dict of tensors. Save the bare state dict again.')
     return state
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a file begins as a zip archive (a torch file since 1.6) and lacks its end."""
+    with path.open('rb') as file:
+        return file.read(4) == b'PK\x03\x04' and not zipfile.is_zipfile(path)
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, ignore: Iterable[str] = ()) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lisa_mm.checkpoints.architecture import clip_config, llama_config, lora_config, sam_widths
+from lisa_mm.checkpoints.keys import SAM, from_language_model, name_in_model
+from lisa_mm.checkpoints.sources import read_json
 from lisa_mm.models import LISA
 from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
-from lisa_mm.models.mask_decoders.sam_mask_decoder import SAMMaskDecoder
 from lisa_mm.models.weights import load_strictly
 from lisa_mm.structures import SegDataSample
-
-SAM = 'model.visual_model.'
-DECODER_HEADS = 8  # in no file of a SAM checkpoint; the value of the release and of MANIFEST.md
 
 
 @dataclass
@@ -38,51 +36,18 @@ class Golden:
         return self.root / 'models'
 
 
-def sam_widths(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Arguments of SAMMaskDecoder that give the shapes of a released state dict."""
-    blocks = sorted({int(m[1]) for k in state if (m := re.match(r'image_encoder\.blocks\.(\d+)\.', k))})
-    patch = state['image_encoder.patch_embed.proj.weight'].shape[-1]
-    grid = state['image_encoder.pos_embed'].shape[1]
-    dim = state['image_encoder.pos_embed'].shape[-1]
-    rel = {b: state[f'image_encoder.blocks.{b}.attn.rel_pos_h'] for b in blocks}
-    spans = {b: (len(r) + 1) // 2 for b, r in rel.items()}
-    windows = [s for s in spans.values() if s != grid]
-    decoder = 'mask_decoder.'
-    return dict(
-        image_encoder=dict(
-            type='SAMImageEncoder',
-            image_size=grid * patch,
-            patch_size=patch,
-            embed_dim=dim,
-            depth=len(blocks),
-            num_heads=dim // rel[0].shape[1],
-            global_attn_indexes=tuple(b for b in blocks if spans[b] == grid),
-            window_size=windows[0] if windows else 14,
-            out_channels=state['image_encoder.neck.0.weight'].shape[0],
-        ),
-        depth=len({k.split('.')[3] for k in state if k.startswith(decoder + 'transformer.layers.')}),
-        num_heads=DECODER_HEADS,
-        mlp_dim=state[decoder + 'transformer.layers.0.mlp.lin1.weight'].shape[0],
-        iou_hidden_dim=state[decoder + 'iou_prediction_head.layers.0.weight'].shape[0],
-        iou_depth=len({k.split('.')[3] for k in state if k.startswith(decoder + 'iou_prediction_head.layers.')}),
-        mask_in_channels=state['prompt_encoder.mask_downscaling.3.weight'].shape[0],
-    )
-
-
 def lora_of(state: dict[str, Tensor], golden: Golden) -> dict[str, Any] | None:
     """Rank and targets from the LoRA keys. alpha / r is not in the weights: the merged folder tells it."""
-    down = {k: v for k, v in state.items() if '.lora_A.' in k}
-    if not down:
+    config = lora_config({k: tuple(v.shape) for k, v in state.items()})
+    if config is None:
         return None
-    rank = next(iter(down.values())).shape[0]
-    targets = sorted({k.split('.lora_A.')[0].rsplit('.', 1)[-1] for k in down})
-    name = next(k for k in down).split('.lora_A.')[0]
+    name = next(k for k in state if '.lora_A.' in k).split('.lora_A.')[0]
     merged_name = name.removeprefix('base_model.model.') + '.weight'
     merged = merged_state(golden)[merged_name]
     a, b = state[name + '.lora_A.default.weight'], state[name + '.lora_B.default.weight']
     delta = merged - state[name + '.weight']
     scale = float((delta * (b @ a)).sum() / (b @ a).square().sum())
-    return dict(r=rank, lora_alpha=round(scale * rank), lora_dropout=0.0, target_modules=targets)
+    return dict(**config, lora_alpha=round(scale * config['r']), lora_dropout=0.0)
 
 
 def merged_state(golden: Golden) -> dict[str, Tensor]:
@@ -97,20 +62,17 @@ def merged_state(golden: Golden) -> dict[str, Tensor]:
 
 def model_config(golden: Golden, state: dict[str, Tensor], lora: dict[str, Any] | None) -> dict[str, Any]:
     """A config of LISA with the widths of the folder."""
-    llama = json.loads((golden.models / 'lisa-tiny-hf' / 'config.json').read_text())
-    llama = {k: v for k, v in llama.items() if k not in ('model_type', 'architectures', '_name_or_path')}
     base_dir = golden.models / 'lisa-tiny-hf'
-    clip = json.loads(next(golden.models.glob('clip*/config.json')).read_text())['vision_config']
-    clip = {k: v for k, v in clip.items() if k not in ('model_type', '_name_or_path')}
-    sam = {k.removeprefix(SAM): v for k, v in state.items() if k.startswith(SAM)}
+    llama = llama_config(read_json(base_dir / 'config.json'), str(base_dir))
+    clip_dir = next(golden.models.glob('clip*/config.json')).parent
+    clip = clip_config(read_json(clip_dir / 'config.json'), str(clip_dir))
+    sam = {k.removeprefix(SAM): tuple(v.shape) for k, v in state.items() if k.startswith(SAM)}
     return dict(
         mllm=dict(
             type='LlavaMLLM',
             vision_tower=dict(type='CLIPVisionTower', config=clip),
             projector=dict(type='LinearProjector'),
-            language_model=dict(
-                type='CausalLM', config=dict(model_type='llama', **llama), tokenizer=str(base_dir), gradient_checkpointing=True
-            ),
+            language_model=dict(type='CausalLM', config=llama, tokenizer=str(base_dir), gradient_checkpointing=True),
         ),
         lora=lora,
         tuning=None if lora else 'frozen',
@@ -125,23 +87,10 @@ def model_config(golden: Golden, state: dict[str, Tensor], lora: dict[str, Any] 
 
 
 def our_name(name: str, own: set[str]) -> str:
-    """The original's parameter name -> ours."""
-    name = name.removeprefix('base_model.model.')
-    if name.startswith(SAM):
-        return 'mask_decoder.' + next(iter(SAMMaskDecoder.from_released({name.removeprefix(SAM): torch.empty(0)})))
-    for old, new in (
-        ('model.mm_projector.', 'mllm.projector.linear.'),
-        ('model.text_hidden_fcs.0.', 'seg_head.projection.'),
-        ('model.vision_tower.vision_tower.', 'mllm.vision_tower.model.'),
-    ):
-        if name.startswith(old):
-            candidate = new + name.removeprefix(old)
-            return candidate if candidate in own else candidate.replace('.vision_model.', '.')
-    candidate = 'mllm.language_model.model.' + name
-    if candidate in own:
-        return candidate
-    head, leaf = candidate.rsplit('.', 1)
-    return f'{head}.base_layer.{leaf}'
+    """The original's parameter name -> that of our model with adapters."""
+    ours = from_language_model(name)
+    assert ours is not None, name
+    return name_in_model(ours, own)
 
 
 def build_model(golden: Golden, *, merged: bool = False) -> LISA:

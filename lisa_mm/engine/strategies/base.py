@@ -19,6 +19,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
+from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -177,8 +178,11 @@ class FolderCheckpointMixin(BaseStrategy):
     ) -> dict:
         """Load a checkpoint's weights, not its state; nothing may be missing or left over.
 
+        An exported folder gives the frozen parts too; parts that it does not hold stay as they were built, and adapters begin
+        at zero: the first loss is the checkpoint's.
+
         Args:
-            filename: A checkpoint folder or a work folder (its best validated checkpoint is taken).
+            filename: A checkpoint folder, a work folder (its best validated checkpoint is taken), or an exported folder.
             map_location, strict, revise_keys: mmengine's; without effect.
             callback: Called with what is returned.
 
@@ -187,7 +191,14 @@ class FolderCheckpointMixin(BaseStrategy):
         """
         folder = folders.find_checkpoint(filename, prefer='best')
         self.logger.info(f'load the weights of {folder}')
-        meta = folders.load_weights(self.module, folder, frozen=self.frozen())
+        if is_exported(folder):
+            fresh = load_exported(self.module, folder, whole=False)
+            if fresh:
+                self.logger.warning(f'{folder} does not hold {", ".join(fresh)}: built as the config says')
+            self._frozen = None  # the frozen parts are others now
+            meta = read_export(folder)
+        else:
+            meta = folders.load_weights(self.module, folder, frozen=self.frozen())
         self.weights_changed()
         checkpoint = {'meta': meta}
         if callback is not None:
@@ -219,8 +230,8 @@ class FolderCheckpointMixin(BaseStrategy):
             CheckpointError: if it was written by another number of processes, another ZeRO stage, or without state.
         """
         folder = folders.find_checkpoint(filename)
-        if folder.is_file():
-            raise CheckpointError(f'{folder} is a weights file, which holds no state to resume from. Use load_from.')
+        if folder.is_file() or is_exported(folder):
+            raise CheckpointError(f'{folder} holds weights only, no state to resume from. Use load_from.')
         meta = folders.read_meta(folder)
         self._check_resumable(folder, meta)
         self.logger.info(f'resume from {folder}')

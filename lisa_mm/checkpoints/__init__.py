@@ -1,0 +1,1 @@
+"""Checkpoints: our own of training, published formats in and out."""

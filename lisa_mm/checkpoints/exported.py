@@ -1,0 +1,202 @@
+"""One folder that holds a whole model, in our names: what an import or an export writes and every tool takes.
+
+```
+FOLDER/
+  config.py       a loadable config; ``here://`` in it is this folder, so that it may be moved
+  model.safetensors, or model-0000i-of-0000N.safetensors with their index
+  tokenizer/      the tokenizer's files as they were
+  export.json     where it came from, which parts it holds, the id of [SEG]
+  tensors.txt     what became of every tensor of the source
+```
+
+A folder made from a LLaVA, SAM or CLIP checkpoint alone holds some parts only: a training starts from it (``load_from``), the
+other parts stay as the config builds them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from .. import __version__
+from ..errors import CheckpointError
+from .folder import CONFIG, EXPORT, fsync_path, gathered, publish, write_json
+from .keys import is_adapter, part_of, without_adapters
+from .safetensors_writer import write_shards
+from .sources import TensorInfo, TensorSource, WeightFiles, read_json
+
+TOKENIZER, TABLE = 'tokenizer', 'tensors.txt'
+FORMAT = 'lisa_mm model folder 1'
+TOKENIZER_FILES = (
+    'tokenizer.model',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'special_tokens_map.json',
+    'added_tokens.json',
+    'chat_template.jinja',
+    'vocab.json',
+    'merges.txt',
+)
+_SHOWN = 5
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a path is a folder of this format."""
+    return (Path(path) / EXPORT).is_file()
+
+
+def read_export(folder: Path) -> dict[str, Any]:
+    """The folder's ``export.json``.
+
+    Raises:
+        CheckpointError: if it is damaged or of another format.
+    """
+    record = read_json(folder / EXPORT)
+    if record.get('format') != FORMAT:
+        raise CheckpointError(f'{folder}: format {record.get("format")!r} is not {FORMAT!r}. Import the checkpoint again.')
+    return record
+
+
+@contextmanager
+def new_folder(target: str | Path) -> Iterator[Path]:
+    """A temporary folder that gets its name once all is written; on an error nothing is left of it.
+
+    Raises:
+        CheckpointError: if the target is there already.
+    """
+    target = Path(target)
+    if target.exists():
+        raise CheckpointError(f'{target} exists already: nothing is overwritten. Remove it or give another folder.')
+    temporary = target.with_name(f'.tmp_{target.name}')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        publish(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    fsync_path(target.parent)
+
+
+def write_exported(
+    target: str | Path,
+    source: TensorSource,
+    config: Mapping[str, Any],
+    *,
+    tokenizer: Path | None,
+    table: str,
+    record: Mapping[str, Any],
+    max_bytes: int,
+) -> None:
+    """Write a folder of this format.
+
+    Args:
+        target: Must not exist.
+        source: Tensors in our names.
+        config: Source config; its paths begin with ``here://`` where they are inside the folder.
+        tokenizer: A folder whose tokenizer files are copied.
+        table: Text of ``tensors.txt``.
+        record: For ``export.json``, beside the format and the parts.
+        max_bytes: Of a shard.
+    """
+    with new_folder(target) as folder:
+        write_shards(folder, source.info, source.read, max_bytes=max_bytes)
+        if tokenizer is not None:
+            copy_tokenizer(tokenizer, folder / TOKENIZER)
+        text = Config(dict(config)).pretty_text
+        (folder / CONFIG).write_text(f'"""Written by lisa_mm {__version__}; see {EXPORT}."""\n\n{text}', encoding='utf-8')
+        (folder / TABLE).write_text(table + '\n', encoding='utf-8')
+        parts = sorted({part_of(name) for name in source.info})
+        origin = {'lisa_mm': __version__, 'time': time.strftime('%Y-%m-%d %H:%M:%S')}
+        write_json(folder / EXPORT, {'format': FORMAT, 'parts': parts, **origin, **record})
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files of a folder, as they are."""
+    target.mkdir()
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -> list[str]:
+    """Load a folder's tensors into a model, which may have fresh adapters; all processes must call it.
+
+    Nothing of the folder's parts may be missing, left over or of another shape. A language model from before LISA (without
+    ``[SEG]``) has fewer rows of embeddings and head than the model: the rows of the new tokens become the mean of the others.
+
+    Args:
+        model: The model, sharded (ZeRO-3) or not.
+        folder: Of this format.
+        whole: Every part of the model must be in the folder.
+
+    Returns:
+        The parts that are not in the folder and stay as they were.
+
+    Raises:
+        CheckpointError: naming every kind of difference with the first few names.
+    """
+    folder = Path(folder)
+    record = read_export(folder)
+    files = WeightFiles(folder)
+    own = {without_adapters(name): value for name, value in model.state_dict(keep_vars=True).items() if not is_adapter(name)}
+    held = set(record['parts'])
+    absent = sorted({part_of(name) for name in own} - held)
+    faults = _compare({name: value for name, value in own.items() if part_of(name) in held}, files.info, record)
+    if whole and absent:
+        faults.append(
+            f'it does not hold {", ".join(absent)}: such a folder is a start for training. Give it as load_from of a config.'
+        )
+    seg = getattr(model, 'seg_token_id', None)
+    if record.get('seg_token_id') is not None and seg is not None and record['seg_token_id'] != seg:
+        faults.append(
+            f"its [SEG] is token {record['seg_token_id']}, the model's tokenizer says {seg}. Use {folder / TOKENIZER} as "
+            'language_model.tokenizer.'
+        )
+    if faults:
+        raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
+    for name in files.info:
+        with torch.no_grad(), gathered(own[name], modify=True) as target:
+            value = files.read(name)
+            target[: len(value)].copy_(value) if value.dim() else target.copy_(value)
+            if value.dim() and len(target) > len(value):
+                target[len(value) :] = value.float().mean(0).to(target.dtype)
+    for name, module in model.named_modules():
+        # what a file holds need not be in the checkpoints of a training that starts from it
+        if getattr(module, 'from_file', None) is not None and part_of(name + '.') in held:
+            module.from_file = True  # type: ignore[assignment]
+    return absent
+
+
+def _compare(own: Mapping[str, Tensor], held: Mapping[str, TensorInfo], record: Mapping[str, Any]) -> list[str]:
+    shapes = {name: tuple(getattr(value, 'ds_shape', value.shape)) for name, value in own.items()}
+    before_lisa = record.get('seg_token_id') is None
+    reshaped = [
+        f'{name} (folder {held[name].shape}, model {shape})'
+        for name, shape in shapes.items()
+        if name in held and held[name].shape != shape and not (before_lisa and _more_rows(name, held[name].shape, shape))
+    ]
+    kinds = {
+        'missing in the folder': [name for name in shapes if name not in held],
+        'left over': [name for name in held if name not in shapes],
+        'of another shape': reshaped,
+    }
+    return [
+        f'{len(names)} {kind}: {", ".join(names[:_SHOWN])}{", ..." if len(names) > _SHOWN else ""}'
+        for kind, names in kinds.items()
+        if names
+    ]
+
+
+def _more_rows(name: str, held: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    rows = name.endswith(('.embed_tokens.weight', '.lm_head.weight'))
+    return rows and len(held) == len(shape) and held[0] < shape[0] and held[1:] == shape[1:]

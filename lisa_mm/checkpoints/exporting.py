@@ -1,0 +1,241 @@
+"""A trained or imported model -> the published LISA layout, or one folder of ours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+
+from ..apis.loading import load_model, resolve
+from ..config import load_config
+from ..errors import CheckpointError, ConfigError, nearest
+from ..models import LISA
+from .architecture import CLIP_FIELDS
+from .exported import TOKENIZER, is_exported, read_export, write_exported
+from .folder import CONFIG, find_checkpoint
+from .keys import LORA, is_adapter, without_adapters
+from .published import write_published
+from .recipe import HERE, HERE_TOKENIZER
+from .safetensors_writer import parse_size
+from .sources import TensorInfo, TensorSource, WeightFiles, read_json
+from .table import MERGED, USED, Row, Table
+
+DTYPE_OPTIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+FORMATS = ('lisa', 'folder')
+# What a transformers config says of itself and not of the architecture
+_NO_ARCHITECTURE = ('_name_or_path', 'architectures', 'dtype', 'torch_dtype', 'transformers_version', 'quantization_config')
+
+
+@dataclass
+class WholeModel:
+    """A model to be written.
+
+    Args:
+        tensors: In our names, adapters merged.
+        config: Source config, paths inside its folder as ``here://``.
+        tokenizer: Folder of the tokenizer's files.
+        record: As ``export.json`` has it.
+        table: What becomes of every tensor.
+    """
+
+    tensors: TensorSource
+    config: dict[str, Any]
+    tokenizer: Path
+    record: dict[str, Any]
+    table: Table
+
+
+def export_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    layout: str = 'lisa',
+    dtype: str | None = None,
+    max_shard_size: str = '10GB',
+    vision_tower_name: str | None = None,
+) -> Table:
+    """Write a model in one of two layouts.
+
+    Args:
+        source: A folder of ours, a work folder or checkpoint of training, or a config with ``checkpoint``.
+        target: The folder to write; must not exist.
+        checkpoint: After a config.
+        layout: ``'lisa'``: as xinlai/LISA-* are published. ``'folder'``: our own.
+        dtype: 'float32', 'bfloat16' or 'float16' for floating-point tensors; as they are if left out.
+        max_shard_size: Of the written shards; 10GB as the published ones.
+        vision_tower_name: What config.json names as the vision tower, which is not in the layout 'lisa'; the imported one's, else
+            openai/clip-vit-large-patch14.
+
+    Returns:
+        What became of every tensor.
+
+    Raises:
+        CheckpointError: if the model does not fit the layout; nothing is written then.
+    """
+    if layout not in FORMATS:
+        raise ConfigError(f'--format {layout!r} is unknown.{nearest(layout, FORMATS)}')
+    if dtype is not None and dtype not in DTYPE_OPTIONS:
+        raise ConfigError(f'--dtype {dtype!r} is unknown.{nearest(dtype, DTYPE_OPTIONS)}')
+    whole = open_model(source, checkpoint)
+    if dtype is not None:
+        whole.tensors = CastTensors(whole.tensors, DTYPE_OPTIONS[dtype])
+    size = parse_size(max_shard_size)
+    if layout == 'folder':
+        write_exported(
+            target,
+            whole.tensors,
+            whole.config,
+            tokenizer=whole.tokenizer,
+            table=whole.table.text(),
+            record=whole.record,
+            max_bytes=size,
+        )
+    else:
+        write_published(
+            target,
+            whole.tensors,
+            whole.config['model'],
+            tokenizer=whole.tokenizer,
+            record=whole.record,
+            max_bytes=size,
+            vision_tower_name=vision_tower_name,
+        )
+    return whole.table
+
+
+class CastTensors:
+    """Floating-point tensors of another source in one dtype."""
+
+    def __init__(self, source: TensorSource, dtype: torch.dtype):
+        self.source = source
+        self.info = {
+            name: TensorInfo(info.shape, dtype if info.dtype.is_floating_point else info.dtype)
+            for name, info in source.info.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, cast."""
+        return self.source.read(name).to(self.info[name].dtype)
+
+
+class MergedModel:
+    """The tensors of a built model in our names, its adapters merged one layer at a time."""
+
+    def __init__(self, model: LISA):
+        self._state = {without_adapters(name): value for name, value in model.state_dict().items() if not is_adapter(name)}
+        self._layers: dict[str, Callable[[], Tensor]] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, LoraLayer):
+                if any(module.use_dora.values()):
+                    raise CheckpointError(f'{name}: DoRA adapters cannot be merged here. Train with plain LoRA to export.')
+                self._layers[f'{name}.weight'] = lambda module=module: module.get_delta_weight('default')
+        self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; W + alpha / r * B A for an adapted layer."""
+        value = self._state[name].detach()
+        delta = self._layers.get(name)
+        return value if delta is None else (value.float() + delta().detach().float()).to(value.dtype)
+
+
+def open_model(source: str | Path, checkpoint: str | Path | None = None) -> WholeModel:
+    """A whole model from what a user names.
+
+    Raises:
+        CheckpointError: for a folder that holds some parts only.
+    """
+    source = Path(source)
+    folder = find_checkpoint(source, prefer='best') if checkpoint is None and source.is_dir() else None
+    if folder is not None and is_exported(folder):
+        record = read_export(folder)
+        if record.get('seg_token_id') is None:
+            raise CheckpointError(
+                f'{folder} holds {", ".join(record["parts"])} from before LISA: there is no trained [SEG] to export. '
+                'Train from it first (load_from).'
+            )
+        config = Config.fromfile(folder / CONFIG).to_dict()  # not load_config: here:// is kept
+        files = WeightFiles(folder)
+        table = Table([Row(USED, name, name, info.shape) for name, info in files.info.items()])
+        record = {key: value for key, value in record.items() if key not in ('format', 'parts', 'lisa_mm', 'time')}
+        return WholeModel(files, config, folder / TOKENIZER, record, table)
+    config_path, found = resolve(source, checkpoint)
+    model, compiled = load_model(config_path, found)
+    spec = model.mllm.tokenizer_spec
+    record = {
+        'source': {'kind': 'checkpoint of training', 'path': str(found), 'config': str(config_path)},
+        'seg_token_id': model.seg_token_id,
+        'published': _published_start(compiled),
+    }
+    config = self_contained(load_config(config_path).to_dict(), model)
+    return WholeModel(MergedModel(model), config, Path(spec['pretrained']), record, table_of(model))
+
+
+def table_of(model: LISA) -> Table:
+    """A row for every tensor of a built model."""
+    rows = []
+    for name, value in model.state_dict().items():
+        lora = LORA.fullmatch(name)
+        target = f'{lora["layer"]}.weight' if lora else without_adapters(name)
+        note = 'LoRA added to its layer' if lora else ''
+        rows.append(Row(MERGED if lora else USED, name, target, tuple(value.shape), note))
+    return Table(rows)
+
+
+def _published_start(compiled: Config) -> dict[str, Any]:
+    """config.json and generation_config.json of what the training began with, if it was a published folder."""
+    start = compiled.get('load_from')
+    if start and is_exported(start):
+        return read_export(Path(start)).get('published', {})
+    language_model = compiled.model.mllm.get('language_model') or {}
+    folder = Path(language_model.get('pretrained') or '')
+    if not (folder / 'config.json').is_file() or read_json(folder / 'config.json').get('model_type') != 'llava':
+        return {}
+    return {name: read_json(folder / name) for name in ('config.json', 'generation_config.json') if (folder / name).is_file()}
+
+
+def self_contained(config: dict[str, Any], model: LISA) -> dict[str, Any]:
+    """A source config whose parts read no file: their architecture is written, their weights are in the folder beside it.
+
+    Raises:
+        CheckpointError: for a part whose architecture only its files tell.
+    """
+    config = copy.deepcopy(config)
+    for key in ('work_dir', 'resume', 'launcher'):
+        config.pop(key, None)
+    config['load_from'] = HERE
+    for place, part, built in _parts(config['model'], model):
+        read_from = part.pop('pretrained', None)
+        if part['type'] == 'CausalLM':
+            written = built.model.config
+            fields = {k: v for k, v in written.to_diff_dict().items() if k not in _NO_ARCHITECTURE}
+            part['config'] = {**fields, 'model_type': written.model_type, 'vocab_size': built.vocab_size}
+            part['tokenizer'] = HERE_TOKENIZER
+        elif part['type'] == 'CLIPVisionTower':
+            part['config'] = {key: getattr(built.model.config, key) for key in CLIP_FIELDS}
+        elif read_from is not None and Path(read_from.replace('weights://', '')).suffix == '':
+            raise CheckpointError(
+                f'{place}: {part["type"]} takes its architecture from the folder {read_from}; such a part cannot be exported yet.'
+            )
+    return config
+
+
+def _parts(model_config: dict[str, Any], model: LISA) -> list[tuple[str, dict[str, Any], Any]]:
+    """Place, config and module of every part."""
+    mllm = model_config['mllm']
+    found = [('model.mllm', mllm, model.mllm)]
+    found += [
+        (f'model.mllm.{key}', mllm[key], getattr(model.mllm, key))
+        for key in ('vision_tower', 'projector', 'language_model')
+        if key in mllm
+    ]
+    return found + [
+        (f'model.{key}', model_config[key], getattr(model, key)) for key in ('seg_head', 'mask_decoder') if key in model_config
+    ]

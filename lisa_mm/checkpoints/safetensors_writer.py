@@ -1,0 +1,91 @@
+"""Safetensors files written tensor by tensor: a shard is never in memory as a whole.
+
+The format (https://github.com/huggingface/safetensors#format): eight bytes with the length of a JSON header, the header, the
+tensors' bytes in the order of their offsets. The package writes from a dict, which would hold a whole shard and a copy of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .sources import DTYPES, TensorInfo
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+UNITS = {'KB': 10**3, 'MB': 10**6, 'GB': 10**9}
+
+
+def parse_size(text: str) -> int:
+    """'500MB' -> 500,000,000."""
+    unit = text[-2:].upper()
+    try:
+        return round(float(text[:-2]) * UNITS[unit])
+    except (KeyError, ValueError):
+        raise ConfigError(f'{text!r} is no size. Give a number with KB, MB or GB, such as 5GB.') from None
+
+
+def split_shards(info: Mapping[str, TensorInfo], max_bytes: int) -> list[list[str]]:
+    """Names in order, cut where the next tensor would make a shard larger than ``max_bytes``."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in info.items():
+        if shards[-1] and size + tensor.nbytes > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    return shards
+
+
+def shard_names(count: int, stem: str, suffix: str) -> list[str]:
+    """``model-00001-of-00002.safetensors``, or ``model.safetensors`` for one."""
+    if count == 1:
+        return [stem + suffix]
+    return [f'{stem}-{i + 1:05d}-of-{count:05d}{suffix}' for i in range(count)]
+
+
+def write_shards(folder: Path, info: Mapping[str, TensorInfo], read: Callable[[str], Tensor], *, max_bytes: int) -> None:
+    """Write ``model.safetensors``, or shards with their index.
+
+    Args:
+        folder: Exists.
+        info: Of every tensor, in the order to write.
+        read: Gives one tensor of that shape and dtype.
+        max_bytes: Of a shard.
+    """
+    shards = split_shards(info, max_bytes)
+    files = shard_names(len(shards), 'model', '.safetensors')
+    for file, names in zip(files, shards, strict=True):
+        write_file(folder / file, {name: info[name] for name in names}, read)
+    if len(shards) > 1:
+        weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        index = {'metadata': {'total_size': sum(t.nbytes for t in info.values())}, 'weight_map': weight_map}
+        (folder / 'model.safetensors.index.json').write_text(json.dumps(index, indent=1) + '\n', encoding='utf-8')
+
+
+def write_file(path: Path, info: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> None:
+    """Write one file."""
+    # wide types first, so that every tensor lies at a multiple of its type's size
+    ordered = dict(sorted(info.items(), key=lambda item: -item[1].dtype.itemsize))
+    header: dict[str, object] = {'__metadata__': {'format': 'pt'}}
+    offset = 0
+    for name, tensor in ordered.items():
+        header[name] = {
+            'dtype': NAMES[tensor.dtype],
+            'shape': list(tensor.shape),
+            'data_offsets': [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    with path.open('wb') as file:
+        file.write(len(text).to_bytes(8, 'little') + text)
+        for name, tensor in ordered.items():
+            value = read(name)
+            assert (tuple(value.shape), value.dtype) == (tensor.shape, tensor.dtype), name
+            file.write(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -1,0 +1,56 @@
+"""Whether a tokenizer and a head speak of the same ``[SEG]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..datasets.tokenizer import IMAGE_END, IMAGE_START, SEG_TOKEN, build_tokenizer
+from ..errors import CheckpointError
+from .exported import TOKENIZER_FILES
+
+
+def seg_token(folder: Path, rows: int, *, template: str) -> tuple[int, bool]:
+    """The id of ``[SEG]`` in a trained LISA, and whether images are wrapped in ``<im_start>``, ``<im_end>``.
+
+    The published program adds ``[SEG]`` and then the two image tokens to the vocabulary (if they are not there yet, as in LLaVA
+    Lightning 7B) and then gives embeddings and head as many rows as the tokenizer has tokens. So the ids are the last rows.
+
+    Args:
+        folder: With the tokenizer's files; the three tokens are registered if they are not among them.
+        rows: Of embeddings and head.
+        template: Of the conversations.
+
+    Raises:
+        CheckpointError: if the ids do not fit the rows.
+    """
+    require_tokenizer(folder)
+    lengths = {}
+    for wrapped in (True, False):
+        tokenizer = build_tokenizer(str(folder), template, wrapped)
+        lengths[wrapped] = len(tokenizer)
+        if len(tokenizer) != rows:
+            continue
+        seg, start, end = (int(tokenizer.convert_tokens_to_ids(token)) for token in (SEG_TOKEN, IMAGE_START, IMAGE_END))
+        expected = [(rows - 3, rows - 2, rows - 1)] if wrapped else []
+        if seg == rows - 1 and (not wrapped or (start < end < seg)):
+            return seg, wrapped
+        if (seg, start, end) in expected:
+            return seg, wrapped
+        raise CheckpointError(
+            f'{folder}: the tokenizer says [SEG] is {seg} (<im_start> {start}, <im_end> {end}), but with {rows} rows the head '
+            f'was trained with [SEG] at {rows - 3 if wrapped else rows - 1} (or {rows - 1} with both image tokens before it). '
+            'Every mask would be lost. Give the tokenizer that belongs to these weights (look at its added_tokens.json).'
+        )
+    raise CheckpointError(
+        f'{folder}: the tokenizer has {lengths[True]} tokens with [SEG], <im_start>, <im_end> ({lengths[False]} with [SEG] '
+        f'alone), but embeddings and head have {rows} rows: the id of [SEG] would not be the one that was trained. '
+        'Give the tokenizer that belongs to these weights.'
+    )
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise if a folder holds no tokenizer."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES[:2]):
+        raise CheckpointError(
+            f'{folder} holds no {" or ".join(TOKENIZER_FILES[:2])}. Download the tokenizer of this model into it.'
+        )
