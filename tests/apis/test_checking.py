@@ -77,7 +77,7 @@ def test_fine_tuning_leaves(reports, name):
 def test_what_needs_absent_files_is_not_called_ok(reports):
     report = reports('lisa_7b_mix')
     text = report_text(report)
-    for file in ('pretrained/llava_v1_7b/language_model', 'pretrained/sam_vit_h_4b8939.pth'):
+    for file in ('pretrained/LLaVA-Lightning-7B-v1-1', 'pretrained/sam_vit_h_4b8939.pth'):
         assert f'not checked: {file} missing' in text
     assert report['template']['round_trip'] == 'not checked'
     assert 'round trip ok' not in text

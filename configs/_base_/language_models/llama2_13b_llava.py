@@ -2,8 +2,8 @@
 
 language_model = dict(
     type='CausalLM',
-    pretrained='pretrained/llava_llama2_13b/language_model',
-    tokenizer='pretrained/llava_llama2_13b/language_model',
+    pretrained='pretrained/llava-llama-2-13b-chat-lightning-preview',
+    tokenizer='pretrained/llava-llama-2-13b-chat-lightning-preview',
     template='llava_llama_2',
     gradient_checkpointing=True,
     config=dict(

@@ -2,8 +2,8 @@
 
 language_model = dict(
     type='CausalLM',
-    pretrained='pretrained/llava_v1_7b/language_model',
-    tokenizer='pretrained/llava_v1_7b/language_model',
+    pretrained='pretrained/LLaVA-Lightning-7B-v1-1',
+    tokenizer='pretrained/LLaVA-Lightning-7B-v1-1',
     template='llava_v1',
     gradient_checkpointing=True,
     config=dict(

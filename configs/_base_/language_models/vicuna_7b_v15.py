@@ -2,8 +2,8 @@
 
 language_model = dict(
     type='CausalLM',
-    pretrained='pretrained/llava15_7b/language_model',
-    tokenizer='pretrained/llava15_7b/language_model',
+    pretrained='pretrained/llava-v1.5-7b',
+    tokenizer='pretrained/llava-v1.5-7b',
     template='vicuna_v1',
     gradient_checkpointing=True,
     config=dict(

@@ -1,7 +1,4 @@
-"""LLaVA-1.5 13B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-13B v1.5.
-
-python tools/convert_checkpoint.py import llava-v1.5-13b pretrained/llava15_13b
-"""
+"""LLaVA-1.5 13B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-13B v1.5: pretrained/llava-v1.5-13b, as published."""
 
 from mmengine.config import read_base
 
@@ -12,6 +9,6 @@ with read_base():
 mllm = dict(
     type='LlavaMLLM',
     vision_tower=vision_tower,
-    projector=dict(type='MLPProjector', pretrained='pretrained/llava15_13b/projector.safetensors'),
+    projector=dict(type='MLPProjector', pretrained='pretrained/llava-v1.5-13b'),
     language_model=language_model,
 )

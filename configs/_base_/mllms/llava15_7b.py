@@ -1,7 +1,4 @@
-"""LLaVA-1.5 7B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-7B v1.5.
-
-python tools/convert_checkpoint.py import llava-v1.5-7b pretrained/llava15_7b
-"""
+"""LLaVA-1.5 7B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-7B v1.5: pretrained/llava-v1.5-7b, as published."""
 
 from mmengine.config import read_base
 
@@ -12,6 +9,6 @@ with read_base():
 mllm = dict(
     type='LlavaMLLM',
     vision_tower=vision_tower,
-    projector=dict(type='MLPProjector', pretrained='pretrained/llava15_7b/projector.safetensors'),
+    projector=dict(type='MLPProjector', pretrained='pretrained/llava-v1.5-7b'),
     language_model=language_model,
 )

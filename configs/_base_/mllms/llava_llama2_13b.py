@@ -1,7 +1,4 @@
-"""LLaVA on Llama-2-13B-chat: one linear layer between CLIP ViT-L/14 at 224 px and the LLM.
-
-python tools/convert_checkpoint.py import llava-llama-2-13b-chat-lightning-preview pretrained/llava_llama2_13b
-"""
+"""LLaVA on Llama-2-13B-chat: one linear layer between CLIP ViT-L/14 at 224 px and the LLM: pretrained/llava-llama-2-13b-chat-lightning-preview, as published."""
 
 from mmengine.config import read_base
 
@@ -12,6 +9,6 @@ with read_base():
 mllm = dict(
     type='LlavaMLLM',
     vision_tower=vision_tower,
-    projector=dict(type='LinearProjector', pretrained='pretrained/llava_llama2_13b/projector.safetensors'),
+    projector=dict(type='LinearProjector', pretrained='pretrained/llava-llama-2-13b-chat-lightning-preview'),
     language_model=language_model,
 )

@@ -1,7 +1,4 @@
-"""LLaVA v1 7B: one linear layer between CLIP ViT-L/14 at 224 px and Vicuna-7B.
-
-python tools/convert_checkpoint.py import LLaVA-Lightning-7B-v1-1 pretrained/llava_v1_7b
-"""
+"""LLaVA v1 7B: one linear layer between CLIP ViT-L/14 at 224 px and Vicuna-7B: pretrained/LLaVA-Lightning-7B-v1-1, as published."""
 
 from mmengine.config import read_base
 
@@ -12,6 +9,6 @@ with read_base():
 mllm = dict(
     type='LlavaMLLM',
     vision_tower=vision_tower,
-    projector=dict(type='LinearProjector', pretrained='pretrained/llava_v1_7b/projector.safetensors'),
+    projector=dict(type='LinearProjector', pretrained='pretrained/LLaVA-Lightning-7B-v1-1'),
     language_model=language_model,
 )

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import PROJECTORS
 from ..base import BaseProjector
-from ..weights import load_part
+from .loading import load_projector
 
 
 @PROJECTORS.register_module()
@@ -16,7 +16,7 @@ class LinearProjector(BaseProjector):
     Args:
         in_channels: Width of the vision tower (derived).
         out_channels: Width of the LLM (derived).
-        pretrained: A safetensors or torch file with the part's weights, or None for random ones.
+        pretrained: A file with the part's weights, or a LLaVA folder that holds them among others, or None for random ones.
         frozen: As in the published recipe.
 
     Shapes:
@@ -26,7 +26,7 @@ class LinearProjector(BaseProjector):
     def __init__(self, in_channels: int, out_channels: int, *, pretrained: str | None = None, frozen: bool = True):
         super().__init__(frozen=frozen)
         self.linear = nn.Linear(in_channels, out_channels)
-        load_part(self, pretrained)
+        load_projector(self, pretrained, 'linear.')
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(features)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import PROJECTORS
 from ..base import BaseProjector
-from ..weights import load_part
+from .loading import load_projector
 
 
 @PROJECTORS.register_module()
@@ -17,7 +17,7 @@ class MLPProjector(BaseProjector):
         in_channels: Width of the vision tower (derived).
         out_channels: Width of the LLM (derived).
         depth: Number of linear layers.
-        pretrained: A safetensors or torch file with the part's weights, or None for random ones.
+        pretrained: A file with the part's weights, or a LLaVA folder that holds them among others, or None for random ones.
         frozen: As in the published recipe.
 
     Shapes:
@@ -32,7 +32,7 @@ class MLPProjector(BaseProjector):
         for _ in range(depth - 1):
             layers += [nn.GELU(), nn.Linear(out_channels, out_channels)]
         self.layers = nn.Sequential(*layers)
-        load_part(self, pretrained)
+        load_projector(self, pretrained, 'layers.')
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)
