@@ -5,8 +5,8 @@
 Frozen: SAM's image encoder, vision tower, projector, the language model but for LoRA. Trained: LoRA, embeddings and head, text
 projection, mask decoder. The pretrained parts come from lisa_nano_pretrain.py.
 
-The language model learns fast (what "could be kicked into a goal" means), head and mask decoder slowly: they segment already what is
-named, held-out combinations too.
+The language model learns fast (what "could be kicked into a goal" means), head and mask decoder slowly: they segment already what
+is named, held-out combinations too.
 """
 
 from mmengine.config import read_base

@@ -24,7 +24,12 @@ Pairs = list[tuple[int, int]]
 
 
 def evaluate(
-    config: str | Path | Config, checkpoint: str | Path | None, *, split: str = 'test', controls: bool = False, device: str = 'cpu'
+    config: str | Path | Config,
+    checkpoint: str | Path | None,
+    *,
+    split: str = 'test',
+    controls: bool = False,
+    device: str = 'cpu',
 ) -> dict[str, Any]:
     """gIoU and cIoU of a checkpoint on the config's test (or val) data.
 

@@ -31,5 +31,5 @@ def test_the_two_layers_of_llava_15(tmp_path):
 
 def test_a_folder_without_a_projector(tmp_path):
     save_file({'model.norm.weight': torch.ones(3)}, tmp_path / 'model.safetensors')
-    with pytest.raises(CheckpointError, match='holds no model.mm_projector'):
+    with pytest.raises(CheckpointError, match=r'holds no model\.mm_projector'):
         LinearProjector(2, 3, pretrained=str(tmp_path))

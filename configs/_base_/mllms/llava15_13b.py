@@ -1,4 +1,7 @@
-"""LLaVA-1.5 13B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-13B v1.5: pretrained/llava-v1.5-13b, as published."""
+"""LLaVA-1.5 13B: two layers with GELU, CLIP ViT-L/14 at 336 px. Language model and projector are read from the published folder.
+
+pretrained/llava-v1.5-13b: as published.
+"""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,7 @@
-"""LLaVA-1.5 7B: two layers with GELU between CLIP ViT-L/14 at 336 px and Vicuna-7B v1.5: pretrained/llava-v1.5-7b, as published."""
+"""LLaVA-1.5 7B: two layers with GELU, CLIP ViT-L/14 at 336 px. Language model and projector are read from the published folder.
+
+pretrained/llava-v1.5-7b: as published.
+"""
 
 from mmengine.config import read_base
 

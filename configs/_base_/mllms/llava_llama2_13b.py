@@ -1,4 +1,7 @@
-"""LLaVA on Llama-2-13B-chat: one linear layer between CLIP ViT-L/14 at 224 px and the LLM: pretrained/llava-llama-2-13b-chat-lightning-preview, as published."""
+"""LLaVA on Llama-2-13B-chat: one linear layer, CLIP ViT-L/14 at 224 px. LLM and projector are read from the published folder.
+
+pretrained/llava-llama-2-13b-chat-lightning-preview: as published.
+"""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,7 @@
-"""LLaVA v1 7B: one linear layer between CLIP ViT-L/14 at 224 px and Vicuna-7B: pretrained/LLaVA-Lightning-7B-v1-1, as published."""
+"""LLaVA v1 7B: one linear layer, CLIP ViT-L/14 at 224 px. Language model and projector are read from the published folder.
+
+pretrained/LLaVA-Lightning-7B-v1-1: as published.
+"""
 
 from mmengine.config import read_base
 
