@@ -93,15 +93,17 @@ def build_loader(loader: dict[str, Any]) -> DataLoader:
 def run_controls(model: LISA, loader: dict[str, Any]) -> dict[str, Any]:
     """Scores that anything may reach without listening, or while listening to another question."""
     empty, union = zip(*blind_pairs(build_loader(loader).dataset), strict=True)
-    results = {'empty mask': score(list(empty)), 'union of all objects': score(list(union))}
+    results = {'empty mask': score(list(empty))}
+    if None not in union:
+        results['union of all objects'] = score(list(union))
     if 'control' in loader['dataset'] or loader['dataset']['type'] == 'ReasonSegDataset':
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': 'other_question'}}
         results['question of another object'] = score(run_model(model, asked, 'other question')[1])
     return results
 
 
-def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """For each record: (intersection, union) of an empty mask, and of the union of all its objects."""
+def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
+    """For each record: (intersection, union) of an empty mask, and of the union of all its objects (None if only one is known)."""
     from PIL import Image
 
     for n in tqdm(range(len(dataset)), desc='empty and union', unit='image'):
@@ -109,12 +111,15 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
         with Image.open(record['img_path']) as image:
             width, height = image.size
         asked = dataset.ask(record, np.random.default_rng(0))
-        known = [{'shapes': target['shapes']} for target in record.get('targets', [])] or asked.masks
+        target = torch.from_numpy(decode_mask(asked.masks[0], height, width, record['sample_id']))[None]
+        empty = intersection_and_union(torch.zeros_like(target, dtype=torch.bool), target)[0]
+        known = [{'shapes': other['shapes']} for other in record.get('targets', [])]
+        if len(known) < 2:  # the others of the image are in no file: their union cannot be drawn
+            yield empty, None
+            continue
         drawn = [torch.from_numpy(decode_mask(spec, height, width, record['sample_id'])) for spec in known]
         objects = torch.stack([mask == 1 for mask in drawn]).any(0)
-        target = torch.from_numpy(decode_mask(asked.masks[0], height, width, record['sample_id']))[None]
-        none = torch.zeros_like(target, dtype=torch.bool)
-        yield intersection_and_union(none, target)[0], intersection_and_union(objects[None], target)[0]
+        yield empty, intersection_and_union(objects[None], target)[0]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -90,6 +90,9 @@ class FolderCheckpointMixin(BaseStrategy):
                 )
             # the strategy decides on the wrapper, so that swapping the strategy is one edit
             optim_wrapper = {**optim_wrapper, 'type': wrapper_type}
+            if optim_wrapper.get('paramwise_cfg'):
+                # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
+                optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}
         built = super().build_optim_wrapper(optim_wrapper, model)
         groups = built.optimizer.param_groups
         for group in groups:
