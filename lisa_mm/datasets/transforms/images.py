@@ -14,18 +14,27 @@ from ...errors import DataError
 from ...registry import TRANSFORMS
 from ..masks import decode_mask
 
+NO_IMAGE_SIZE = (32, 32)
+
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W)."""
+    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W).
+
+    Text alone (``img_path`` None) gets a black image that none of its tokens look at: a batch keeps one shape.
+    """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results['img_path']
+        if path is None:
+            return {**results, 'img': np.zeros((*NO_IMAGE_SIZE, 3), dtype=np.uint8), 'original_size': NO_IMAGE_SIZE}
         try:
             with Image.open(path) as file:
                 image = np.array(file.convert('RGB'))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).') from error
+        except (OSError, SyntaxError, UnidentifiedImageError) as error:  # Pillow raises SyntaxError for a broken png
+            raise DataError(
+                f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).', file=path, record=results['sample_id']
+            ) from error
         return {**results, 'img': image, 'original_size': image.shape[:2]}
 
 
