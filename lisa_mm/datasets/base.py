@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError
+from ..registry import TRANSFORMS
 from .conversation import Turn
 from .index import RecordIndex, cache_path, fingerprint
 from .tokenizer import SEG_TOKEN
@@ -81,7 +82,7 @@ class BaseSegDataset(BaseDataset):
         super().__init__(
             data_root=data_root,
             data_prefix={},
-            pipeline=pipeline or [],
+            pipeline=build_transforms(pipeline),
             test_mode=test_mode,
             indices=indices,
             serialize_data=True,
@@ -240,6 +241,11 @@ class BaseSegDataset(BaseDataset):
                 **{k: v for k, v in record.items() if k == 'metainfo'},
             }
         )
+
+
+def build_transforms(pipeline: Sequence[Any] | None) -> list[Any]:
+    """Transforms of a pipeline, from this package's registry (and its parents), whatever mmengine's default scope is."""
+    return [TRANSFORMS.build(transform) if isinstance(transform, dict) else transform for transform in pipeline or []]
 
 
 def check_file(path: Path, what: str, where: str) -> None:

@@ -81,13 +81,15 @@ def read_label_map(path: str | Path) -> np.ndarray:
 def encode_segmentation(segmentation: Any, height: int, width: int) -> list[Any]:
     """COCO's ``segmentation`` (polygons, an RLE, or a list of RLEs) -> a list of flat polygons and compressed RLEs.
 
+    An empty list stays one: the published validation sets count such an annotation as an empty mask.
+
     Raises:
         ValueError: saying what is wrong with it.
     """
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
-    if not isinstance(parts, list) or not parts:
-        raise ValueError('the segmentation is empty')
-    if all(isinstance(part, (int, float)) for part in parts):
+    if not isinstance(parts, list):
+        raise ValueError(f'the segmentation is {segmentation!r}; polygons or an RLE are needed')
+    if parts and all(isinstance(part, (int, float)) for part in parts):
         parts = [parts]
     encoded = []
     for part in parts:

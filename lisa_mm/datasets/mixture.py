@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..errors import ConfigError, nearest
 from ..registry import DATASETS
-from .base import BaseSegDataset
+from .base import BaseSegDataset, build_transforms
 from .leaks import ImageSet, exclude
 
 GROUPS = ('sem_seg', 'refer_seg', 'vqa', 'reason_seg')
@@ -63,7 +63,7 @@ class MixtureDataset(Dataset):
             raise ConfigError('MixtureDataset has no data set: give at least one group a data set and a rate above 0.')
         total = sum(wanted[group] for group in self.groups)
         self.shares = {group: wanted[group] / total for group in self.groups}
-        self.pipeline = Compose(pipeline or [])
+        self.pipeline = Compose(build_transforms(pipeline))
         self.excluded = self._exclude(exclude_val or [])
         self._edges = np.cumsum(list(self.shares.values()))
 
