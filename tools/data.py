@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from lisa_mm.apis.command import run_command
@@ -52,46 +53,47 @@ def main() -> None:
         if name == 'convert':
             command.add_argument('--number', type=int, default=0, help='which data set of the split, from 0')
     args = parser.parse_args()
-    sys.exit({'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert}[args.command](args))
+    run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert}[args.command]
+    with redirect_stdout(sys.stderr):  # what data sets log is no part of the answer
+        answer, status = run(args)
+    print(answer)
+    sys.exit(status)
 
 
-def run_check(args: argparse.Namespace) -> int:
+def run_check(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.config import load_config
     from lisa_mm.datasets.doctor import check
 
     findings = check(load_config(args.config, options=args.cfg_options), images=not args.no_images, workers=args.workers)
     errors = sum(finding.level == 'error' for finding in findings)
     if args.json:
-        print(json.dumps({'errors': errors, 'findings': [finding.as_dict() for finding in findings]}, indent=1))
+        answer = json.dumps({'errors': errors, 'findings': [finding.as_dict() for finding in findings]}, indent=1)
     else:
-        for finding in findings:
-            print(f'{finding.level}: {finding.dataset}: {finding.problem}')
-        print(f'{errors} errors, {len(findings) - errors} notes')
-    return int(errors > 0)
+        lines = [f'{finding.level}: {finding.dataset}: {finding.problem}' for finding in findings]
+        answer = '\n'.join([*lines, f'{errors} errors, {len(findings) - errors} notes'])
+    return answer, int(errors > 0)
 
 
-def run_stats(args: argparse.Namespace) -> int:
+def run_stats(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.datasets.doctor import measure, plot
     from lisa_mm.datasets.doctor.sets import compiled_dataset
     from lisa_mm.datasets.doctor.stats import describe
 
     result = measure(*compiled_dataset(args.config, args.cfg_options, args.split), args.items)
-    print(json.dumps(result) if args.json else describe(result))
     if args.out:
         print(f'plots: {plot(result, args.out)}', file=sys.stderr)
-    return 0
+    return json.dumps(result) if args.json else describe(result), 0
 
 
-def run_preview(args: argparse.Namespace) -> int:
+def run_preview(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.datasets.doctor import preview
     from lisa_mm.datasets.doctor.sets import compiled_dataset
 
     dataset, encoder = compiled_dataset(args.config, args.cfg_options, args.split)
-    print(preview(dataset, encoder, args.out, count=args.items, start=args.start))
-    return 0
+    return str(preview(dataset, encoder, args.out, count=args.items, start=args.start)), 0
 
 
-def run_convert(args: argparse.Namespace) -> int:
+def run_convert(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.config import load_config
     from lisa_mm.datasets.doctor import convert
     from lisa_mm.datasets.doctor.sets import dataset_configs
@@ -100,8 +102,7 @@ def run_convert(args: argparse.Namespace) -> int:
     entries = [entry for split, entry in dataset_configs(load_config(args.config, options=args.cfg_options)) if split == args.split]
     if args.number >= len(entries):
         raise ConfigError(f'--number {args.number}: {args.split} has {len(entries)} data sets, numbered from 0.')
-    print(f'{convert(entries[args.number], Path(args.out))} rows: {args.out}')
-    return 0
+    return f'{convert(entries[args.number], Path(args.out))} rows: {args.out}', 0
 
 
 if __name__ == '__main__':

@@ -86,7 +86,7 @@ class PartSegDataset(BaseSegDataset):
 
     def _add(self, annotation: dict[str, Any], where: str, content: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
         number = annotation.get('image_id')
-        image = content.image(number, where)
+        image = content.image(number, where, self._file)
         category = content.categories.get(annotation.get('category_id'))
         if category is None or not str(category.get('name', '')).strip():
             raise DataError(

@@ -120,11 +120,13 @@ class CocoFile:
         lists = {key: field(content, key, list, 'the file', path) for key in ('images', 'annotations', 'categories')}
         self.images, self.annotations, self.categories = ({entry.get('id'): entry for entry in group} for group in lists.values())
 
-    def image(self, number: Any, where: str) -> dict[str, Any]:
-        """The entry of an image: ``file_name``, ``height``, ``width``."""
+    def image(self, number: Any, where: str, file: Path) -> dict[str, Any]:
+        """The entry of an image: ``file_name``, ``height``, ``width``; ``where`` in ``file`` names it."""
         if number not in self.images:
             raise DataError(
-                f'{self.path}: {where} names image {number!r}, which is not among its images.', file=self.path, record=where
+                f'{file}: {where} names image {number!r}, which is not among the images of {self.path.name}.',
+                file=file,
+                record=where,
             )
         entry = self.images[number]
         for key, kind in (('file_name', str), ('height', int), ('width', int)):

@@ -115,7 +115,7 @@ class ReferSegDataset(BaseSegDataset):
             texts.append(text)
         if not texts:
             raise DataError(f'{file}: {where} has no sentences. Delete it.', file=file, record=where)
-        image = instances.image(number, where)
+        image = instances.image(number, where, file)
         height, width = image['height'], image['width']
         masks: list[Any] = []
         for annotation in self._annotations(ref, where, instances):
