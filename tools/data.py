@@ -18,9 +18,7 @@ EXAMPLES = """examples:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
     commands = parser.add_subparsers(dest='command', required=True)
     helps = {
         'check': 'every fault of every data set of the config in one pass; exit status 1 if there is an error',
@@ -99,7 +97,9 @@ def run_convert(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.datasets.doctor.sets import dataset_configs
     from lisa_mm.errors import ConfigError
 
-    entries = [entry for split, entry in dataset_configs(load_config(args.config, options=args.cfg_options)) if split == args.split]
+    entries = [
+        entry for split, entry in dataset_configs(load_config(args.config, options=args.cfg_options)) if split == args.split
+    ]
     if args.number >= len(entries):
         raise ConfigError(f'--number {args.number}: {args.split} has {len(entries)} data sets, numbered from 0.')
     return f'{convert(entries[args.number], Path(args.out))} rows: {args.out}', 0

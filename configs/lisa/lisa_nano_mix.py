@@ -1,6 +1,6 @@
 """The whole published mixture at nano width: every format, all four groups, two CPU cores.
 
-    python tools/train.py configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR
+python tools/train.py configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR
 """
 
 from mmengine.config import read_base

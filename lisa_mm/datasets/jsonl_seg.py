@@ -166,7 +166,9 @@ class JsonlSegDataset(BaseSegDataset):
         answers = [answer for _, answer in row['turns']] if 'turns' in row else [None]
         if None in answers:
             if len(answers) > 1 or image is None:
-                raise DataError(f'{where}: an answer is missing; only a single question about an image may go without.', file=path)
+                raise DataError(
+                    f'{where}: an answer is missing; only a single question about an image may go without.', file=path
+                )
             masks = [joined(masks)]
         count = sum(answer.count(SEG_TOKEN) for answer in answers if answer)
         if None not in answers and count != len(masks):

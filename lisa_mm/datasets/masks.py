@@ -72,7 +72,9 @@ def read_label_map(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as file:
             if len(file.getbands()) != 1:
-                raise DataError(f'{path} is {file.mode}; a label map has one channel. Save it as greyscale or palette.', file=path)
+                raise DataError(
+                    f'{path} is {file.mode}; a label map has one channel. Save it as greyscale or palette.', file=path
+                )
             return np.array(file)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
         raise DataError(f'the label map {path} is missing or unreadable ({error}). Put it there again.', file=path) from error

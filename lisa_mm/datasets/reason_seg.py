@@ -116,7 +116,9 @@ class ReasonSegDataset(BaseSegDataset):
     def _record(self, path: Path, explained: dict[str, str]) -> dict[str, Any]:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise DataError(f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.', file=path)
+            raise DataError(
+                f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.', file=path
+            )
         image = path.with_suffix('.jpg')
         check_file(image, 'the image', str(path))
         targets = [content, *content.get('others', [])]

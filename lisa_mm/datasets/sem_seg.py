@@ -128,7 +128,9 @@ class SemSegDataset(BaseSegDataset):
                 image = images / (path.stem + '.jpg')
                 if image.name not in have:
                     raise DataError(
-                        f'{path}: its image {image} is missing. Put it there or take the label map out.', file=image, record=path.name
+                        f'{path}: its image {image} is missing. Put it there or take the label map out.',
+                        file=image,
+                        record=path.name,
                     )
                 asked = [value for value in self._checked(path, values) if self.name_of(value) not in self.never_asked]
                 if not asked:

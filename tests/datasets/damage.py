@@ -149,16 +149,19 @@ DAMAGES = {
         (r / REASON / 'explanatory/train.json', 'entry 1'),
     )[1],
     'leak of content': lambda r, g: copy_as(r / REASON / 'val/val_0.jpg', r / 'coco/train2017/000000033000.jpg'),
-    'leak of image id': lambda r, g: copy_as(
-        r / 'coco/train2017/000000033000.jpg', (r / 'coco/train2017/000000001051.jpg')
-    )
-    if edit_json(r / LLAVA, lambda c: c[0].update(image='000000001051.jpg')) is None
-    else None,
+    'leak of image id': lambda r, g: (
+        copy_as(r / 'coco/train2017/000000033000.jpg', (r / 'coco/train2017/000000001051.jpg'))
+        if edit_json(r / LLAVA, lambda c: c[0].update(image='000000001051.jpg')) is None
+        else None
+    ),
     'refs run code': lambda r, g: replace_text(r / 'refer_seg/refcoco/refs(unc).p', pickle.dumps([_Evil()])),
     'refs cut': lambda r, g: truncate(r / 'refer_seg/refclef/refs(unc).p'),
     'ref without sentences': lambda r, g: refs(r, g, lambda ref: ref.pop('sentences')),
     'ref with a blank sentence': lambda r, g: refs(r, g, lambda ref: word(ref, ' '), 'refcocog'),
-    'ref with a template separator': lambda r, g: (refs(r, g, lambda ref: word(ref, 'a </s> b'), 'refcoco+'), (r / COCO, 'refcoco+'))[1],
+    'ref with a template separator': lambda r, g: (
+        refs(r, g, lambda ref: word(ref, 'a </s> b'), 'refcoco+'),
+        (r / COCO, 'refcoco+'),
+    )[1],
     'ref of an unknown annotation': lambda r, g: refs(r, g, lambda ref: ref.update(ann_id=999)),
     'ref of an unknown image': lambda r, g: refs(r, g, lambda ref: ref.update(image_id=999)),
     'instances cut': lambda r, g: truncate(r / 'refer_seg/refcoco+/instances.json'),
@@ -176,7 +179,9 @@ DAMAGES = {
     'refer image of another size': lambda r, g: put(r / COCO / 'COCO_train2014_000000001017.jpg', np.zeros((9, 7, 3), np.uint8)),
     'label map missing': lambda r, g: remove(r / 'ade20k/annotations/training/ADE_train_00000001.png'),
     'label map of another size': lambda r, g: ade(r, lambda v: v[:-3]),
-    'label map with an unknown class': lambda r, g: ade(r, lambda v: np.where(np.arange(v.size).reshape(v.shape) < 9, 200, v).astype(np.uint8)),
+    'label map with an unknown class': lambda r, g: ade(
+        r, lambda v: np.where(np.arange(v.size).reshape(v.shape) < 9, 200, v).astype(np.uint8)
+    ),
     'label map in colour': lambda r, g: ade(r, lambda v: np.stack([v] * 3, -1)),
     'label map cut': lambda r, g: truncate(pick(r / 'cocostuff/train2017', '*.png', g)),
     'label map without image': lambda r, g: remove(r / 'coco/train2017/000000004009.jpg'),
@@ -187,12 +192,17 @@ DAMAGES = {
     )[1],
     'part of an unknown category': lambda r, g: first_annotation(r, PACO, lambda a: a.update(category_id=77)),
     'part image missing': lambda r, g: remove(pick(r / 'vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages', '*.jpg', g)),
-    'part with a broken RLE': lambda r, g: first_annotation(r, PASCAL, lambda a: a.update(segmentation={'size': [73, 47], 'counts': [5]})),
+    'part with a broken RLE': lambda r, g: first_annotation(
+        r, PASCAL, lambda a: a.update(segmentation={'size': [73, 47], 'counts': [5]})
+    ),
     'llava json cut': lambda r, g: truncate(r / LLAVA),
     'llava row without conversations': lambda r, g: llava(r, g, lambda row: row.pop('conversations')),
     'llava speakers do not alternate': lambda r, g: llava(r, g, lambda row: row['conversations'].pop()),
     'llava answer empty': lambda r, g: llava(r, g, lambda row: say(row, 1, ' ')),
-    'llava answer with a separator': lambda r, g: (llava(r, g, lambda row: say(row, 1, 'no </s> end')), (r / 'coco/train2017', ':0'))[1],
+    'llava answer with a separator': lambda r, g: (
+        llava(r, g, lambda row: say(row, 1, 'no </s> end')),
+        (r / 'coco/train2017', ':0'),
+    )[1],
     'llava answer with an image': lambda r, g: llava(r, g, lambda row: say(row, 1, 'see <image>')),
     'llava [SEG] without a mask': lambda r, g: llava(r, g, lambda row: say(row, 1, 'it is [SEG].')),
     'llava image missing': lambda r, g: remove(r / 'coco/train2017/000000033001.jpg'),

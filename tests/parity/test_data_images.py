@@ -53,7 +53,10 @@ def test_images(golden, clip, record_deviation):
         check_exact(sam[:, 8::64, 8::64], probes[f'sam_{index}'], SAM['mean'], SAM['std'], inside(sample['resized_size']))
         mean, std = (255 * np.array(clip[key]) for key in ('image_mean', 'image_std'))
         check_exact(vision[:, 4::16, 4::16], probes[f'clip_{index}'], mean, std, None)
-        for group, ours, theirs in (('sam', sam[:, 8::64, 8::64], probes[f'sam_{index}']), ('clip', vision[:, 4::16, 4::16], probes[f'clip_{index}'])):
+        for group, ours, theirs in (
+            ('sam', sam[:, 8::64, 8::64], probes[f'sam_{index}']),
+            ('clip', vision[:, 4::16, 4::16], probes[f'clip_{index}']),
+        ):
             deviation = float(np.abs(ours - theirs).max())
             record_deviation(f'normalised image, {group}', deviation)
             assert deviation <= 1e-6, (path, group)

@@ -105,9 +105,7 @@ def test_items(golden):
             candidates = masks_for(dataset, record, text, wanted.shape[1:])
             target = np.minimum(wanted[position].astype(np.uint8), 1)
             assert any((mask == target).all() for mask in candidates), (item['id'], text)
-        for text, question, conversation in zip(
-            item['sampled_classes'], item['questions'], item['conversations'], strict=False
-        ):
+        for text, question, conversation in zip(item['sampled_classes'], item['questions'], item['conversations'], strict=False):
             check_words(text, question, conversation, record, item)
 
 
@@ -153,7 +151,9 @@ def test_label_maps(golden):
     images = {i['image']: i['sub'] for i in read(golden, 'items.json')['items'] if i['kind'] == 'sem_seg'}
     images |= {p['image']: p['sub'] for p in read(golden, 'pairs.json') if p['kind'] == 'sem_seg'}
     for name in arrays:
-        sub = images.get(name) or ('ade20k' if name.startswith('ade20k') else 'cocostuff' if name.startswith('coco') else 'mapillary')
+        sub = images.get(name) or (
+            'ade20k' if name.startswith('ade20k') else 'cocostuff' if name.startswith('coco') else 'mapillary'
+        )
         path = label_map_path(golden.root / 'dataset', sub, name)
         raw = read_label_map(path).astype(np.int64)
         names = value_names(sub, golden.root / 'dataset')

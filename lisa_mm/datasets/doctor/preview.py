@@ -21,7 +21,9 @@ LINE = 110
 LINES = 9
 
 
-def preview(dataset_config: dict[str, Any], encoder_config: dict[str, Any], path: str | Path, *, count: int, start: int = 0) -> Path:
+def preview(
+    dataset_config: dict[str, Any], encoder_config: dict[str, Any], path: str | Path, *, count: int, start: int = 0
+) -> Path:
     """Write a PNG: a line a sample with image, masks, and each row's exact text; «...» carries loss.
 
     Args:
@@ -44,7 +46,9 @@ def preview(dataset_config: dict[str, Any], encoder_config: dict[str, Any], path
         left.set_xticks([])
         left.set_yticks([])
         right.axis('off')
-        right.text(0, 1, conversation_text(sample['rows'], tokenizer), va='top', fontsize=6.5, family='monospace', parse_math=False)
+        right.text(
+            0, 1, conversation_text(sample['rows'], tokenizer), va='top', fontsize=6.5, family='monospace', parse_math=False
+        )
     return save_figure(figure, path)
 
 

@@ -56,4 +56,3 @@ def compiled_dataset(path: str | Path, options: list[str], split: str) -> tuple[
 def without_pipeline(dataset: dict[str, Any]) -> dict[str, Any]:
     """A data set's config whose items are as the reader gives them: masks encoded, nothing loaded."""
     return {key: value for key, value in dataset.items() if key != 'pipeline'}
-

@@ -87,7 +87,9 @@ def describe(result: dict[str, Any]) -> str:
     for key, name in (('tokens_per_row', 'tokens a row'), ('masks_per_image', 'masks an image'), ('mask_areas', 'mask area')):
         values = np.array(result[key] or [0])
         quantiles = np.quantile(values, [0, 0.5, 0.95, 1])
-        lines.append(f'{name:20s} min {quantiles[0]:.4g}, median {quantiles[1]:.4g}, 95 % {quantiles[2]:.4g}, max {quantiles[3]:.4g}')
+        lines.append(
+            f'{name:20s} min {quantiles[0]:.4g}, median {quantiles[1]:.4g}, 95 % {quantiles[2]:.4g}, max {quantiles[3]:.4g}'
+        )
     if result['masks_cut']:
         lines.append(f'{result["masks_cut"]} masks were lost because their row was cut: raise max_length')
     for title, reasons in result['left_out'].items():

@@ -33,7 +33,9 @@ class LoadImage(BaseTransform):
                 image = np.array(file.convert('RGB'))
         except (OSError, SyntaxError, UnidentifiedImageError) as error:  # Pillow raises SyntaxError for a broken png
             raise DataError(
-                f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).', file=path, record=results['sample_id']
+                f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).',
+                file=path,
+                record=results['sample_id'],
             ) from error
         return {**results, 'img': image, 'original_size': image.shape[:2]}
 
