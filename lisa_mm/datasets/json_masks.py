@@ -13,8 +13,8 @@ def read_masks(masks: Any, folder: Path, file: Path, where: str) -> list[dict[st
     """The ``masks`` of a row, encoded as :func:`lisa_mm.datasets.masks.decode_mask` takes them.
 
     Args:
-        masks: A list; each mask is a path of a png (not 0 = object), an RLE ``{"size", "counts"}``, a polygon ``[[x, y], ...]`` or
-            ``[x, y, x, y, ...]``, or a list of polygons and RLEs whose union it is. An empty list ``[]`` is an empty mask.
+        masks: A list; each mask is a path of a png (not 0 = object), an RLE ``{"size", "counts"}``, a polygon ``[[x, y], ...]``
+            or ``[x, y, x, y, ...]``, or a list of polygons and RLEs whose union it is. An empty list is an empty mask.
         folder: Paths of pngs are below it.
         file: The json, for errors.
         where: The row, for errors.

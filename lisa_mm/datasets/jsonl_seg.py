@@ -34,8 +34,8 @@ class JsonlSegDataset(BaseSegDataset):
     ``image`` is a path below the folder of the file. A mask is a polygon ``[[x, y], ...]``, an RLE, or the path of a png; without
     an answer all masks of a row together are its target, none at all an empty one.
 
-    Testing: if the file has phrases, every phrase is a sample; else every row with a mask is. What has no answer is asked with the
-    answer in the prompt; answers of the file stand there as they are.
+    Testing: if the file has phrases, every phrase is a sample; else every row with a mask is. What has no answer is asked with
+    the answer in the prompt; answers of the file stand there as they are.
 
     Args:
         data_root: Holds ``file``.

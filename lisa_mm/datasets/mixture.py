@@ -23,11 +23,12 @@ RATES = {'sem_seg': 9, 'refer_seg': 3, 'vqa': 3, 'reason_seg': 1}
 class MixtureDataset(Dataset):
     """Draws a group by its rate, a data set of the group, and an image of the data set.
 
-    Item ``n`` is a pure function of (seed, n), whatever the workers, ranks and resumes, and as quick at n = 4,000,000 as at 0: the
-    draw decides on a data set, whose own item ``n`` it is.
+    Item ``n`` is a pure function of (seed, n), whatever the workers, ranks and resumes, and as quick at n = 4,000,000 as at 0:
+    the draw decides on a data set, whose own item ``n`` it is.
 
     Args:
-        datasets: Group -> list of data sets. The groups are 'sem_seg', 'refer_seg', 'vqa', 'reason_seg'; an empty one is left out.
+        datasets: Group -> list of data sets. The groups are 'sem_seg', 'refer_seg', 'vqa', 'reason_seg'; an empty one is left
+            out.
         rates: Group -> share of the draws; what is left out keeps the recipe's 9 : 3 : 3 : 1.
         exclude_val: Evaluation data sets: training images that are in one of them, by image id or content, are taken out.
         pipeline: Transforms of every sample; the data sets have none.

@@ -121,15 +121,15 @@ def test_exclude_val_by_image_id_and_by_content(tmp_path):
     names = {after[n]['sample_id'] for n in range(200)}
     assert 'cocostuff/000000001051.jpg' not in names
     assert 'llava_instruct_150k.json:0' not in names
+    val = [dict(type='ReasonSegDataset', split='val')]
     with pytest.raises(DataError, match='no record left'):
-        val = [dict(type='ReasonSegDataset', split='val')]
         mixture(root, dict(reason_seg=val), exclude_val=held_out)
 
 
 def test_faults_of_a_mixture():
     with pytest.raises(ConfigError, match="Did you mean 'refer_seg'"):
         MixtureDataset({'refer_segg': []})
-    with pytest.raises(ConfigError, match='rates.vqa'):
+    with pytest.raises(ConfigError, match=r'rates\.vqa'):
         mixture(rates={'vqa': -1})
     with pytest.raises(ConfigError, match='no data set'):
         MixtureDataset({'vqa': []})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import my_dataset
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import my_dataset
 from lisa_mm.datasets.transforms import DecodeMasks, LoadImage
 from lisa_mm.errors import DataError
 from lisa_mm.registry import DATASETS, LOSSES, PROJECTORS, TRANSFORMS
