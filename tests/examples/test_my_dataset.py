@@ -23,7 +23,7 @@ def run(*words):
 
 @pytest.mark.slow
 def test_installed_and_trained(tmp_path):
-    run(sys.executable, '-m', 'venv', '--system-site-packages', tmp_path / 'venv')
+    run(sys.executable, '-m', 'venv', '--system-site-packages', '--without-pip', tmp_path / 'venv')
     python = tmp_path / 'venv' / 'bin' / 'python'
     inner = Path(run(python, '-c', "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     # these tests may run in a virtual environment themselves: its packages and this checkout count as the system's
