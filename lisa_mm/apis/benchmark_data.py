@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from .. import PACKAGE_DIR
 
-    spec = dict(pretrained=args.tokenizer or str(PACKAGE_DIR / 'weights' / 'nano' / 'tokenizer'), template='plain')
+    spec = dict(
+        pretrained=args.tokenizer or str(PACKAGE_DIR / 'weights' / 'nano' / 'tokenizer'), template='plain', wrap_image=True
+    )
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_VARIABLE] = str(Path(folder) / 'cache')

@@ -114,7 +114,7 @@ def _compressed(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     if isinstance(counts, list):
         if sum(counts) != height * width:
             raise ValueError(f'the RLE covers {sum(counts)} pixels, the image has {height * width}')
-        counts = coco_mask.frPyObjects(rle, height, width)['counts']
+        counts = coco_mask.frPyObjects(rle, height, width)['counts']  # type: ignore
     return {'size': [height, width], 'counts': counts.decode('ascii') if isinstance(counts, bytes) else counts}
 
 
