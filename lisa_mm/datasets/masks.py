@@ -15,7 +15,9 @@ from ..errors import DataError
 IGNORED = 255
 
 
-def decode_mask(spec: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+def decode_mask(
+    spec: dict[str, Any], height: int, width: int, where: str, *, maps: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
     """One mask from its encoded form.
 
     Args:
@@ -30,6 +32,7 @@ def decode_mask(spec: dict[str, Any], height: int, width: int, where: str) -> np
         height: Of the image in pixels.
         width: Of the image in pixels.
         where: Names file and record in errors.
+        maps: Pngs read so far, by path, for masks of one image: a label map of three classes is read once.
 
     Returns:
         (H, W) uint8: 1 object, 0 background, 255 ignored.
@@ -53,7 +56,10 @@ def decode_mask(spec: dict[str, Any], height: int, width: int, where: str) -> np
             )
         return _union(spec['segmentations'], height, width, where)
     path = spec['label_map'] if 'label_map' in spec else spec['png']
-    values = read_label_map(path)
+    maps = {} if maps is None else maps
+    if path not in maps:
+        maps[path] = read_label_map(path)
+    values = maps[path]
     if values.shape != (height, width):
         raise DataError(
             f'{where}: the mask {path} is {values.shape} but the image {(height, width)} (height, width). Redo the mask.',

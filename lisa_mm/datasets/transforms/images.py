@@ -47,11 +47,12 @@ class DecodeMasks(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results['original_size']
         decoded: dict[int, np.ndarray] = {}  # one target asked about several times is drawn once
+        maps: dict[str, np.ndarray] = {}
         masks = []
         for spec in results['encoded_masks']:
             key = id(spec.get('shapes', spec))
             if key not in decoded:
-                mask = decode_mask(spec, height, width, results['sample_id'])
+                mask = decode_mask(spec, height, width, results['sample_id'], maps=maps)
                 decoded[key] = mask if results['test_mode'] else (mask == 1).astype(np.uint8)
             masks.append(decoded[key])
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.uint8)
