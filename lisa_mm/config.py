@@ -338,12 +338,16 @@ def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | No
 
 
 def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
-    """A data set and those it is made of."""
+    """A data set and those it is made of or keeps clear of: lists of them, or lists by group."""
     if not isinstance(node, dict):
         return
     yield node, path
-    for number, child in enumerate(node.get('datasets') or []):
-        yield from datasets_in(child, f'{path}.datasets[{number}]')
+    for key in ('datasets', 'exclude_val'):
+        children = node.get(key) or []
+        named = children.items() if isinstance(children, dict) else [('', children)]
+        for name, group in named:
+            for number, child in enumerate(group or []):
+                yield from datasets_in(child, f'{path}.{key}{"." + name if name else ""}[{number}]')
 
 
 def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) -> None:

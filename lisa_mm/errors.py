@@ -23,7 +23,18 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A file of a data set that can't be used: names the file, the record and the remedy."""
+    """A file of a data set that can't be used: names the file, the record and the remedy.
+
+    Args:
+        message: All of it in words.
+        file: The file at fault.
+        record: The record in it: a number, an id, a key.
+    """
+
+    def __init__(self, message: str, *, file: object = '', record: object = ''):
+        super().__init__(message)
+        self.file = str(file)
+        self.record = str(record)
 
 
 class CheckpointError(UserError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
 
 import pytest
 
+# the indices of test data are nobody's business after the tests
+_CACHE = tempfile.TemporaryDirectory(prefix='lisa_mm_index_')
+os.environ.setdefault('LISA_MM_CACHE', _CACHE.name)
 _DEVIATIONS: dict[str, float] = {}
 
 

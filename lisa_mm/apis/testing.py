@@ -103,7 +103,7 @@ def run_controls(model: LISA, loader: dict[str, Any]) -> dict[str, Any]:
 
 
 def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
-    """For each record: (intersection, union) of an empty mask, and of the union of all its objects (None if only one is known)."""
+    """For each record: (intersection, union) of an empty mask, and of the union of its objects (None if it knows only one)."""
     from PIL import Image
 
     for n in tqdm(range(len(dataset)), desc='empty and union', unit='image'):

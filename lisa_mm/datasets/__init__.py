@@ -4,6 +4,22 @@ from . import transforms
 from .base import BaseSegDataset
 from .collate import seg_collate
 from .jsonl_seg import JsonlSegDataset
+from .mixture import MixtureDataset
+from .part_seg import PartSegDataset
 from .reason_seg import ReasonSegDataset
+from .refer_seg import ReferSegDataset
+from .sem_seg import SemSegDataset
+from .vqa import VQADataset
 
-__all__ = ['BaseSegDataset', 'JsonlSegDataset', 'ReasonSegDataset', 'seg_collate', 'transforms']
+__all__ = [
+    'BaseSegDataset',
+    'JsonlSegDataset',
+    'MixtureDataset',
+    'PartSegDataset',
+    'ReasonSegDataset',
+    'ReferSegDataset',
+    'SemSegDataset',
+    'VQADataset',
+    'seg_collate',
+    'transforms',
+]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError
+from ..registry import TRANSFORMS
 from .conversation import Turn
+from .index import RecordIndex, cache_path, fingerprint
+from .tokenizer import SEG_TOKEN
+
+NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'max_refetch', '_metainfo'}
+FAULTS_SHOWN = 10
 
 
 @dataclass
@@ -33,12 +43,16 @@ class BaseSegDataset(BaseDataset):
     In training, item ``n`` of an endless sequence is a pure function of (seed, n): which image, which texts, which templates.
     Every image comes once before any comes twice. In testing, item ``n`` is record ``n``.
 
+    A reader subclasses it with :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files` its index is kept on disk.
+
     Args:
         data_root: Root folder as the original's ``--dataset_dir``.
         pipeline: Transforms, dict -> dict.
         seed: Of the sampling.
         test_mode: Validation or testing.
         indices: The first so many records, or a list of them.
+        skip_bad: Leave broken records out, count and log them, where the default is to refuse the data set.
+        cache_index: Keep the index on disk (see :func:`lisa_mm.datasets.index.cache_path`).
     """
 
     METAINFO = {}
@@ -51,43 +65,166 @@ class BaseSegDataset(BaseDataset):
         seed: int = 0,
         test_mode: bool = False,
         indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
     ):
         self.seed = seed
+        self.skip_bad = skip_bad
+        self.cache_index = cache_index
+        self.faults: list[DataError] = []
+        self.left_out: dict[str, int] = {}
+        self._order: tuple[int, np.ndarray] | None = None
         if data_root and not Path(data_root).is_dir():
             raise DataError(
-                f'data_root {data_root!r} is no folder. Give --cfg-options data_root=DIR, or make the demo: tools/make_demo.py.'
+                f'data_root {data_root!r} is no folder. Give --cfg-options data_root=DIR, or make the demo: tools/make_demo.py.',
+                file=data_root,
             )
         super().__init__(
             data_root=data_root,
             data_prefix={},
-            pipeline=pipeline or [],
+            pipeline=build_transforms(pipeline),
             test_mode=test_mode,
             indices=indices,
             serialize_data=True,
         )
 
-    def filter_data(self) -> list[dict[str, Any]]:
-        """mmengine's step after loading: nothing is filtered, but an empty data set is refused."""
-        if not self.data_list:
-            raise DataError(
-                f'{type(self).__name__} at {self.data_root!r} is empty: no record was found. Look at data_root and split.'
-            )
-        return self.data_list
+    @property
+    def title(self) -> str:
+        """Names the data set in logs and reports."""
+        return type(self).__name__
 
     @abstractmethod
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Records with ``sample_id``, ``img_path`` and what :meth:`ask` needs, checked."""
+        """Records of JSON's types with ``sample_id``, ``img_path`` (None: text alone) and what :meth:`ask` needs, checked.
+
+        Broken ones go through :meth:`guarded`, those without anything to ask through :meth:`leave_out`.
+        """
 
     @abstractmethod
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
         """Conversations and masks of a record; all randomness comes from ``rng``."""
+
+    def source_files(self) -> list[Path] | None:
+        """Files and folders the index is made of; None (the default) keeps no index on disk."""
+        return None
+
+    def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """All that can be asked about a record, in the simple schema (``phrase``, ``question`` or ``turns``; encoded ``masks``).
+
+        By default one draw of :meth:`ask`.
+        """
+        asked = self.ask(record, np.random.default_rng(0))
+        rows, used = [], 0
+        for turns in asked.conversations:
+            count = sum((question + (answer or '')).count(SEG_TOKEN) for question, answer in turns)
+            rows.append({'turns': [list(turn) for turn in turns], 'masks': asked.masks[used : used + count]})
+            used += count
+        return rows
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around the reading of one record: its DataError is kept, and all come at once at the end."""
+        try:
+            yield
+        except DataError as error:
+            self.faults.append(error)
+
+    def leave_out(self, reason: str) -> None:
+        """Count a record that is not broken but has nothing to train on."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+    def full_init(self) -> None:
+        """Open the index kept on disk, or make and keep it."""
+        if self._fully_initialized:
+            return
+        path, stamp = self._cache()
+        index = RecordIndex.open(path, stamp) if path else None
+        if index is None:
+            self.data_list = self.load_data_list()
+            self._judge_faults()
+            self.data_list = self.filter_data()
+            if self._indices is not None:
+                self.data_list = self._get_unserialized_subset(self._indices)
+            index = RecordIndex.from_records(self.data_list, self.left_out)
+            self.data_list = []
+            if path:
+                self._keep(index, path, stamp)
+        self.index = index
+        self.left_out = index.left_out
+        for reason, count in self.left_out.items():
+            print_log(f'{self.title}: {count} left out: {reason}', logger='current')
+        self._fully_initialized = True
+
+    def _cache(self) -> tuple[Path | None, str]:
+        files = self.source_files() if self.cache_index else None
+        if files is None:
+            return None, ''
+        simple = (str, int, float, bool, list, tuple, type(None))
+        arguments = {key: value for key, value in vars(self).items() if key not in NOT_THE_INDEX and isinstance(value, simple)}
+        arguments['data_root'] = str(Path(self.data_root).resolve())
+        return cache_path({'class': type(self).__name__, **arguments}), fingerprint(files)
+
+    def _keep(self, index: RecordIndex, path: Path, stamp: str) -> None:
+        try:
+            index.save(path, stamp)
+        except OSError as error:
+            print_log(f'{self.title}: the index is not kept ({error}); it is made anew each time', 'current', logging.WARNING)
+
+    def _judge_faults(self) -> None:
+        if not self.faults:
+            return
+        if self.skip_bad and self.data_list:
+            reason = 'broken (skip_bad=True)'
+            self.left_out[reason] = len(self.faults)
+            for fault in self.faults[:FAULTS_SHOWN]:
+                print_log(f'{self.title}: left out: {fault}', logger='current', level=logging.WARNING)
+            return
+        shown = '\n'.join(str(fault) for fault in self.faults[:FAULTS_SHOWN])
+        rest = len(self.faults) - FAULTS_SHOWN
+        first = self.faults[0]
+        raise DataError(shown + (f'\n... and {rest} more' if rest > 0 else ''), file=first.file, record=first.record)
+
+    def filter_data(self) -> list[dict[str, Any]]:
+        """mmengine's step after loading: nothing is filtered, but an empty data set is refused."""
+        if not self.data_list:
+            reasons = ''.join(f' {count} left out: {reason}.' for reason, count in self.left_out.items())
+            raise DataError(
+                f'{self.title} at {self.data_root!r} is empty: no record was found.{reasons} Look at data_root and split.',
+                file=self.data_root,
+            )
+        return self.data_list
+
+    def restrict(self, numbers: Sequence[int] | np.ndarray, reason: str) -> None:
+        """Keep these records only; the others are counted as left out.
+
+        Raises:
+            DataError: if none is kept.
+        """
+        gone = len(self) - len(numbers)
+        if gone:
+            self.left_out = {**self.left_out, reason: self.left_out.get(reason, 0) + gone}
+        if not len(numbers):
+            raise DataError(f'{self.title} at {self.data_root!r} has no record left: all {gone} are left out, {reason}.')
+        self.index = self.index.select(np.asarray(numbers, dtype=np.int64))
+        self._order = None
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self.index)
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Record ``idx``, as :meth:`load_data_list` made it."""
+        self.full_init()
+        return {**self.index[idx], 'sample_idx': idx}
 
     def record_index(self, n: int) -> int:
         """Which record item ``n`` is."""
         if self.test_mode:
             return n
         turn, position = divmod(n, len(self))
-        return int(np.random.default_rng([self.seed, turn, 0]).permutation(len(self))[position])
+        if self._order is None or self._order[0] != turn:
+            self._order = (turn, np.random.default_rng([self.seed, turn, 0]).permutation(len(self)))
+        return int(self._order[1][position])
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, n, 1])
@@ -106,13 +243,18 @@ class BaseSegDataset(BaseDataset):
         )
 
 
+def build_transforms(pipeline: Sequence[Any] | None) -> list[Any]:
+    """Transforms of a pipeline, from this package's registry (and its parents), whatever mmengine's default scope is."""
+    return [TRANSFORMS.build(transform) if isinstance(transform, dict) else transform for transform in pipeline or []]
+
+
 def check_file(path: Path, what: str, where: str) -> None:
     """Raise a DataError if a file is missing."""
     if not path.is_file():
-        raise DataError(f'{where}: {what} {path} is missing. Put it there or take the record out.')
+        raise DataError(f'{where}: {what} {path} is missing. Put it there or take the record out.', file=path, record=where)
 
 
-def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise a ConfigError for a value that is not allowed."""
     if value not in allowed:
         raise ConfigError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}.')

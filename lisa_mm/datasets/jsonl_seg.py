@@ -1,8 +1,9 @@
-"""Our own simple schema: one json line a question."""
+"""Our own simple schema: a json or jsonl of questions, so that data of your own needs no Python."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,39 @@ import numpy as np
 from ..errors import DataError
 from ..registry import DATASETS
 from . import prompts
+from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, check_file
-from .reason_seg import choose
+from .json_masks import read_masks
+from .reading import field, read_json
+from .tokenizer import IMAGE_PLACEHOLDER, SEG_TOKEN
 
 
 @DATASETS.register_module()
 class JsonlSegDataset(BaseSegDataset):
-    """A jsonl of ``{"image", "phrase", "masks"}`` (referring) and ``{"image", "question", "answer", "masks"}`` lines.
+    """A jsonl (one row a line) or json (a list of rows); rows of one image become one sample.
 
-    Lines of one image become one sample. ``image`` is a path below the folder of the file; ``masks`` holds COCO RLEs, one
-    for each ``[SEG]`` of the answer (a phrase is asked and answered with the recipe's strings).
+    A row is one of::
+
+        {"image": "a.jpg", "phrase": "the red cup", "masks": [MASK]}             asked with the recipe's strings
+        {"image": "a.jpg", "question": "What holds tea?", "masks": [MASK]}       a sentence, answered with the recipe's strings
+        {"image": "a.jpg", "question": "...", "answer": "The cup [SEG] and the pot [SEG].", "masks": [MASK, MASK]}
+        {"image": "a.jpg", "turns": [["question", "answer"], ...], "masks": [...]}   one mask a [SEG], in order
+        {"question": "...", "answer": "..."}                                     text alone
+
+    ``image`` is a path below the folder of the file. A mask is a polygon ``[[x, y], ...]``, an RLE, or the path of a png; without
+    an answer all masks of a row together are its target, none at all an empty one.
+
+    Testing: if the file has phrases, every phrase is a sample; else every row with a mask is. What has no answer is asked with
+    the answer in the prompt; answers of the file stand there as they are.
 
     Args:
         data_root: Holds ``file``.
-        file: Path of the jsonl below ``data_root``.
-        phrases_per_image: At most, in training; in testing every sample asks one phrase.
+        file: Path of the json or jsonl below ``data_root``.
+        phrases_per_image: At most, in training; in testing every sample asks one.
         questions_per_image: At most, in training.
         name_in_answer: In training, the probability that the answer to a phrase repeats it: ``It is the red cup [SEG].`` A model
             from scratch learns so to bring the words of a question to its ``[SEG]``.
-        pipeline, seed, test_mode, indices: See :class:`BaseSegDataset`.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -44,39 +59,125 @@ class JsonlSegDataset(BaseSegDataset):
         seed: int = 0,
         test_mode: bool = False,
         indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
     ):
         self.file = file
         self.phrases_per_image = phrases_per_image
         self.questions_per_image = questions_per_image
         self.name_in_answer = name_in_answer
-        super().__init__(data_root, pipeline=pipeline, seed=seed, test_mode=test_mode, indices=indices)
+        super().__init__(
+            data_root,
+            pipeline=pipeline,
+            seed=seed,
+            test_mode=test_mode,
+            indices=indices,
+            skip_bad=skip_bad,
+            cache_index=cache_index,
+        )
+
+    @property
+    def title(self) -> str:
+        return self.file
+
+    def source_files(self) -> list[Path] | None:
+        return [Path(self.data_root) / self.file]
 
     def load_data_list(self) -> list[dict[str, Any]]:
         path = Path(self.data_root) / self.file
         check_file(path, 'the file', type(self).__name__)
         records: dict[str, dict[str, Any]] = {}
-        with path.open(encoding='utf-8') as lines:
+        for where, number, raw in self._raw_rows(path):
+            with self.guarded():
+                row = self._row(raw() if callable(raw) else raw, path, where)
+                name = row.pop('image')
+                key = name or f'{self.file}:{number}'
+                if key not in records:
+                    if name:
+                        check_file(path.parent / name, 'the image', where)
+                    image = str(path.parent / name) if name else None
+                    records[key] = {'sample_id': key, 'img_path': image, 'phrases': [], 'questions': []}
+                records[key]['phrases' if 'phrase' in row else 'questions'].append(row)
+        return self._one_each(list(records.values())) if self.test_mode else list(records.values())
+
+    @staticmethod
+    def _one_each(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Testing: one row a sample."""
+        kind = 'phrases' if any(record['phrases'] for record in found) else 'questions'
+        empty: dict[str, Any] = {'phrases': [], 'questions': []}
+        return [
+            {**record, 'sample_id': f'{record["sample_id"]}#{i}', **empty, kind: [row]}
+            for record in found
+            for i, row in enumerate(record[kind])
+            if row['masks']
+        ]
+
+    @staticmethod
+    def _raw_rows(path: Path) -> Iterator[tuple[str, int, Any]]:
+        """Where, number, and the row or what reads it."""
+        if path.suffix == '.json':
+            rows = read_json(path)
+            if not isinstance(rows, list):
+                raise DataError(f'{path}: expected a list of rows, got a {type(rows).__name__}.', file=path)
+            for number, row in enumerate(rows):
+                yield f'{path}: row {number}', number, row
+            return
+
+        def parse(line: str, where: str) -> Any:
+            try:
+                return json.loads(line)
+            except ValueError as error:
+                raise DataError(f'{where} is no json ({error}). Mend or delete the line.', file=path, record=where) from error
+
+        with path.open(encoding='utf-8', errors='replace') as lines:
             for number, line in enumerate(lines, 1):
                 where = f'{path}:{number}'
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise DataError(f'{where} is no json ({error}). Mend or delete the line.') from error
-                if 'image' not in row or 'masks' not in row or not ('phrase' in row or {'question', 'answer'} <= set(row)):
-                    raise DataError(f'{where}: needs image, masks, and phrase or question and answer; keys found: {sorted(row)}.')
-                name = row['image']
-                if name not in records:
-                    check_file(path.parent / name, 'the image', where)
-                    records[name] = {'sample_id': name, 'img_path': str(path.parent / name), 'phrases': [], 'questions': []}
-                records[name]['phrases' if 'phrase' in row else 'questions'].append(row)
-        found = list(records.values())
-        if self.test_mode:
-            found = [
-                {**record, 'sample_id': f'{record["sample_id"]}#{i}', 'phrases': [phrase], 'questions': []}
-                for record in found
-                for i, phrase in enumerate(record['phrases'])
-            ]
-        return found
+                if line.strip():
+                    yield where, number, lambda line=line, where=where: parse(line, where)
+
+    @staticmethod
+    def _row(raw: Any, path: Path, where: str) -> dict[str, Any]:
+        """A row checked: image, masks, and phrase or turns (an answer of None is to be made up)."""
+        kinds = [key for key in ('phrase', 'question', 'turns') if isinstance(raw, dict) and key in raw]
+        if len(kinds) != 1:
+            keys = sorted(raw) if isinstance(raw, dict) else type(raw).__name__
+            raise DataError(
+                f'{where}: needs image, masks, and one of phrase, question (with or without answer), turns; keys found: {keys}.',
+                file=path,
+                record=where,
+            )
+        masks = read_masks(raw.get('masks', []), path.parent, path, where)
+        image = raw.get('image')
+        if kinds == ['phrase']:
+            row: dict[str, Any] = {'phrase': field(raw, 'phrase', str, where, path)}
+            texts = [row['phrase']]
+        else:
+            turns = [[raw['question'], raw.get('answer')]] if kinds == ['question'] else raw['turns']
+            if not isinstance(turns, list) or not all(isinstance(t, list) and len(t) == 2 for t in turns) or not turns:
+                raise DataError(f'{where}: turns must be a list of [question, answer].', file=path, record=where)
+            row = {'turns': turns}
+            texts = [text for turn in turns for text in turn if text is not None]
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise DataError(f'{where}: a text is empty or no text: {texts}. Write it or delete the row.', file=path, record=where)
+        if image is None and (masks or 'phrase' in row):
+            raise DataError(f'{where}: masks or a phrase need an image.', file=path, record=where)
+        if image is not None and not isinstance(image, str):
+            raise DataError(f'{where}: image is {image!r}; a path is needed.', file=path, record=where)
+        answers = [answer for _, answer in row['turns']] if 'turns' in row else [None]
+        if None in answers:
+            if len(answers) > 1 or image is None:
+                raise DataError(
+                    f'{where}: an answer is missing; only a single question about an image may go without.', file=path
+                )
+            masks = [joined(masks)]
+        count = sum(answer.count(SEG_TOKEN) for answer in answers if answer)
+        if None not in answers and count != len(masks):
+            raise DataError(
+                f'{where}: {count} {SEG_TOKEN} in its answers but {len(masks)} masks. Give one mask a {SEG_TOKEN}.',
+                file=path,
+                record=where,
+            )
+        return {**row, 'masks': masks, 'image': image}
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
         conversations, masks = [], []
@@ -90,8 +191,31 @@ class JsonlSegDataset(BaseSegDataset):
                     answer = answer.replace('[SEG]', f'{row["phrase"]} [SEG]')
                 turn = (question, answer)
             conversations.append([turn])
-            masks += [{'rle': rle} for rle in row['masks']]
+            masks += row['masks']
         for row in choose(record['questions'], self.questions_per_image, rng):
-            conversations.append([('<image>\n' + row['question'], row['answer'])])
-            masks += [{'rle': rle} for rle in row['masks']]
+            conversations.append(self._turns(row, record['img_path'] is not None, rng))
+            masks += row['masks']
         return Asked(conversations, masks)
+
+    def _turns(self, row: dict[str, Any], about_image: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
+        turns = row['turns']
+        if turns[0][1] is None:
+            if self.test_mode:
+                return [(prompts.validation_question(turns[0][0], True), prompts.VALIDATION_ANSWER)]
+            return [turn_about(Thing(turns[0][0], row['masks'][0], is_sentence=True), rng)]
+        placed = any(IMAGE_PLACEHOLDER in question for question, _ in turns)
+        start = f'{IMAGE_PLACEHOLDER}\n' if about_image and not placed else ''
+        return [((start if i == 0 else '') + question, answer) for i, (question, answer) in enumerate(turns)]
+
+    def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {'question': row['turns'][0][0], 'masks': row['masks']} if 'turns' in row and row['turns'][0][1] is None else row
+            for row in [*record['phrases'], *record['questions']]
+        ]
+
+
+def joined(masks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several encoded masks as one: their union."""
+    if len(masks) == 1:
+        return masks[0]
+    return {'union': masks}

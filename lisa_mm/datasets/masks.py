@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
@@ -13,29 +15,143 @@ from ..errors import DataError
 IGNORED = 255
 
 
-def decode_mask(spec: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+def decode_mask(
+    spec: dict[str, Any], height: int, width: int, where: str, *, maps: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
     """One mask from its encoded form.
 
     Args:
-        spec: ``{'shapes': [...]}`` as in a ReasonSeg json, or ``{'rle': {'size', 'counts'}}`` as in COCO.
+        spec: One of
+
+            - ``{'shapes': [...]}`` as in a ReasonSeg json;
+            - ``{'rle': {'size', 'counts'}}`` as in COCO;
+            - ``{'segmentations': [...], 'size': [H, W]}``: COCO polygons and RLEs, their union; none at all is an empty mask;
+            - ``{'label_map': path, 'value': v}``: where a png holds the value;
+            - ``{'png': path}``: where a png is not 0;
+            - ``{'union': [...]}``: of several of these; of none an empty mask.
         height: Of the image in pixels.
         width: Of the image in pixels.
         where: Names file and record in errors.
+        maps: Pngs read so far, by path, for masks of one image: a label map of three classes is read once.
 
     Returns:
         (H, W) uint8: 1 object, 0 background, 255 ignored.
 
     Raises:
-        DataError: for a mask of another size than the image.
+        DataError: for a mask of another size than the image, or one that can't be read.
     """
+    if 'shapes' in spec:
+        return draw_shapes(spec['shapes'], height, width)
     if 'rle' in spec:
-        rle = spec['rle']
-        if tuple(rle['size']) != (height, width):
+        return _decode_rle(spec['rle'], height, width, where)
+    if 'union' in spec:
+        parts = [decode_mask(part, height, width, where) for part in spec['union']]
+        return np.maximum.reduce([np.zeros((height, width), np.uint8), *parts])
+    if 'segmentations' in spec:
+        if spec.get('size') and tuple(spec['size']) != (height, width):
             raise DataError(
-                f'{where}: the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width). Redo the mask.'
+                f'{where}: its annotation file says {tuple(spec["size"])} but the image is {(height, width)} (height, width). '
+                'Put the image there that was annotated.',
+                file=where,
             )
+        return _union(spec['segmentations'], height, width, where)
+    path = spec['label_map'] if 'label_map' in spec else spec['png']
+    maps = {} if maps is None else maps
+    if path not in maps:
+        maps[path] = read_label_map(path)
+    values = maps[path]
+    if values.shape != (height, width):
+        raise DataError(
+            f'{where}: the mask {path} is {values.shape} but the image {(height, width)} (height, width). Redo the mask.',
+            file=path,
+            record=where,
+        )
+    return (values == spec['value'] if 'label_map' in spec else values != 0).astype(np.uint8)
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """A png with one number a pixel, (H, W); of a palette image the indices.
+
+    Raises:
+        DataError: if it is missing, unreadable or has several channels.
+    """
+    try:
+        with Image.open(path) as file:
+            if len(file.getbands()) != 1:
+                raise DataError(
+                    f'{path} is {file.mode}; a label map has one channel. Save it as greyscale or palette.', file=path
+                )
+            return np.array(file)
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
+        raise DataError(f'the label map {path} is missing or unreadable ({error}). Put it there again.', file=path) from error
+
+
+def encode_segmentation(segmentation: Any, height: int, width: int) -> list[Any]:
+    """COCO's ``segmentation`` (polygons, an RLE, or a list of RLEs) -> a list of flat polygons and compressed RLEs.
+
+    An empty list stays one: the published validation sets count such an annotation as an empty mask.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
+    if not isinstance(parts, list):
+        raise ValueError(f'the segmentation is {segmentation!r}; polygons or an RLE are needed')
+    if parts and all(isinstance(part, (int, float)) for part in parts):
+        parts = [parts]
+    encoded = []
+    for part in parts:
+        if isinstance(part, dict):
+            encoded.append(_compressed(part, height, width))
+            continue
+        flat = [value for point in part for value in point] if part and isinstance(part[0], (list, tuple)) else part
+        if len(flat) < 6 or len(flat) % 2 or not all(isinstance(value, (int, float)) for value in flat):
+            raise ValueError(f'a polygon needs at least 3 points x, y; it has the {len(flat)} values {str(flat)[:60]}')
+        encoded.append(flat)
+    return encoded
+
+
+def _compressed(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    if not {'size', 'counts'} <= set(rle):
+        raise ValueError(f'an RLE needs size and counts; keys found: {sorted(rle)}')
+    if list(rle['size']) != [height, width]:
+        raise ValueError(f'the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width)')
+    counts = rle['counts']
+    if isinstance(counts, list):
+        if sum(counts) != height * width:
+            raise ValueError(f'the RLE covers {sum(counts)} pixels, the image has {height * width}')
+        counts = coco_mask.frPyObjects(rle, height, width)['counts']  # type: ignore
+    return {'size': [height, width], 'counts': counts.decode('ascii') if isinstance(counts, bytes) else counts}
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """(H, W) -> a compressed RLE of JSON's types."""
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
+
+
+def _decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+    if tuple(rle['size']) != (height, width):
+        raise DataError(
+            f'{where}: the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width). Redo the mask.',
+            file=where,
+        )
+    try:
         return coco_mask.decode(rle).astype(np.uint8)
-    return draw_shapes(spec['shapes'], height, width)
+    except ValueError as error:
+        raise DataError(f'{where}: the RLE is broken ({error}). Redo the mask.', file=where) from error
+
+
+def _union(segmentations: list[Any], height: int, width: int, where: str) -> np.ndarray:
+    """Parts of one annotation may overlap: the mask stays 0 or 1 (the original adds them up to 2)."""
+    mask = np.zeros((height, width), dtype=np.uint8)
+    polygons = [part for part in segmentations if not isinstance(part, dict)]
+    if polygons:
+        mask |= coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+    for part in segmentations:
+        if isinstance(part, dict):
+            mask |= _decode_rle(part, height, width, where)
+    return mask
 
 
 def shape_kind(shape: dict[str, Any]) -> str:

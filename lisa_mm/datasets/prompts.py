@@ -22,7 +22,8 @@ VALIDATION_ANSWER = '[SEG].'
 
 
 def validation_question(text: str, is_sentence: bool) -> str:
-    """The question of validation; the blank after the newline is the original's."""
+    """The question of validation; the blank after the newline and the stripped text are the original's."""
+    text = text.strip()
     if is_sentence:
         return f'<image>\n {text} Please output segmentation mask.'
     return f'<image>\n What is {text} in this image? Please output segmentation mask.'

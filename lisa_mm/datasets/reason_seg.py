@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,12 @@ import numpy as np
 from ..errors import DataError
 from ..registry import DATASETS
 from . import prompts
+from .asking import choose
 from .base import Asked, BaseSegDataset, check_choice, check_file
 from .masks import shape_kind
+from .reading import field, read_json
 
 CONTROLS = ('none', 'other_question')
-
-
-def read_json(path: Path) -> Any:
-    """A json in UTF-8, or in cp1252 as some files of ReasonSeg are.
-
-    Raises:
-        DataError: if it is no json.
-    """
-    raw = path.read_bytes()
-    try:
-        text = raw.decode('utf-8')
-    except UnicodeDecodeError:
-        text = raw.decode('cp1252')
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.') from error
 
 
 @DATASETS.register_module()
@@ -51,7 +36,7 @@ class ReasonSegDataset(BaseSegDataset):
         explanatory: Probability above; negative leaves explanations out.
         control: In testing, 'other_question' asks the question of another object of the image (``others``), or where the data set
             has none, of the next image; the masks stay. What a model that listens scores then is low.
-        pipeline, seed, test_mode, indices: See :class:`BaseSegDataset`.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -67,6 +52,8 @@ class ReasonSegDataset(BaseSegDataset):
         seed: int = 0,
         test_mode: bool = False,
         indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
     ):
         check_choice('control', control, CONTROLS)
         self.split = split
@@ -74,7 +61,24 @@ class ReasonSegDataset(BaseSegDataset):
         self.others_per_image = others_per_image
         self.explanatory = explanatory
         self.control = control
-        super().__init__(data_root, pipeline=pipeline, seed=seed, test_mode=test_mode, indices=indices)
+        super().__init__(
+            data_root,
+            pipeline=pipeline,
+            seed=seed,
+            test_mode=test_mode,
+            indices=indices,
+            skip_bad=skip_bad,
+            cache_index=cache_index,
+        )
+
+    @property
+    def title(self) -> str:
+        return f'ReasonSeg {self.split}'
+
+    def source_files(self) -> list[Path] | None:
+        root = Path(self.data_root) / 'reason_seg' / 'ReasonSeg'
+        folder = root / self.split
+        return [folder, *sorted(folder.glob('*.json')), root / 'explanatory' / 'train.json']
 
     def load_data_list(self) -> list[dict[str, Any]]:
         root = Path(self.data_root) / 'reason_seg' / 'ReasonSeg'
@@ -82,30 +86,39 @@ class ReasonSegDataset(BaseSegDataset):
         if not folder.is_dir():
             have = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
             raise DataError(
-                f'{folder} is no folder; splits found: {have}. Check data_root (it holds reason_seg/ReasonSeg/<split>).'
+                f'{folder} is no folder; splits found: {have}. Check data_root (it holds reason_seg/ReasonSeg/<split>).',
+                file=folder,
             )
-        explained = {}
-        explanations = root / 'explanatory' / 'train.json'
-        if self.split == 'train' and self.explanatory >= 0 and explanations.is_file():
-            for entry in read_json(explanations):
-                explained[entry['image']] = entry['outputs']
-        faults, records = [], []
+        explained = self._explanations(root) if self.split == 'train' and self.explanatory >= 0 else {}
+        records = []
         for path in sorted(folder.glob('*.json'), key=natural_key):
-            try:
+            with self.guarded():
                 records.append(self._record(path, explained))
-            except DataError as error:
-                faults.append(str(error))
-        if faults:
-            more = f'\n... and {len(faults) - 10} more' if len(faults) > 10 else ''
-            raise DataError('\n'.join(faults[:10]) + more)
         if self.test_mode and self.control == 'other_question':
             self._exchange_questions(records)
         return records
 
+    def _explanations(self, root: Path) -> dict[str, str]:
+        path = root / 'explanatory' / 'train.json'
+        if not path.is_file():
+            return {}
+        explained: dict[str, str] = {}
+        for number, entry in enumerate(read_json(path)):
+            with self.guarded():
+                where = f'entry {number}'
+                image, text = field(entry, 'image', str, where, path), field(entry, 'outputs', str, where, path)
+                if not text.strip():
+                    raise DataError(f'{path}: {where}: outputs is empty. Write it or delete the entry.', file=path, record=where)
+                check_file(root / self.split / image, 'the explained image', f'{path}: {where}')
+                explained[image] = text
+        return explained
+
     def _record(self, path: Path, explained: dict[str, str]) -> dict[str, Any]:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise DataError(f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.')
+            raise DataError(
+                f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.', file=path
+            )
         image = path.with_suffix('.jpg')
         check_file(image, 'the image', str(path))
         targets = [content, *content.get('others', [])]
@@ -146,6 +159,15 @@ class ReasonSegDataset(BaseSegDataset):
             masks.append({'shapes': other['shapes']})
         return Asked(conversations, masks)
 
+    def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = []
+        for target in record['targets']:
+            for text in target['text']:
+                rows.append({'question' if target['is_sentence'] else 'phrase': text, 'masks': [{'shapes': target['shapes']}]})
+        if record['explanation']:
+            rows.append({'turns': [[record['targets'][0]['text'][0], record['explanation']]], 'masks': []})
+        return rows
+
     @staticmethod
     def _turn(text: str, is_sentence: bool, explanation: str | None, rng: np.random.Generator) -> tuple[str, str]:
         answer = str(rng.choice(prompts.ANSWERS))
@@ -156,17 +178,8 @@ class ReasonSegDataset(BaseSegDataset):
         return str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=text.lower()), answer
 
 
-def choose(items: list[Any], at_most: int, rng: np.random.Generator) -> list[Any]:
-    """Up to so many items without replacement; all of them, in order, if they are no more."""
-    if len(items) <= at_most:
-        return list(items)
-    return [items[i] for i in rng.choice(len(items), at_most, replace=False)]
-
-
 def natural_key(path: Path) -> list[Any]:
     """train_2 before train_10."""
-    import re
-
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r'(\d+)', path.name)]
 
 
@@ -178,11 +191,26 @@ def check_target(target: Any, where: str) -> None:
     """
     for key in ('text', 'is_sentence', 'shapes'):
         if key not in target:
-            raise DataError(f'{where}: key {key!r} is missing; keys found: {sorted(target)}.')
+            raise DataError(f'{where}: key {key!r} is missing; keys found: {sorted(target)}.', file=where, record=key)
     if not target['text'] or not all(isinstance(t, str) and t.strip() for t in target['text']):
-        raise DataError(f'{where}: text is {target["text"]!r}; it needs at least one question that is not empty.')
+        raise DataError(
+            f'{where}: text is {target["text"]!r}; it needs at least one question that is not empty.', file=where, record='text'
+        )
     for number, shape in enumerate(target['shapes']):
-        if shape_kind(shape) != 'flag' and len(shape.get('points', [])) < 2:
+        if 'label' not in shape:
+            raise DataError(f'{where}: shapes[{number}] has no label; keys found: {sorted(shape)}.', file=where, record=number)
+        points = shape.get('points', [])
+        if shape_kind(shape) == 'flag':
+            continue
+        if len(points) < 2:
             raise DataError(
-                f'{where}: shapes[{number}] is an empty polygon ({len(shape.get("points", []))} points). Draw it or delete it.'
+                f'{where}: shapes[{number}] is an empty polygon ({len(points)} points). Draw it or delete it.',
+                file=where,
+                record=f'shapes[{number}]',
+            )
+        if not all(len(point) == 2 and all(isinstance(value, (int, float)) for value in point) for point in points):
+            raise DataError(
+                f'{where}: shapes[{number}] has a point that is no pair of numbers. Draw it again.',
+                file=where,
+                record=f'shapes[{number}]',
             )

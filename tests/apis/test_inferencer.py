@@ -11,7 +11,7 @@ from lisa_mm.apis.inferencer import Answer, save_answer
 
 @pytest.mark.parametrize('count', [0, 1, 3])
 def test_every_mask_is_saved(tmp_path, count):
-    """recipe.md, behaviour 13."""
+    """The original saved only the first of several masks."""
     image = tmp_path / 'street.jpg'
     Image.fromarray(np.full((4, 6, 3), 90, np.uint8)).save(image)
     masks = np.zeros((count, 4, 6), dtype=bool)

@@ -143,7 +143,7 @@ def test_text_without_an_image_and_a_prompt_without_an_answer():
 
 
 def test_an_answer_with_separator_text_is_trained_whole():
-    """recipe.md, behaviour 11."""
+    """An answer that contains the separator stopped the original."""
     tokenizer = build_tokenizer(NANO)
     answer = 'USER: said ASSISTANT: twice'
     _, labels = encode(render([('a', answer)], 'plain'), tokenizer, num_image_tokens=1, wrap_image=True)

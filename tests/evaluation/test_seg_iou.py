@@ -58,7 +58,7 @@ def test_several_masks_an_image_are_all_counted():
 
 
 def test_pixels_are_summed_as_whole_numbers():
-    """recipe.md, behaviour 8: 2^24 + 1 has no float32, and a sum of them would lose every odd pixel."""
+    """Other than the original: 2^24 + 1 has no float32, and a sum of them would lose every odd pixel."""
     odd = 2**24 + 1
     scores = summarise([(odd, odd + 1)] * 1000)
     assert scores['cIoU'] == pytest.approx(1 - 1 / (odd + 1), abs=1e-12)
@@ -77,7 +77,7 @@ def validate_a_share(rank, port, folder):
 
 
 def test_padded_duplicates_of_two_processes_count_once(tmp_path):
-    """recipe.md, behaviour 8: three images on two processes."""
+    """Other than the original: three images on two processes."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]

@@ -33,8 +33,7 @@ def pytest_generate_tests(metafunc):
         cases = json.loads((root / 'evaluate.json').read_text())['cases']
         metafunc.parametrize('case_name', [case['name'] for case in cases])
     if 'set_name' in metafunc.fixturenames:
-        readers = metafunc.module.READERS
         sets = json.loads((root / 'evaluate.json').read_text())['validation']
-        metafunc.parametrize('set_name', [name for name in sets if name.split('|')[0] in readers])
+        metafunc.parametrize('set_name', list(sets))
     if 'collate_name' in metafunc.fixturenames:
         metafunc.parametrize('collate_name', [e['name'] for e in json.loads((root / 'data' / 'collate.json').read_text())])

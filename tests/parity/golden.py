@@ -14,6 +14,8 @@ from torch import Tensor
 from lisa_mm.checkpoints.architecture import clip_config, llama_config, lora_config, sam_widths
 from lisa_mm.checkpoints.keys import SAM, from_language_model, name_in_model
 from lisa_mm.checkpoints.sources import read_json
+from lisa_mm.datasets import ReasonSegDataset, ReferSegDataset
+from lisa_mm.datasets.base import BaseSegDataset
 from lisa_mm.models import LISA
 from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
 from lisa_mm.models.weights import load_strictly
@@ -151,3 +153,12 @@ def expand(ids: Tensor, labels: Tensor, mask: Tensor, n: int) -> dict[str, Tenso
 def close(actual: float, wanted: float, relative: float) -> bool:
     """Relative closeness; a reference of 0 allows rounding only."""
     return abs(actual - wanted) <= relative * abs(wanted) + 1e-9
+
+
+def validation_set(golden: Golden, spec: str, pipeline: list[Any]) -> BaseSegDataset:
+    """A validation set by the name that the tables give it: ``ReasonSeg|split`` or ``name|split by|split``."""
+    root = str(golden.root / 'dataset')
+    name, *rest = spec.split('|')
+    if name == 'ReasonSeg':
+        return ReasonSegDataset(root, split=rest[0], test_mode=True, pipeline=pipeline)
+    return ReferSegDataset(root, name=name, split_by=rest[0], split=rest[1], test_mode=True, pipeline=pipeline)

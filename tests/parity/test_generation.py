@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.conversation import encode, render
-from lisa_mm.datasets.reason_seg import ReasonSegDataset
 from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
 from lisa_mm.datasets.transforms import (
     DecodeMasks,
@@ -26,7 +25,7 @@ from lisa_mm.datasets.transforms import (
 from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
 from lisa_mm.structures import SegDataSample
 
-from .golden import build_model
+from .golden import build_model, validation_set
 
 NEAR = 1e-3  # MANIFEST: mask logits may differ by so much; a pixel closer to 0 may fall on either side
 
@@ -129,7 +128,7 @@ def test_ids(table, arrays, answered, tokenizer, case_name):
 
 
 def test_every_token_runs_once_and_the_image_is_encoded_once(arrays, answered, case_name):
-    """recipe.md, behaviour 14: the prompt, then one position a step."""
+    """Other than the original: the prompt, then one position a step."""
     got = answered(case_name)
     new = arrays[f'{case_name}:output_ids'].shape[1] - arrays[f'{case_name}:input_ids'].shape[1]
     assert len(got['towers']) == 1
@@ -193,7 +192,7 @@ def test_the_cases_hold_what_they_are_for(golden, table, tokenizer):
 
 
 def test_an_image_after_seg_and_a_row_without_image(merged, tokenizer):
-    """recipe.md, behaviour 2: positions follow from the ids, wherever the image stands; a law of causal models tells which."""
+    """Other than the original: positions follow from the ids, wherever the image stands; a law of causal models tells which."""
     n = merged.mllm.num_image_tokens(0, 0)
     conversations = [
         [('A cup.', 'It is [SEG].'), ('<image>\nAnd this?', 'Sure, [SEG].')],
@@ -224,16 +223,7 @@ def test_an_image_after_seg_and_a_row_without_image(merged, tokenizer):
 # --- whole validation sets -------------------------------------------------------------------------------------------------
 
 
-def reason_seg(data_root, split):
-    return partial(ReasonSegDataset, data_root, split=split, test_mode=True)
-
-
-# first word of a set's name -> reader; the further words of the name are its arguments
-READERS = {'ReasonSeg': reason_seg}
-
-
 def validate(golden, model, set_name):
-    reader, *arguments = set_name.split('|')
     spec = model.mllm.tokenizer_spec
     pipeline = [
         LoadImage(),
@@ -243,7 +233,7 @@ def validate(golden, model, set_name):
         EncodeConversations(spec, model.mllm.num_image_tokens(0, 0)),
         PackSegInputs(),
     ]
-    dataset = READERS[reader](str(golden.root / 'dataset'), *arguments)(pipeline=pipeline)
+    dataset = validation_set(golden, set_name, pipeline)
     pad = int(build_tokenizer(**spec).pad_token_id)
     loader = DataLoader(dataset, batch_size=2, collate_fn=partial(seg_collate, pad_token_id=pad))  # type: ignore[arg-type]
     samples = []

@@ -111,7 +111,7 @@ def test_vicuna_v1_is_llava_v1_with_another_system_text(golden):
 
 
 def test_a_cut_seg_takes_its_mask_along(golden):
-    """recipe.md, behaviour 1."""
+    """A [SEG] that is cut away stopped the original: its mask goes with it."""
     spec = dict(pretrained=str(golden.models / 'llava-tiny-base'), template='llava_v1', wrap_image=True)
     long_answer = 'yes ' * 40 + '[SEG].'
     results = {

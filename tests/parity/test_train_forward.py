@@ -231,7 +231,7 @@ def bfloat16_model(golden):
 
 
 def test_bfloat16_trains_every_trained_parameter(golden, bfloat16_model, batch_name):
-    """recipe.md, behaviour 15: losses in float32, near the float32 model's; bfloat16 has 8 bits, so 2 % of the loss."""
+    """Other than the original: losses in float32, near the float32 model's; bfloat16 has 8 bits, so 2 % of the loss."""
     model = bfloat16_model.train()
     model.zero_grad()
     losses = model(*batch_of(golden.arrays(batch_name), model.mllm.num_image_tokens(0, 0)), mode='loss')
@@ -244,7 +244,7 @@ def test_bfloat16_trains_every_trained_parameter(golden, bfloat16_model, batch_n
 
 
 def test_positions_and_normalisation_keep_their_digits_in_bfloat16(golden, bfloat16_model):
-    """recipe.md, behaviour 15: what a cast of the whole model must not round."""
+    """Other than the original: what a cast of the whole model must not round."""
     exact = build_model(golden)
     positions = (model.mask_decoder.prompt_encoder.get_dense_pe() for model in (exact, bfloat16_model))
     assert torch.equal(*positions)

@@ -15,18 +15,29 @@ from ...registry import TRANSFORMS
 from ..masks import decode_mask
 from ..processor import process_image
 
+NO_IMAGE_SIZE = (32, 32)
+
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W)."""
+    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W).
+
+    Text alone (``img_path`` None) gets a black image that none of its tokens look at: a batch keeps one shape.
+    """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results['img_path']
+        if path is None:
+            return {**results, 'img': np.zeros((*NO_IMAGE_SIZE, 3), dtype=np.uint8), 'original_size': NO_IMAGE_SIZE}
         try:
             with Image.open(path) as file:
                 image = np.array(file.convert('RGB'))
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).') from error
+        except (OSError, SyntaxError, UnidentifiedImageError) as error:  # Pillow raises SyntaxError for a broken png
+            raise DataError(
+                f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).',
+                file=path,
+                record=results['sample_id'],
+            ) from error
         return {**results, 'img': image, 'original_size': image.shape[:2]}
 
 
@@ -37,11 +48,12 @@ class DecodeMasks(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results['original_size']
         decoded: dict[int, np.ndarray] = {}  # one target asked about several times is drawn once
+        maps: dict[str, np.ndarray] = {}
         masks = []
         for spec in results['encoded_masks']:
             key = id(spec.get('shapes', spec))
             if key not in decoded:
-                mask = decode_mask(spec, height, width, results['sample_id'])
+                mask = decode_mask(spec, height, width, results['sample_id'], maps=maps)
                 decoded[key] = mask if results['test_mode'] else (mask == 1).astype(np.uint8)
             masks.append(decoded[key])
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.uint8)

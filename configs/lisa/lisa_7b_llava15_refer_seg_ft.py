@@ -1,0 +1,23 @@
+"""lisa_7b_llava15_mix fine-tuned on refCOCO, refCOCO+, refCOCOg and refCLEF.
+
+    deepspeed tools/train.py configs/lisa/lisa_7b_llava15_refer_seg_ft.py --cfg-options data_root=DIR [load_from=CHECKPOINT]
+
+CHECKPOINT: the work folder of the mix (default), or an imported published model (tools/convert_checkpoint.py import).
+No score of this one was published (of the 7B: lisa_7b_refer_seg_ft.py).
+The number of steps was not published; this one is this project's choice. Not reproduced here: nothing of this size has been run.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .lisa_7b_llava15_mix import *
+
+    # isort: split
+    from .._base_.datasets.refer_seg import test_dataloader, train_dataloader, val_dataloader
+
+load_from = 'work_dirs/lisa_7b_llava15_mix'
+max_iters = 500  # x 160 img = 80,000 samples
+
+train_dataloader.update(batch_size=2, num_workers=4)
+train_cfg.update(max_iters=max_iters, val_interval=100)
+param_scheduler.update(warmup_iters=25)

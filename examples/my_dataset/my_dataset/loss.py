@@ -1,0 +1,27 @@
+"""A loss: mask logits and targets of one image in, an unweighted scalar out."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lisa_mm.models.base import BaseLoss
+from lisa_mm.registry import LOSSES
+
+
+@LOSSES.register_module()
+class FocalMaskLoss(BaseLoss):
+    """Focal loss of masks (Lin et al., ICCV 2017, without its alpha).
+
+    Args:
+        weight: Factor of the value.
+        gamma: 0 is cross entropy; more looks away from easy pixels.
+    """
+
+    def __init__(self, weight: float = 1.0, *, gamma: float = 2.0):
+        super().__init__(weight)
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+        return ((1 - (-entropy).exp()) ** self.gamma * entropy).mean()

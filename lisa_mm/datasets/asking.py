@@ -1,0 +1,68 @@
+"""Texts and masks to conversations, with the strings of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import prompts
+from .base import Asked
+
+
+@dataclass
+class Thing:
+    """Something that can be asked for.
+
+    Args:
+        text: A phrase or a sentence; of several spellings training draws one.
+        mask: Encoded.
+        is_sentence: Whether the text stands alone, or names a thing.
+    """
+
+    text: str | list[str]
+    mask: dict[str, Any]
+    is_sentence: bool = False
+
+    @property
+    def spellings(self) -> list[str]:
+        """All spellings."""
+        return [self.text] if isinstance(self.text, str) else self.text
+
+
+def ask_about(things: Sequence[Thing], at_most: int, rng: np.random.Generator, *, test_mode: bool = False) -> Asked:
+    """Up to so many things without replacement, each its own conversation; in testing all of them, the answer in the prompt."""
+    if test_mode:
+        questions = [prompts.validation_question(thing.spellings[0], thing.is_sentence) for thing in things]
+        return Asked([[(q, prompts.VALIDATION_ANSWER)] for q in questions], [thing.mask for thing in things])
+    chosen = choose(list(things), at_most, rng)
+    return Asked([[turn_about(thing, rng)] for thing in chosen], [thing.mask for thing in chosen])
+
+
+def turn_about(thing: Thing, rng: np.random.Generator) -> tuple[str, str]:
+    """A question of the recipe about a thing, and an answer with one ``[SEG]``."""
+    text = pick(thing.spellings, rng)
+    if thing.is_sentence:
+        question = pick(prompts.LONG_QUESTIONS, rng).format(sentence=text)
+    else:
+        question = pick(prompts.SHORT_QUESTIONS, rng).format(name=text.lower())
+    return question, pick(prompts.ANSWERS, rng)
+
+
+def pick(items: Sequence[str], rng: np.random.Generator) -> str:
+    """One of them, all alike."""
+    return items[int(rng.integers(len(items)))] if len(items) > 1 else items[0]
+
+
+def choose(items: list[Any], at_most: int, rng: np.random.Generator) -> list[Any]:
+    """Up to so many items without replacement; all of them, in order, if they are no more."""
+    if len(items) <= at_most:
+        return list(items)
+    return [items[i] for i in rng.choice(len(items), at_most, replace=False)]
+
+
+def rows_about(things: Sequence[Thing]) -> list[dict[str, Any]]:
+    """Things as rows of the simple schema."""
+    return [{('question' if t.is_sentence else 'phrase'): t.spellings[0], 'masks': [t.mask]} for t in things]

@@ -1,0 +1,205 @@
+"""All faults of data sets in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from ...errors import ConfigError, DataError
+from ...registry import DATASETS
+from ..base import BaseSegDataset
+from ..leaks import ImageSet, content_hash, find_leaks, image_paths
+from ..masks import decode_mask
+from ..tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, SEG_TOKEN
+from .sets import dataset_configs
+
+# an answer that holds one of these ends, or begins, a turn of some template
+SEPARATORS = ('</s>', '<s>', '[INST]', '[/INST]', '<<SYS>>', 'USER:', 'ASSISTANT:', '<|im_start|>', '<|im_end|>', '<|eot_id|>')
+RESERVED = (IMAGE_START, IMAGE_END)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault.
+
+    Args:
+        level: 'error' fails the check, 'note' does not.
+        dataset: Its title.
+        file: At fault.
+        record: In the file.
+        problem: In words, with the remedy.
+    """
+
+    level: str
+    dataset: str
+    file: str
+    record: str
+    problem: str
+
+    def as_dict(self) -> dict[str, str]:
+        """For json."""
+        return asdict(self)
+
+
+def check(config: Config, *, images: bool = True, workers: int = 4) -> list[Finding]:
+    """Every fault of every data set of a config, of all splits; nothing stops at the first.
+
+    Args:
+        config: A source from :func:`lisa_mm.config.load_config`.
+        images: Decode every image and mask; without, only annotation files are read and images looked for.
+        workers: Threads that decode.
+
+    Raises:
+        ConfigError: if the config names no data set, or one that is not registered.
+    """
+    found: list[Finding] = []
+    opened: list[tuple[str, BaseSegDataset]] = []
+    configs = dataset_configs(config)
+    if not configs:
+        raise ConfigError('the config has no data set: nothing to check.')
+    for split, entry in configs:
+        dataset, findings = open_leniently(entry)
+        found += findings
+        if dataset is not None:
+            opened.append((split, dataset))
+            found += check_texts(dataset)
+            if images:
+                found += check_pixels(dataset, workers)
+            found += check_duplicates(dataset)
+    found += check_leaks(opened)
+    return list(dict.fromkeys(found))
+
+
+def open_leniently(entry: dict[str, Any]) -> tuple[BaseSegDataset | None, list[Finding]]:
+    """A data set with its broken records left out, and what is wrong with them; None if nothing of it can be used."""
+    if DATASETS.get(entry['type']) is None:
+        raise ConfigError(f'{entry["type"]!r} is no registered data set.')
+    title = ' '.join(str(entry[key]) for key in ('type', 'name', 'file', 'split') if entry.get(key))
+    try:
+        dataset = DATASETS.build({**entry, 'skip_bad': True, 'cache_index': False})
+    except DataError as error:
+        return None, [Finding('error', title, error.file, error.record, line) for line in str(error).splitlines() or ['']]
+    findings = [Finding('error', dataset.title, fault.file, fault.record, str(fault)) for fault in dataset.faults]
+    for reason, count in dataset.left_out.items():
+        if 'skip_bad' not in reason:
+            findings.append(Finding('note', dataset.title, dataset.data_root, '', f'{count} left out: {reason}'))
+    return dataset, findings
+
+
+def records(dataset: BaseSegDataset) -> Iterator[dict[str, Any]]:
+    """Every record."""
+    for number in range(len(dataset)):
+        yield dataset.get_data_info(number)
+
+
+def check_texts(dataset: BaseSegDataset) -> Iterator[Finding]:
+    """Empty texts and texts with words that a template or the model keeps for itself."""
+    for record in records(dataset):
+        file = record['img_path'] or record['sample_id']
+        for row in dataset.rows(record):
+            turns = [[row.get('phrase', row.get('question', '')), None]] if 'turns' not in row else row['turns']
+            for question, answer in turns:
+                for text, who in ((question, 'a question'), (answer, 'an answer')):
+                    if text is None:
+                        continue
+                    problem = text_problem(text, who, phrase='turns' not in row)
+                    if problem:
+                        yield Finding('error', dataset.title, file, record['sample_id'], f'{record["sample_id"]}: {problem}')
+
+
+def text_problem(text: str, who: str, *, phrase: bool) -> str | None:
+    """What is wrong with a text, or None."""
+    if not text.replace(IMAGE_PLACEHOLDER, '').strip():
+        return f'{who} is empty. Write it or delete the row.'
+    kept = [*SEPARATORS, *RESERVED, *([SEG_TOKEN, IMAGE_PLACEHOLDER] if phrase else [])]
+    held = [word for word in kept if word in text]
+    if held:
+        return f'{who} holds {held[0]!r}, which a conversation template or the model keeps for itself: {text[:80]!r}. Reword it.'
+    return None
+
+
+def check_pixels(dataset: BaseSegDataset, workers: int) -> Iterator[Finding]:
+    """Images that can't be decoded, masks that can't or are of another size, and empty masks."""
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as threads:
+        for findings in threads.map(lambda record: list(_check_record(dataset, record)), records(dataset)):
+            yield from findings
+
+
+def _check_record(dataset: BaseSegDataset, record: dict[str, Any]) -> Iterator[Finding]:
+    path, name = record['img_path'], record['sample_id']
+    if path is None:
+        return
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            image.convert('RGB')
+    except (OSError, SyntaxError, ValueError) as error:
+        yield Finding('error', dataset.title, path, name, f'{name}: the image {path} is unreadable ({error}). Get it again.')
+        return
+    seen: set[str] = set()
+    for row in dataset.rows(record):
+        for spec in row['masks']:
+            if repr(spec) in seen:
+                continue
+            seen.add(repr(spec))
+            try:
+                mask = decode_mask(spec, height, width, name)
+            except DataError as error:
+                yield Finding('error', dataset.title, error.file or path, name, str(error))
+                continue
+            if not (mask == 1).any():
+                yield from _empty_mask(dataset, record, spec, mask)
+
+
+def _empty_mask(dataset: BaseSegDataset, record: dict[str, Any], spec: dict[str, Any], mask: np.ndarray) -> Iterator[Finding]:
+    """Drawn shapes that leave no pixel are a fault; a mask that is meant to be empty is worth a note."""
+    drawn = bool(spec.get('segmentations')) or any(
+        str(shape['label']).lower() not in ('flag',) and 'ignore' not in str(shape['label']).lower()
+        for shape in spec.get('shapes', [])
+    )
+    level, name = ('error', record['sample_id']) if drawn else ('note', record['sample_id'])
+    what = 'its shapes leave no pixel of the image' if drawn else 'the mask is empty'
+    yield Finding(level, dataset.title, record['img_path'], name, f'{name}: {what}. If it is not meant so, draw it again.')
+
+
+def check_duplicates(dataset: BaseSegDataset) -> Iterator[Finding]:
+    """One content under two names in one data set: a note, for it only shifts the proportions."""
+    by_size: dict[int, list[str]] = {}
+    for path in dict.fromkeys(path for path in image_paths(dataset) if path):
+        try:
+            with open(path, 'rb') as file:
+                by_size.setdefault(file.seek(0, 2), []).append(path)
+        except OSError:
+            continue  # a missing image is found where records are checked
+    for paths in by_size.values():
+        first: dict[str, str] = {}
+        for path in paths if len(paths) > 1 else []:
+            other = first.setdefault(content_hash(path), path)
+            if other != path:
+                yield Finding('note', dataset.title, path, path, f'{path} is the same file as {other}.')
+
+
+def check_leaks(opened: list[tuple[str, BaseSegDataset]]) -> Iterator[Finding]:
+    """Training images that are in an evaluation split, by image id or content."""
+    held_out = ImageSet()
+    for split, dataset in opened:
+        if split != 'train':
+            held_out.add(dataset)
+    for split, dataset in opened:
+        if split == 'train':
+            for number, how, where in find_leaks(dataset, held_out):
+                record = dataset.get_data_info(number)
+                yield Finding(
+                    'error',
+                    dataset.title,
+                    record['img_path'],
+                    record['sample_id'],
+                    f'{record["sample_id"]}: its image is in {where} too (same {how}). Take it out, or name that split in '
+                    'exclude_val of the mixture.',
+                )

@@ -1,0 +1,53 @@
+"""Any registered data set in our simple schema."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ...errors import ConfigError
+from ...registry import DATASETS
+from ..base import BaseSegDataset
+from ..masks import decode_mask, encode_mask
+from ..tokenizer import SEG_TOKEN
+
+
+def convert(entry: dict[str, Any], path: str | Path) -> int:
+    """Write a data set as a jsonl for :class:`lisa_mm.datasets.JsonlSegDataset`; images stay where they are.
+
+    Pixels that a ReasonSeg json ignores become background, as in training.
+
+    Args:
+        entry: The data set's config.
+        path: The jsonl; image paths in it are relative to its folder.
+
+    Returns:
+        The number of rows.
+    """
+    dataset = DATASETS.build({key: value for key, value in entry.items() if key != 'pipeline'})
+    if not isinstance(dataset, BaseSegDataset):
+        raise ConfigError(f'{entry["type"]} is no single data set; convert its parts.')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open('w', encoding='utf-8') as file:
+        for number in range(len(dataset)):
+            record = dataset.get_data_info(number)
+            size = (0, 0)
+            if record['img_path']:
+                with Image.open(record['img_path']) as image:
+                    size = (image.height, image.width)
+            for row in dataset.rows(record):
+                written = {key: row[key] for key in ('phrase', 'question', 'turns') if key in row}
+                masks = [encode_mask(decode_mask(spec, *size, record['sample_id']) == 1) for spec in row['masks']]
+                if record['img_path']:
+                    written = {'image': os.path.relpath(record['img_path'], path.parent), **written}
+                if masks or any(SEG_TOKEN in str(written.get(key)) for key in ('turns',)):
+                    written['masks'] = masks
+                file.write(json.dumps(written, ensure_ascii=False) + '\n')
+                count += 1
+    return count

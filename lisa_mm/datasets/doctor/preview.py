@@ -1,0 +1,71 @@
+"""A sheet of samples as the model gets them."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ...engine.hooks.first_sample_hook import mark_loss
+from ...registry import DATASETS, TRANSFORMS
+from ...visualization import draw_overlay, save_figure
+from ..tokenizer import build_tokenizer
+from ..transforms import DecodeMasks, LoadImage
+from .sets import without_pipeline
+
+COLORS = ((0, 220, 60), (230, 30, 40), (40, 110, 240), (240, 180, 0), (190, 60, 220), (0, 200, 210))
+LINE = 110
+LINES = 9
+
+
+def preview(
+    dataset_config: dict[str, Any], encoder_config: dict[str, Any], path: str | Path, *, count: int, start: int = 0
+) -> Path:
+    """Write a PNG: a line a sample with image, masks, and each row's exact text; «...» carries loss.
+
+    Args:
+        dataset_config: Compiled.
+        encoder_config: The pipeline's EncodeConversations, compiled.
+        path: Of the PNG.
+        count: Samples.
+        start: The first item.
+    """
+    dataset = DATASETS.build(without_pipeline(dataset_config))
+    load, decode, encoder = LoadImage(), DecodeMasks(), TRANSFORMS.build(encoder_config)
+    tokenizer = build_tokenizer(**encoder.spec)
+    count = min(count, len(dataset)) if getattr(dataset, 'test_mode', False) else count
+    figure = Figure(figsize=(14, 3.2 * count), layout='constrained')
+    for line in range(count):
+        sample = encoder(decode(load(dataset[start + line])))
+        left, right = figure.add_subplot(count, 2, 2 * line + 1), figure.add_subplot(count, 2, 2 * line + 2)
+        left.imshow(with_masks(sample['img'], sample['gt_masks']))
+        left.set_xlabel(f'{start + line}: {sample["sample_id"]}', fontsize=8, parse_math=False)
+        left.set_xticks([])
+        left.set_yticks([])
+        right.axis('off')
+        right.text(
+            0, 1, conversation_text(sample['rows'], tokenizer), va='top', fontsize=6.5, family='monospace', parse_math=False
+        )
+    return save_figure(figure, path)
+
+
+def with_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The masks over the image, a colour each."""
+    for number, mask in enumerate(masks):
+        image = draw_overlay(image, mask == 1, COLORS[number % len(COLORS)], alpha=0.45)
+    return image
+
+
+def conversation_text(rows: list[Any], tokenizer: Any) -> str:
+    """Every row decoded from its tokens; the middle of a long one is left out."""
+    texts = []
+    for number, (ids, labels) in enumerate(rows):
+        trained = int((labels != -100).sum())
+        lines = textwrap.wrap(mark_loss(ids, labels, tokenizer).replace('\n', '\\n'), LINE)
+        if len(lines) > LINES:
+            lines = [*lines[: LINES // 2], '[...]', *lines[-LINES // 2 :]]
+        texts.append('\n'.join([f'row {number}: {len(ids)} tokens, {trained} with loss', *lines]))
+    return '\n'.join(texts)

@@ -1,0 +1,58 @@
+"""The data sets of a config, by split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ...config import DATALOADERS, compile_config, datasets_in, load_config
+from ...errors import ConfigError
+
+
+def dataset_configs(config: Config) -> list[tuple[str, dict[str, Any]]]:
+    """(split, config) of every single data set of a config; members of a mixture each on their own, without pipelines.
+
+    Args:
+        config: A source: nothing is derived, so that neither weights nor tokenizers are needed.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for loader in DATALOADERS:
+        split = loader.removesuffix('_dataloader')
+        dataset = (config.get(loader) or {}).get('dataset')
+        if not dataset:
+            continue
+        for entry, path in datasets_in(dataset.to_dict(), split):
+            if entry.get('datasets'):
+                continue
+            plain = {key: value for key, value in entry.items() if key != 'pipeline'}
+            if config.get('data_root'):
+                plain.setdefault('data_root', config.data_root)
+            role = 'val' if '.exclude_val' in path else split
+            if (role, plain) not in found:
+                found.append((role, plain))
+    return found
+
+
+def compiled_dataset(path: str | Path, options: list[str], split: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The data set's config with its pipeline, and the tokenizer's arguments.
+
+    Raises:
+        ConfigError: if the config has no such split.
+    """
+    compiled = compile_config(load_config(path, options=options))
+    loader = compiled.get(f'{split}_dataloader')
+    if not loader:
+        raise ConfigError(f'{path} has no {split}_dataloader.')
+    dataset = loader.dataset.to_dict()
+    pipelines = [entry['pipeline'] for entry, _ in datasets_in(dataset, split) if entry.get('pipeline')]
+    encoders = [t for pipeline in pipelines for t in pipeline if t['type'] == 'EncodeConversations']
+    if not encoders:
+        raise ConfigError(f'{path}: the pipeline of {split}_dataloader has no EncodeConversations.')
+    return dataset, encoders[0]
+
+
+def without_pipeline(dataset: dict[str, Any]) -> dict[str, Any]:
+    """A data set's config whose items are as the reader gives them: masks encoded, nothing loaded."""
+    return {key: value for key, value in dataset.items() if key != 'pipeline'}

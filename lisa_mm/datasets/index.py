@@ -1,0 +1,111 @@
+"""The index of a data set: its records as bytes, kept on disk and shared between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CACHE_VARIABLE = 'LISA_MM_CACHE'
+VERSION = 1  # of the format below and of what the readers put into a record
+
+
+class RecordIndex:
+    """Records as one array of bytes. Workers and ranks share its pages: opened from disk, it is mapped and not read.
+
+    A record is JSON: nothing in it can run, and an index written by somebody else is only data.
+
+    Args:
+        data: (N,) uint8, all records.
+        starts: (R,) int64, where each begins.
+        ends: (R,) int64, where each ends.
+        left_out: Reason -> how many records were left out when the index was made.
+    """
+
+    def __init__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, left_out: Mapping[str, int] | None = None):
+        self.data = data
+        self.starts = starts
+        self.ends = ends
+        self.left_out = dict(left_out or {})
+
+    @classmethod
+    def from_records(cls, records: Iterable[Mapping[str, Any]], left_out: Mapping[str, int] | None = None) -> RecordIndex:
+        """Encode records; their values must be what JSON knows."""
+        pieces = [json.dumps(record, ensure_ascii=False, separators=(',', ':')).encode() for record in records]
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if pieces else ends
+        return cls(np.frombuffer(b''.join(pieces), dtype=np.uint8), starts, ends, left_out=left_out)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return json.loads(self.data[self.starts[number] : self.ends[number]].tobytes())
+
+    def select(self, numbers: np.ndarray) -> RecordIndex:
+        """An index of some records over the same bytes."""
+        return RecordIndex(self.data, self.starts[numbers], self.ends[numbers], left_out=self.left_out)
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write it; a reader sees all of it or nothing, and of two writers the last one wins."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {'data': self.data, 'starts': self.starts, 'ends': self.ends}
+        for name, array in arrays.items():
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix='.tmp') as file:
+                np.save(file, array, allow_pickle=False)
+            os.replace(file.name, f'{path}.{fingerprint}.{name}.npy')
+        with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False, suffix='.tmp', encoding='utf-8') as file:
+            json.dump({'fingerprint': fingerprint, 'left_out': self.left_out}, file)
+        os.replace(file.name, f'{path}.json')
+        for old in path.parent.glob(f'{path.name}.*.npy'):
+            if fingerprint not in old.name:
+                old.unlink(missing_ok=True)  # a process that has it mapped keeps it
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: str) -> RecordIndex | None:
+        """The index written under this path, or None if there is none of this fingerprint."""
+        try:
+            meta = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
+            if meta['fingerprint'] != fingerprint:
+                return None
+            data, starts, ends = (
+                np.load(f'{path}.{fingerprint}.{name}.npy', mmap_mode='r', allow_pickle=False)
+                for name in ('data', 'starts', 'ends')
+            )
+        except FileNotFoundError:
+            return None
+        return cls(data, starts, ends, left_out=meta['left_out'])
+
+
+def cache_path(identity: Mapping[str, Any]) -> Path | None:
+    """Where the index of a data set is kept: below ``$LISA_MM_CACHE`` or the user's cache folder; None if that is 'off'.
+
+    Args:
+        identity: What the index depends on beside its files: class, arguments, root.
+    """
+    folder = os.environ.get(CACHE_VARIABLE) or os.path.join(
+        os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'lisa_mm', 'index'
+    )
+    if folder == 'off':
+        return None
+    text = json.dumps({'version': VERSION, **identity}, sort_keys=True, default=str)
+    return Path(folder) / f'{identity.get("class", "index")}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Of names, sizes and times of files and folders (a folder's time changes as files come and go)."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            status = os.stat(file)
+        except FileNotFoundError:
+            digest.update(f'{file}|missing\n'.encode())
+            continue
+        digest.update(f'{file}|{status.st_size}|{status.st_mtime_ns}\n'.encode())
+    return digest.hexdigest()[:16]

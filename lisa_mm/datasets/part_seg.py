@@ -1,0 +1,133 @@
+"""Objects and their parts: PACO-LVIS and PASCAL-Part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..registry import DATASETS
+from .asking import Thing, ask_about, rows_about
+from .base import Asked, BaseSegDataset, check_choice
+from .masks import encode_segmentation
+from .reading import CocoFile
+
+# name -> annotation file, folder of the images
+LAYOUTS = {
+    'paco_lvis': ('vlpart/paco/annotations/paco_lvis_v1_train.json', 'coco'),
+    'pascal_part': ('vlpart/pascal_part/train.json', 'vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages'),
+}
+
+
+@DATASETS.register_module()
+class PartSegDataset(BaseSegDataset):
+    """A COCO json whose categories are objects (``dog``) and parts (``dog:left eye``).
+
+    Up to ``parts_per_image`` annotations of an image are asked for; a part is called half "dog left eye", half "the left eye of
+    the dog". An image without annotation is left out, and counted.
+
+    Args:
+        data_root: Holds ``vlpart``, and ``coco`` for PACO.
+        name: 'paco_lvis' or 'pascal_part'.
+        parts_per_image: At most, in training.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        *,
+        name: str = 'paco_lvis',
+        parts_per_image: int = 3,
+        pipeline: list[Any] | None = None,
+        seed: int = 0,
+        test_mode: bool = False,
+        indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
+    ):
+        check_choice('name', name, tuple(LAYOUTS))
+        self.name = name
+        self.parts_per_image = parts_per_image
+        super().__init__(
+            data_root,
+            pipeline=pipeline,
+            seed=seed,
+            test_mode=test_mode,
+            indices=indices,
+            skip_bad=skip_bad,
+            cache_index=cache_index,
+        )
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.data_root) / LAYOUTS[self.name][0]
+
+    def source_files(self) -> list[Path] | None:
+        return [self._file]
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        content = CocoFile(self._file)
+        records: dict[Any, dict[str, Any]] = {}
+        for number, annotation in content.annotations.items():
+            with self.guarded():
+                self._add(annotation, f'annotation {number}', content, records)
+        for number in content.images:
+            if number not in records:
+                self.leave_out('no annotation')
+        found = [record for record in records.values() if record['parts']]
+        return found
+
+    def _add(self, annotation: dict[str, Any], where: str, content: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
+        number = annotation.get('image_id')
+        image = content.image(number, where, self._file)
+        category = content.categories.get(annotation.get('category_id'))
+        if category is None or not str(category.get('name', '')).strip():
+            raise DataError(
+                f'{self._file}: {where}: category {annotation.get("category_id")!r} is not among its {len(content.categories)} '
+                'categories.',
+                file=self._file,
+                record=where,
+            )
+        # the record stands even if its annotations are broken: that is no image without annotation
+        path = Path(self.data_root) / LAYOUTS[self.name][1] / image['file_name']
+        record = records.setdefault(
+            number, {'sample_id': f'{self.name}/{image["file_name"]}', 'img_path': str(path), 'parts': []}
+        )
+        try:
+            masks = encode_segmentation(annotation.get('segmentation'), image['height'], image['width'])
+        except ValueError as error:
+            raise DataError(f'{self._file}: {where}: {error}. Mend or delete it.', file=self._file, record=where) from error
+        if not record['parts'] and not path.is_file():
+            raise DataError(f'{self._file}: {where}: its image {path} is missing.', file=path, record=where)
+        size = [image['height'], image['width']]
+        record['parts'].append({'texts': spellings(category['name']), 'mask': {'segmentations': masks, 'size': size}})
+
+    @staticmethod
+    def things(record: dict[str, Any]) -> list[Thing]:
+        """Every annotation of an image."""
+        return [Thing(part['texts'], part['mask']) for part in record['parts']]
+
+    def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
+        return ask_about(self.things(record), self.parts_per_image, rng, test_mode=self.test_mode)
+
+    def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        return rows_about(self.things(record))
+
+
+def spellings(category: str) -> list[str]:
+    """How a category is called in a question; a meaning in brackets is left out.
+
+    >>> spellings('mouse_(computer_equipment):left_button')
+    ['mouse left_button', 'the left_button of the mouse']
+    """
+    names = [piece.split('_(')[0] for piece in category.strip().split(':')]
+    if len(names) == 1:
+        return names
+    return [f'{names[0]} {names[1]}', f'the {names[1]} of the {names[0]}']

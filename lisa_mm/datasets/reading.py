@@ -1,0 +1,134 @@
+"""Files of annotations, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+
+
+def read_json(path: Path) -> Any:
+    """A json in UTF-8, or in cp1252 as some files of ReasonSeg are.
+
+    Raises:
+        DataError: if it is missing or no json.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
+    try:
+        text = raw.decode('utf-8')
+    except UnicodeDecodeError:
+        text = raw.decode('cp1252', errors='replace')
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.', file=path) from error
+
+
+def field(record: Any, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:
+    """A key of a record, of one of these types.
+
+    Raises:
+        DataError: naming what is there instead.
+    """
+    if not isinstance(record, dict):
+        raise DataError(f'{file}: {where} is a {type(record).__name__}, an object is needed.', file=file, record=where)
+    if key not in record:
+        raise DataError(f'{file}: {where} has no {key!r}; keys found: {sorted(map(str, record))}.', file=file, record=where)
+    if not isinstance(record[key], kinds):
+        names = ' or '.join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise DataError(f'{file}: {where}: {key} is {str(record[key])[:60]!r}; a {names} is needed.', file=file, record=where)
+    return record[key]
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Plain containers and numpy scalars only: a pickle of a stranger could run anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            ('collections', 'OrderedDict'): OrderedDict,
+            ('_codecs', 'encode'): codecs.encode,  # how Python 3 writes bytes into an old pickle
+            ('numpy', 'dtype'): _plain_dtype,
+            ('numpy.core.multiarray', 'scalar'): _plain_scalar,
+            ('numpy._core.multiarray', 'scalar'): _plain_scalar,
+        }
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is no plain container or number')
+        return allowed[module, name]
+
+
+def _plain_dtype(spec: str, *flags: Any) -> np.dtype:
+    dtype = np.dtype(spec)
+    if dtype.kind not in 'biufSU' or not isinstance(spec, str):
+        raise pickle.UnpicklingError(f'it holds a numpy {dtype} value')
+    return dtype
+
+
+def _plain_scalar(dtype: np.dtype, content: bytes | str) -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.kind not in 'biufSU':
+        raise pickle.UnpicklingError(f'it holds a numpy {dtype} value')
+    raw = content.encode('latin1') if isinstance(content, str) else content
+    return np.frombuffer(raw, dtype=dtype, count=1)[0].item()
+
+
+def read_refs(path: Path) -> list[dict[str, Any]]:
+    """The list of referring expressions of ``refs(*.p)`` (a pickle, also of Python 2) or ``grefs(*.json)``.
+
+    Raises:
+        DataError: if it is missing, no pickle, or holds more than plain containers and numbers.
+    """
+    if path.suffix == '.json':
+        refs = read_json(path)
+    else:
+        try:
+            refs = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
+        except OSError as error:
+            raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
+        # a broken pickle may raise nearly anything; all of it means the same to a user
+        except Exception as error:
+            raise DataError(
+                f'{path} is no pickle of referring expressions: {error or type(error).__name__}. Get the file again.', file=path
+            ) from error
+    if not isinstance(refs, list):
+        raise DataError(f'{path}: expected a list of referring expressions, got a {type(refs).__name__}.', file=path)
+    return refs
+
+
+class CocoFile:
+    """Images, annotations and categories of a COCO json, by id.
+
+    Args:
+        path: The json.
+
+    Raises:
+        DataError: if it is not of this form.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        content = read_json(path)
+        lists = {key: field(content, key, list, 'the file', path) for key in ('images', 'annotations', 'categories')}
+        self.images, self.annotations, self.categories = ({entry.get('id'): entry for entry in group} for group in lists.values())
+
+    def image(self, number: Any, where: str, file: Path) -> dict[str, Any]:
+        """The entry of an image: ``file_name``, ``height``, ``width``; ``where`` in ``file`` names it."""
+        if number not in self.images:
+            raise DataError(
+                f'{file}: {where} names image {number!r}, which is not among the images of {self.path.name}.',
+                file=file,
+                record=where,
+            )
+        entry = self.images[number]
+        for key, kind in (('file_name', str), ('height', int), ('width', int)):
+            field(entry, key, kind, f'image {number}', self.path)
+        return entry

@@ -1,0 +1,184 @@
+"""Referring expressions: refCOCO, refCOCO+, refCOCOg, refCLEF and gRefCOCO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..registry import DATASETS
+from .asking import Thing, ask_about, rows_about
+from .base import Asked, BaseSegDataset, check_choice
+from .masks import encode_segmentation
+from .reading import CocoFile, field, read_refs
+
+NAMES = ('refcoco', 'refcoco+', 'refcocog', 'refclef', 'grefcoco')
+COCO_IMAGES = 'images/mscoco/images/train2014'
+CLEF_IMAGES = 'images/saiapr_tc-12'
+
+
+@DATASETS.register_module()
+class ReferSegDataset(BaseSegDataset):
+    """``data_root/refer_seg/<name>/{refs(<split_by>).p, instances.json}`` with images below ``refer_seg/images``.
+
+    Training: up to ``sentences_per_image`` expressions of an image, each its own conversation. Testing: all expressions of the
+    split, the answer in the prompt. gRefCOCO: an expression of several objects has their union as its mask, one of none an empty
+    mask (``no_target``).
+
+    Args:
+        data_root: Holds ``refer_seg``.
+        name: 'refcoco', 'refcoco+', 'refcocog', 'refclef' or 'grefcoco'.
+        split: 'train', 'val', 'test', 'testA', 'testB' or 'testC' (refCLEF's 'testAB' is in A and in B).
+        split_by: Who made the split: 'unc', 'umd' or 'google'; by default 'umd' for refCOCOg, else 'unc'.
+        sentences_per_image: At most, in training.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        *,
+        name: str = 'refcoco',
+        split: str = 'train',
+        split_by: str | None = None,
+        sentences_per_image: int = 3,
+        pipeline: list[Any] | None = None,
+        seed: int = 0,
+        test_mode: bool = False,
+        indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
+    ):
+        check_choice('name', name, NAMES)
+        self.name = name
+        self.split = split
+        self.split_by = split_by or ('umd' if name == 'refcocog' else 'unc')
+        self.sentences_per_image = sentences_per_image
+        super().__init__(
+            data_root,
+            pipeline=pipeline,
+            seed=seed,
+            test_mode=test_mode,
+            indices=indices,
+            skip_bad=skip_bad,
+            cache_index=cache_index,
+        )
+
+    @property
+    def title(self) -> str:
+        return f'{self.name} ({self.split_by}) {self.split}'
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.data_root) / 'refer_seg' / self.name
+
+    @property
+    def _refs_file(self) -> Path:
+        return self._folder / (f'grefs({self.split_by}).json' if self.name == 'grefcoco' else f'refs({self.split_by}).p')
+
+    @property
+    def _images(self) -> Path:
+        return Path(self.data_root) / 'refer_seg' / (CLEF_IMAGES if self.name == 'refclef' else COCO_IMAGES)
+
+    def source_files(self) -> list[Path] | None:
+        return [self._refs_file, self._folder / 'instances.json', self._images]
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        refs = read_refs(self._refs_file)
+        instances = CocoFile(self._folder / 'instances.json')
+        records: dict[Any, dict[str, Any]] = {}
+        splits: set[str] = set()
+        for number, ref in enumerate(refs):
+            with self.guarded():
+                where = f'ref {ref["ref_id"]}' if isinstance(ref, dict) and 'ref_id' in ref else f'entry {number}'
+                split = field(ref, 'split', str, where, self._refs_file)
+                splits.add(split)
+                if in_split(split, self.split):
+                    self._add(ref, where, instances, records)
+        if not records and not self.faults:
+            raise DataError(
+                f'{self._refs_file}: no expression of split {self.split!r}; splits found: {sorted(splits)}.', file=self._refs_file
+            )
+        return list(records.values())
+
+    def _add(self, ref: dict[str, Any], where: str, instances: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
+        """Add one ref to the record of its image."""
+        file = self._refs_file
+        number = field(ref, 'image_id', int, where, file)
+        texts = []
+        for position, sentence in enumerate(field(ref, 'sentences', list, where, file)):
+            text = field(sentence, 'sent', str, f'{where}, sentence {position}', file)
+            if not text.strip():
+                raise DataError(f'{file}: {where}, sentence {position} is empty. Delete it.', file=file, record=where)
+            texts.append(text)
+        if not texts:
+            raise DataError(f'{file}: {where} has no sentences. Delete it.', file=file, record=where)
+        image = instances.image(number, where, file)
+        height, width = image['height'], image['width']
+        masks: list[Any] = []
+        for annotation in self._annotations(ref, where, instances):
+            try:
+                masks += encode_segmentation(annotation.get('segmentation'), height, width)
+            except ValueError as error:
+                raise DataError(
+                    f'{instances.path}: annotation {annotation["id"]} (of {where}): {error}. Mend or delete it.',
+                    file=instances.path,
+                    record=f'annotation {annotation["id"]}',
+                ) from error
+        if number not in records:
+            path = self._images / image['file_name']
+            if not path.is_file():
+                raise DataError(
+                    f'{file}: {where}: its image {path} is missing. Put it there or take the ref out.', file=path, record=where
+                )
+            records[number] = {'sample_id': f'{self.name}/{image["file_name"]}', 'img_path': str(path), 'refs': []}
+        records[number]['refs'].append({'texts': texts, 'mask': {'segmentations': masks, 'size': [height, width]}})
+
+    def _annotations(self, ref: dict[str, Any], where: str, instances: CocoFile) -> list[dict[str, Any]]:
+        file = self._refs_file
+        found = field(ref, 'ann_id', (int, list), where, file)
+        numbers = found if isinstance(found, list) else [found]
+        if ref.get('no_target') or numbers == [-1]:
+            if numbers not in ([-1], []):
+                raise DataError(f'{file}: {where} has no_target but names annotations {numbers}.', file=file, record=where)
+            return []
+        for number in numbers:
+            if number not in instances.annotations:
+                raise DataError(
+                    f'{file}: {where} names annotation {number}, which is not in {instances.path.name}.', file=file, record=where
+                )
+            if instances.annotations[number].get('image_id') != ref['image_id']:
+                raise DataError(
+                    f'{file}: {where} is about image {ref["image_id"]}, its annotation {number} about '
+                    f'{instances.annotations[number].get("image_id")}.',
+                    file=file,
+                    record=where,
+                )
+        if not numbers:
+            raise DataError(f'{file}: {where} names no annotation; no_target would say that.', file=file, record=where)
+        return [instances.annotations[number] for number in numbers]
+
+    @staticmethod
+    def things(record: dict[str, Any]) -> list[Thing]:
+        """Every expression of an image with its mask, in the order of the file."""
+        # validation asks in lower case too, as the original
+        return [Thing(text.strip().lower(), ref['mask']) for ref in record['refs'] for text in ref['texts']]
+
+    def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
+        return ask_about(self.things(record), self.sentences_per_image, rng, test_mode=self.test_mode)
+
+    def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        return rows_about(self.things(record))
+
+
+def in_split(given: str, wanted: str) -> bool:
+    """Whether a ref's split is the one asked for; 'testAB' belongs to testA and testB.
+
+    >>> in_split('testAB', 'testB'), in_split('val', 'train')
+    (True, False)
+    """
+    if wanted in ('testA', 'testB', 'testC'):
+        return given.startswith('test') and wanted[-1] in given[4:]
+    return given == wanted

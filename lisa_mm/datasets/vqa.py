@@ -1,0 +1,146 @@
+"""Conversations about images in LLaVA's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..registry import DATASETS
+from .base import Asked, BaseSegDataset, check_file
+from .json_masks import read_masks
+from .reading import field, read_json
+from .tokenizer import IMAGE_PLACEHOLDER, SEG_TOKEN
+
+ASKS, ANSWERS = ('human', 'user'), ('gpt', 'assistant')
+
+
+@DATASETS.register_module()
+class VQADataset(BaseSegDataset):
+    """LLaVA-Instruct-150k, or any json of ``{"image", "conversations": [{"from": "human" | "gpt", "value"}]}`` rows.
+
+    Each row is one sample of one conversation. ``<image>`` is moved to the start of its question. A row without ``image`` is text
+    alone. A row may carry ``masks`` (polygon, RLE or path of a png), one for each ``[SEG]`` of its answers.
+
+    Args:
+        data_root: Holds ``file`` and ``image_folder``.
+        file: The json, below ``data_root``.
+        image_folder: Where the images are, below ``data_root``.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        *,
+        file: str = 'llava_dataset/llava_instruct_150k.json',
+        image_folder: str = 'coco/train2017',
+        pipeline: list[Any] | None = None,
+        seed: int = 0,
+        test_mode: bool = False,
+        indices: int | list[int] | None = None,
+        skip_bad: bool = False,
+        cache_index: bool = True,
+    ):
+        self.file = file
+        self.image_folder = image_folder
+        super().__init__(
+            data_root,
+            pipeline=pipeline,
+            seed=seed,
+            test_mode=test_mode,
+            indices=indices,
+            skip_bad=skip_bad,
+            cache_index=cache_index,
+        )
+
+    @property
+    def title(self) -> str:
+        return f'vqa {Path(self.file).name}'
+
+    def source_files(self) -> list[Path] | None:
+        return [Path(self.data_root) / self.file, Path(self.data_root) / self.image_folder]
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        path = Path(self.data_root) / self.file
+        rows = read_json(path)
+        if not isinstance(rows, list):
+            raise DataError(f'{path}: expected a list of rows, got a {type(rows).__name__}.', file=path)
+        records = []
+        for number, row in enumerate(rows):
+            with self.guarded():
+                records.append(self._record(row, number, path))
+        return records
+
+    def _record(self, row: Any, number: int, path: Path) -> dict[str, Any]:
+        where = f'row {number}' + (f' (id {row["id"]})' if isinstance(row, dict) and 'id' in row else '')
+        said = field(row, 'conversations', list, where, path)
+        image = None
+        if row.get('image') is not None:
+            image = Path(self.data_root) / self.image_folder / field(row, 'image', str, where, path)
+            check_file(image, 'the image', f'{path}: {where}')
+        turns = read_turns(said, path, where)
+        marks = sum(question.count(IMAGE_PLACEHOLDER) for question, _ in turns)
+        if marks > 1:
+            raise DataError(f'{path}: {where} has {marks} {IMAGE_PLACEHOLDER}, one is allowed.', file=path, record=where)
+        if marks and image is None:
+            raise DataError(f'{path}: {where} says {IMAGE_PLACEHOLDER} but names no image.', file=path, record=where)
+        if image is not None and not marks:  # an image that nothing points at is looked at first
+            turns[0] = (f'{IMAGE_PLACEHOLDER}\n{turns[0][0]}', turns[0][1])
+        masks = read_masks(row.get('masks', []), path.parent, path, where)
+        count = sum(answer.count(SEG_TOKEN) for _, answer in turns)
+        if count != len(masks):
+            raise DataError(
+                f'{path}: {where} has {count} {SEG_TOKEN} in its answers but {len(masks)} masks.', file=path, record=where
+            )
+        return {
+            'sample_id': f'{path.name}:{number}',
+            'img_path': None if image is None else str(image),
+            'turns': turns,
+            'masks': masks,
+        }
+
+    def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
+        return Asked([[(question, answer) for question, answer in record['turns']]], record['masks'])
+
+
+def read_turns(said: list[Any], file: Path, where: str) -> list[tuple[str, str]]:
+    """LLaVA's list of ``from`` and ``value`` -> (question, answer) pairs; what is said before the first question is left out.
+
+    Raises:
+        DataError: if the speakers don't alternate, a text is empty, or an answer holds ``<image>``.
+    """
+    spoken = []
+    for position, entry in enumerate(said):
+        who = field(entry, 'from', str, f'{where}, turn {position}', file)
+        text = field(entry, 'value', str, f'{where}, turn {position}', file)
+        if who not in ASKS + ANSWERS:
+            raise DataError(f'{file}: {where}, turn {position}: from is {who!r}; allowed: human, gpt.', file=file, record=where)
+        spoken.append((who in ASKS, text.strip()))
+    if spoken and not spoken[0][0]:
+        spoken = spoken[1:]
+    if not spoken or len(spoken) % 2 or any(asks != (i % 2 == 0) for i, (asks, _) in enumerate(spoken)):
+        speakers = ['human' if asks else 'gpt' for asks, _ in spoken]
+        raise DataError(
+            f'{file}: {where}: human and gpt must alternate and gpt must end it; found {speakers}.', file=file, record=where
+        )
+    turns = []
+    for (_, question), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True):
+        if IMAGE_PLACEHOLDER in answer:
+            raise DataError(f'{file}: {where}: an answer holds {IMAGE_PLACEHOLDER}; only questions may.', file=file, record=where)
+        if IMAGE_PLACEHOLDER in question:
+            marks = question.count(IMAGE_PLACEHOLDER)
+            rest = question.replace(IMAGE_PLACEHOLDER, '').strip()
+            question = f'{IMAGE_PLACEHOLDER}\n' * marks + rest
+        else:
+            rest = question
+        if not rest or not answer:
+            raise DataError(
+                f'{file}: {where}: {"a question" if not rest else "an answer"} is empty. Write it or delete the row.',
+                file=file,
+                record=where,
+            )
+        turns.append((question.strip(), answer))
+    return turns

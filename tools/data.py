@@ -1,0 +1,109 @@
+"""The data doctor: check data, measure and look at what a training gets, convert it to the simple schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from lisa_mm.apis.command import run_command
+
+EXAMPLES = """examples:
+  python tools/data.py check configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR
+  python tools/data.py stats configs/lisa/lisa_nano_mix.py --out stats.png --items 2000
+  python tools/data.py preview configs/lisa/lisa_nano_mix.py --out sheet.png --split train
+  python tools/data.py convert configs/lisa/lisa_nano_mix.py --split val --out my/val.jsonl"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
+    commands = parser.add_subparsers(dest='command', required=True)
+    helps = {
+        'check': 'every fault of every data set of the config in one pass; exit status 1 if there is an error',
+        'stats': 'the sampled mixture against the asked one, tokens a row, masks an image, mask areas',
+        'preview': 'a PNG of samples with masks and the exact conversation; what carries loss stands in «»',
+        'convert': 'a data set of the config as a jsonl in the simple schema',
+    }
+    for name, text in helps.items():
+        example = next(line for line in EXAMPLES.splitlines() if f'data.py {name}' in line)
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=f'example:\n{example}', formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_argument('config')
+        command.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
+        if name == 'check':
+            command.add_argument('--json', action='store_true', help='the findings as json')
+            command.add_argument('--no-images', action='store_true', help='do not decode images and masks')
+            command.add_argument('--workers', type=int, default=4, help='threads that decode')
+        else:
+            command.add_argument('--split', default='train', choices=['train', 'val', 'test'])
+        if name == 'stats':
+            command.add_argument('--items', type=int, default=500, help='draws')
+            command.add_argument('--json', action='store_true')
+            command.add_argument('--out', help='a PNG with plots')
+        if name == 'preview':
+            command.add_argument('--items', type=int, default=8)
+            command.add_argument('--start', type=int, default=0, help='the first item')
+        if name in ('preview', 'convert'):
+            command.add_argument('--out', required=True)
+        if name == 'convert':
+            command.add_argument('--number', type=int, default=0, help='which data set of the split, from 0')
+    args = parser.parse_args()
+    run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert}[args.command]
+    with redirect_stdout(sys.stderr):  # what data sets log is no part of the answer
+        answer, status = run(args)
+    print(answer)
+    sys.exit(status)
+
+
+def run_check(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.config import load_config
+    from lisa_mm.datasets.doctor import check
+
+    findings = check(load_config(args.config, options=args.cfg_options), images=not args.no_images, workers=args.workers)
+    errors = sum(finding.level == 'error' for finding in findings)
+    if args.json:
+        answer = json.dumps({'errors': errors, 'findings': [finding.as_dict() for finding in findings]}, indent=1)
+    else:
+        lines = [f'{finding.level}: {finding.dataset}: {finding.problem}' for finding in findings]
+        answer = '\n'.join([*lines, f'{errors} errors, {len(findings) - errors} notes'])
+    return answer, int(errors > 0)
+
+
+def run_stats(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.datasets.doctor import measure, plot
+    from lisa_mm.datasets.doctor.sets import compiled_dataset
+    from lisa_mm.datasets.doctor.stats import describe
+
+    result = measure(*compiled_dataset(args.config, args.cfg_options, args.split), args.items)
+    if args.out:
+        print(f'plots: {plot(result, args.out)}', file=sys.stderr)
+    return json.dumps(result) if args.json else describe(result), 0
+
+
+def run_preview(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.datasets.doctor import preview
+    from lisa_mm.datasets.doctor.sets import compiled_dataset
+
+    dataset, encoder = compiled_dataset(args.config, args.cfg_options, args.split)
+    return str(preview(dataset, encoder, args.out, count=args.items, start=args.start)), 0
+
+
+def run_convert(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.config import load_config
+    from lisa_mm.datasets.doctor import convert
+    from lisa_mm.datasets.doctor.sets import dataset_configs
+    from lisa_mm.errors import ConfigError
+
+    entries = [
+        entry for split, entry in dataset_configs(load_config(args.config, options=args.cfg_options)) if split == args.split
+    ]
+    if args.number >= len(entries):
+        raise ConfigError(f'--number {args.number}: {args.split} has {len(entries)} data sets, numbered from 0.')
+    return f'{convert(entries[args.number], Path(args.out))} rows: {args.out}', 0
+
+
+if __name__ == '__main__':
+    run_command(main)
