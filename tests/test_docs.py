@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_mm.config import load_config
-
 from .datasets.golden_root import GOLDEN
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'train_on_my_data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'```sh\n(.*?)```', PAGE, flags=re.S) for line in block.splitlines()]
 ROWS = [json.loads(line) for line in re.search(r'```json\n(.*?)```', PAGE, flags=re.S)[1].splitlines()]
-NANO = ROOT / 'lisa_mm' / 'weights' / 'nano' / 'sam.safetensors'
 
 
 @pytest.fixture(scope='module')
@@ -50,36 +47,14 @@ def run(command, folder, *more):
     return done.stdout
 
 
-def needs_weights(command):
-    return any(word in command for word in ('preview', 'stats', 'train.py'))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('command', [command for command in COMMANDS if not needs_weights(command)])
-def test_a_command_without_weights(command, folder):
-    run(command, folder)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('command', [command for command in COMMANDS if needs_weights(command)])
-def test_a_command_with_the_nano_weights(command, folder):
-    if not NANO.is_file():
-        # before the nano parts are made, the config from scratch stands in for the one of the page
-        command = command.replace('configs/lisa/lisa_my_data.py', str(from_scratch(folder)))
+@pytest.mark.parametrize('command', COMMANDS)
+def test_a_command(command, folder):
     more = ['train_cfg.max_iters=2', 'train_dataloader.batch_size=1', 'train_dataloader.num_workers=0']
     more += ['train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0', f'work_dir={folder}/work']
     run(command, folder, *(more if 'train.py' in command else []))
     if '--out' in command:
         assert (folder / Path(command.split('--out ')[1].split()[0]).name).stat().st_size > 1000
-
-
-def from_scratch(folder):
-    """lisa_my_data.py with the model of lisa_nano_pretrain.py."""
-    own, scratch = (load_config(ROOT / 'configs' / 'lisa' / f'{name}.py') for name in ('lisa_my_data', 'lisa_nano_pretrain'))
-    own.model = scratch.model
-    path = folder / 'scratch.py'
-    path.write_text(own.pretty_text)
-    return path
 
 
 def test_the_page_names_commands():
