@@ -123,6 +123,12 @@ def accepted_arguments(cls: Any) -> set[str] | None:
     return None
 
 
+def takes(registry: Any, part: Any, argument: str) -> bool:
+    """Whether the class of a part has an argument of this name."""
+    cls = registry.get(part.get('type')) if isinstance(part, dict) else None
+    return cls is not None and argument in inspect.signature(cls).parameters
+
+
 MLLMS = RoleRegistry('multimodal LLM', location='lisa_mm.models.mllms')
 BACKBONES = RoleRegistry('backbone', location='lisa_mm.models.backbones')
 PROJECTORS = RoleRegistry('projector', location='lisa_mm.models.projectors')

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import lisa_mm
-from lisa_mm.config import compile_config, derived_values, load_config, parse_literal
+from lisa_mm.config import compile_config, derived_values, load_config
+from lisa_mm.config_edits import parse_literal
 from lisa_mm.errors import ConfigError
 
 NANO = lisa_mm.get_config('lisa/lisa_nano_pretrain')  # builds without any weights

@@ -1,0 +1,157 @@
+"""What a command line changes in a config: whole parts, and single keys."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from .errors import ConfigError, nearest
+from .registry import MLLMS, takes
+
+RUNNER_KEYS = frozenset(
+    [
+        'model',
+        'data_root',
+        'work_dir',
+        'train_dataloader',
+        'val_dataloader',
+        'test_dataloader',
+        'train_cfg',
+        'val_cfg',
+        'test_cfg',
+        'strategy',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_evaluator',
+        'test_evaluator',
+        'default_hooks',
+        'custom_hooks',
+        'load_from',
+        'resume',
+        'launcher',
+        'env_cfg',
+        'log_processor',
+        'log_level',
+        'visualizer',
+        'default_scope',
+        'randomness',
+        'experiment_name',
+        'custom_imports',
+    ]
+)
+PART_PATHS = {
+    'mllm': ('model', 'mllm'),
+    'vision_tower': ('model', 'mllm', 'vision_tower'),
+    'projector': ('model', 'mllm', 'projector'),
+    'language_model': ('model', 'mllm', 'language_model'),
+    'mask_decoder': ('model', 'mask_decoder'),
+    'lora': ('model', 'lora'),
+    'strategy': ('strategy',),
+}
+# Parts between two others: their weights fit only the neighbours they were trained with
+BRIDGES = {
+    'mllm': [('model', 'seg_head')],
+    'language_model': [('model', 'seg_head'), ('model', 'mllm', 'projector')],
+    'vision_tower': [('model', 'mllm', 'projector')],
+    'mask_decoder': [('model', 'seg_head')],
+}
+
+
+def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
+    """Replace one part by the one named, in place."""
+    from . import PACKAGE_DIR
+
+    part, equals, name = swap.partition('=')
+    if not equals or part not in PART_PATHS:
+        raise ConfigError(f'--swap {swap!r}: give part=name.{nearest(part, PART_PATHS)}')
+    *parents, last = PART_PATHS[part]
+    node = source
+    for key in parents:
+        node = node[key]
+    if part in ('vision_tower', 'projector', 'language_model') and not takes(MLLMS, node, part):
+        raise ConfigError(
+            f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
+            'Swap the mllm, or start from a config with a LlavaMLLM.'
+        )
+    folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
+    roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+    files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
+    file = next((p for p in files if p.stem == name), None)
+    if file is None:
+        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
+    new = Config.fromfile(file).to_dict()[part]
+    old = node.get(last)
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
+        if gone:
+            print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
+    node[last] = new
+    for bridge in BRIDGES.get(part, ()):
+        untie(source, bridge, swap)
+
+
+def untie(source: dict[str, Any], path: tuple[str, ...], swap: str) -> None:
+    """Train a part anew whose weights were made for a neighbour that is gone."""
+    node: Any = source
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    if isinstance(node, dict) and node.pop('pretrained', None) is not None:
+        node['frozen'] = False
+        print_log(
+            f'--swap {swap}: {".".join(path)} begins at random and is trained, its weights fit another neighbour',
+            logger='current',
+        )
+
+
+def apply_option(source: dict[str, Any], option: str) -> None:
+    """Set one key, in place. The key must exist, be a known runner key, or be an argument that the part there takes."""
+    dotted, equals, text = option.partition('=')
+    if not equals:
+        raise ConfigError(f'--cfg-options {option!r}: give key=value.')
+    value = parse_literal(text)
+    *parents, last = dotted.split('.')
+    node: Any = source
+    for depth, key in enumerate(parents):
+        node = step_into(node, key, '.'.join(parents[: depth + 1]))
+    if isinstance(node, list):
+        node[as_index(node, last, dotted)] = value
+        return
+    if not isinstance(node, dict):
+        raise ConfigError(f'--cfg-options {dotted}: {".".join(parents)} is {node!r}, it has no keys.')
+    allowed = RUNNER_KEYS if not parents else set(node)
+    if last not in node and 'type' not in node and last not in allowed:
+        raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
+    if last in node and node[last] == value and type(node[last]) is type(value):
+        return
+    node[last] = value  # an argument the part does not take is found by compile_config
+
+
+def step_into(node: Any, key: str, dotted: str) -> Any:
+    """One step along a dotted path."""
+    if isinstance(node, list):
+        return node[as_index(node, key, dotted)]
+    if not isinstance(node, dict) or key not in node:
+        raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(key, node if isinstance(node, dict) else ())}')
+    return node[key]
+
+
+def as_index(node: list[Any], key: str, dotted: str) -> int:
+    """A list's index in a dotted path."""
+    if not key.isdigit() or int(key) >= len(node):
+        raise ConfigError(f'--cfg-options {dotted}: {key!r} is no index of a list of {len(node)}.')
+    return int(key)
+
+
+def parse_literal(text: str) -> Any:
+    """A Python literal, or the text itself: paths with blanks and commas stay whole."""
+    lowered = {'true': True, 'false': False, 'none': None, 'null': None}
+    if text.lower() in lowered:
+        return lowered[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
