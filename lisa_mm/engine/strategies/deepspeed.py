@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -32,6 +33,12 @@ def _register_optimizers() -> list[str]:
 
 
 mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
+
+
+def _leave_process_group() -> None:
+    """At exit: threads of gloo that outlive the interpreter end a run, done or stopped, now and then with SIGABRT."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @STRATEGIES.register_module()
@@ -117,6 +124,9 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             deepspeed.init_distributed(backend or 'nccl', auto_mpi_discovery=False, verbose=False, **kwargs)
         else:
             deepspeed.init_distributed('gloo', auto_mpi_discovery=False, verbose=False, **kwargs)
+        # once, however many strategies a process builds
+        atexit.unregister(_leave_process_group)
+        atexit.register(_leave_process_group)
 
     @property
     def module(self) -> nn.Module:
