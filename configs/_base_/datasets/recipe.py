@@ -5,7 +5,7 @@ from mmengine.config import read_base
 with read_base():
     from .mix import *
 
-data_root = 'data'
+data_root = 'data/lisa'
 train_dataloader.update(batch_size=2, num_workers=4)
 val_dataloader.update(batch_size=1, num_workers=4)
 test_dataloader.update(batch_size=1, num_workers=4)
