@@ -78,9 +78,7 @@ def test_what_depends_on_the_mask_decoder_follows(configs, name, size, resize):
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp('demo')
-    done = subprocess.run(
-        [sys.executable, 'tools/make_demo.py', str(root), '--limit', '6', '--pretrain', '12'], cwd=ROOT, check=False
-    )
+    done = subprocess.run([sys.executable, 'tools/make_demo.py', str(root), '--limit', '6'], cwd=ROOT, check=False)
     assert done.returncode == 0
     return root
 
@@ -91,10 +89,10 @@ def demo(tmp_path_factory):
     ['mllm=tiny_llava', 'mllm=tiny_qwen2_5_vl', 'mask_decoder=tiny_sam', 'mask_decoder=tiny_sam_hq', 'mask_decoder=tiny_sam2'],
 )
 def test_twenty_steps_and_an_answer(configs, demo, tmp_path, swap):
-    options = [f'data_root={demo}/pretrain', 'train_cfg.max_iters=20', 'train_dataloader.batch_size=2', 'val_dataloader=None']
+    options = [f'data_root={demo}', 'train_cfg.max_iters=20', 'train_dataloader.batch_size=2', 'val_dataloader=None']
     options += ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
-    work = train(configs / 'lisa_nano_pretrain.py', work_dir=tmp_path / 'work', swaps=[swap], options=options, launcher='none')
+    work = train(configs / 'lisa_nano.py', work_dir=tmp_path / 'work', swaps=[swap], options=options, launcher='none')
     assert (work / 'iter_20' / 'weights.safetensors').is_file()
-    image = next((demo / 'pretrain' / 'images').glob('*.jpg'))
+    image = next((demo / 'reason_seg' / 'ReasonSeg' / 'test').glob('*.jpg'))
     answer = LISAInferencer(work)(image, 'the ball', max_new_tokens=4)  # the source in the work folder holds the swapped part
     assert answer.mask_logits.shape[0] == answer.text.count('[SEG]')
