@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from test_loop_and_hooks import SINGLE, run
 from toy import ToyModel
+from torch import nn
 
 
 class TiedModel(ToyModel):
-    """The mask head is found under two names, as the matrix of embeddings tied to a head is."""
+    """A second module has the mask head's matrix, as a head tied to its embeddings has theirs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tied = self.mask_head
+        self.tied = nn.Linear(*self.mask_head.weight.shape[::-1], bias=False)
+        self.tied.weight = self.mask_head.weight
 
 
 @pytest.mark.parametrize('strategy', [SINGLE, 'LisaDeepSpeedStrategy'])
