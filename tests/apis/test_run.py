@@ -66,3 +66,13 @@ def test_a_users_error_has_no_traceback(trained):
     assert "error: data_root '/nowhere' is no folder" in text
     text = run('tools/test.py', str(trained), ok=False)
     assert 'error:' in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('stage', [2, 3])
+def test_bfloat16_with_parts_read_from_files(trained, tmp_path, stage):
+    """With ZeRO-3 transformers shards the language model in bfloat16; what was built beside it must have its dtype."""
+    options = [f'data_root={trained}/demo', f'strategy.zero_stage={stage}', 'strategy.bf16=True', 'train_cfg.max_iters=2']
+    options += ['train_dataloader.batch_size=2', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+    run('tools/train.py', 'configs/lisa/lisa_nano.py', '--work-dir', str(tmp_path), '--cfg-options', *options)
+    assert (tmp_path / 'iter_2' / 'weights.safetensors').is_file()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from test_loop_and_hooks import SINGLE, run
-from toy import ToyModel
 from torch import nn
+from toy import ToyModel
 
 
 class TiedModel(ToyModel):

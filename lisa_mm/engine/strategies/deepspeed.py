@@ -142,10 +142,22 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         # transformers looks for a living object of this class; left alive, it would shard every later model of the process
         living = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
         try:
-            return super().build_model(model)
+            built = super().build_model(model)
         finally:
             unset_hf_deepspeed_config()
             del living
+        self._cast_beside_sharded(built)
+        return built
+
+    def _cast_beside_sharded(self, model: nn.Module) -> None:
+        """What transformers sharded is in half precision already, and DeepSpeed then casts nothing: the rest must follow."""
+        halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+        half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
+        if half is None or not any(hasattr(parameter, 'ds_id') for parameter in model.parameters()):
+            return
+        for parameter in model.parameters():
+            if not hasattr(parameter, 'ds_id') and parameter.is_floating_point():
+                parameter.data = parameter.data.to(half)
 
     def _wrap_model(self, model: nn.Module) -> Any:
         # to evaluate, there is no optimizer to shard, which DeepSpeed refuses; parameters are whole below stage 3
