@@ -8,8 +8,8 @@ image encoder and the projector are trained too. Composites: never call results 
 
 Measured before validation stripped its questions (60 val images, 95 % bootstrap intervals): gIoU 0.049 before, 0.130
 [0.082, 0.182] after; with exchanged questions 0.130 [0.082, 0.183]. In 150 steps it learns to segment what was pasted, not yet to
-listen: one object of an image has a mask and a question, and nearly every object of val is a new one. This needs vision parts that
-were pretrained on photographs.
+listen: one object of an image has a mask and a question, and nearly every object of val is a new one. This needs vision parts
+that were pretrained on photographs.
 """
 
 from mmengine.config import read_base
