@@ -180,3 +180,7 @@ if __name__ == '__main__':
     # several runs of one launch save the seconds of importing; the deepspeed launcher puts --local_rank first
     for run in json.loads(sys.argv[-1]):
         (run_killed if 'kill_at' in run or 'kill_in_save' in run else main)(run)
+    # a C++ thread of torch that outlives the interpreter now and then aborts the process after all is written
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
