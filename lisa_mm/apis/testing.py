@@ -41,8 +41,9 @@ def evaluate(
         device: Where the model runs.
 
     Returns:
-        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls'}``; the interval is a 95 % bootstrap of gIoU over
-        masks.
+        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls', 'listens'}``; the interval is a 95 % bootstrap of
+        gIoU over masks, ``listens`` the mean IoU that the right question gains over another one's, mask by mask, with its
+        interval.
     """
     model, compiled = load_model(config, checkpoint, device=device)
     loader = compiled.get(f'{split}_dataloader')
@@ -53,7 +54,10 @@ def evaluate(
     result = {'split': loader['dataset'].get('split', split), 'n': len(pairs), **score(pairs)}
     result['per_mask'] = {name: iou(*pair) for name, pair in zip(named, pairs, strict=True)}
     if controls:
-        result['controls'] = run_controls(model, loader)
+        result['controls'], other = run_controls(model, loader)
+        if other:
+            gains = [iou(*pair) - iou(*asked) for pair, asked in zip(pairs, other, strict=True)]
+            result['listens'] = {'gain': float(np.mean(gains)), 'interval': bootstrap(gains)}
     return result
 
 
@@ -90,16 +94,17 @@ def build_loader(loader: dict[str, Any]) -> DataLoader:
     return LisaRunner.build_dataloader(loader, seed=0)
 
 
-def run_controls(model: LISA, loader: dict[str, Any]) -> dict[str, Any]:
-    """Scores that anything may reach without listening, or while listening to another question."""
+def run_controls(model: LISA, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
+    """Scores that anything may reach without listening, or while listening to another question; the pairs of the latter."""
     empty, union = zip(*blind_pairs(build_loader(loader).dataset), strict=True)
-    results = {'empty mask': score(list(empty))}
+    results, other = {'empty mask': score(list(empty))}, []
     if None not in union:
         results['union of all objects'] = score(list(union))
     if 'control' in loader['dataset'] or loader['dataset']['type'] == 'ReasonSegDataset':
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': 'other_question'}}
-        results['question of another object'] = score(run_model(model, asked, 'other question')[1])
-    return results
+        other = run_model(model, asked, 'other question')[1]
+        results['question of another object'] = score(other)
+    return results, other
 
 
 def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
@@ -129,6 +134,9 @@ def table(result: dict[str, Any]) -> str:
     for name, values in rows:
         low, high = values['interval']
         lines.append(f'{name:28s} {values["gIoU"]:7.4f}  [{low:7.4f},{high:7.4f}]  {values["cIoU"]:7.4f}')
+    if 'listens' in result:
+        (low, high), gain = result['listens']['interval'], result['listens']['gain']
+        lines.append(f'the right question gains {gain:.4f} [{low:.4f}, {high:.4f}] over another one, mask by mask')
     return '\n'.join(lines)
 
 

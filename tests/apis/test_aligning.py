@@ -1,0 +1,37 @@
+"""A seg head fitted to the prompts of a model that is trained already."""
+
+from __future__ import annotations
+
+import pytest
+
+from lisa_mm.apis.aligning import align_head
+from lisa_mm.config import load_config
+from lisa_mm.datasets.demo.writer import write_demo
+from lisa_mm.errors import ConfigError
+
+NANO = 'configs/lisa/lisa_nano.py'
+NEW_HEAD = ["model.seg_head={'type': 'SegTokenHead'}"]
+
+
+@pytest.fixture(scope='module')
+def teacher(tmp_path_factory):
+    root = tmp_path_factory.mktemp('demo')
+    write_demo(root, limit=12)
+    return load_config(NANO, (), [f'data_root={root}'])
+
+
+def test_a_new_head_over_the_same_states_learns_the_old_prompts(teacher, tmp_path):
+    found = align_head(load_config(NANO, (), NEW_HEAD), teacher, None, tmp_path, images=12, rounds=600)
+    assert found['prompts'] > 40
+    assert found['explained'] > 0.9
+    assert found['explained_held_out'] > 0.5
+    assert list(found['files']) == ['model.seg_head.pretrained']  # the projector has a file already
+    options = [f'{key}={path}' for key, path in found['files'].items()]
+    begun = align_head(load_config(NANO, (), [*NEW_HEAD, *options]), teacher, None, tmp_path / 'again', images=12, rounds=0)
+    assert begun['explained'] == pytest.approx(found['explained'], abs=1e-6)  # read from the file
+
+
+def test_another_width_of_prompts_is_refused(teacher, tmp_path):
+    student = load_config(NANO, ['mask_decoder=sam_vit_b'], ['model.mask_decoder.pretrained=None'])
+    with pytest.raises(ConfigError, match=r'the teacher have 64 channels, those of model\.mask_decoder 256'):
+        align_head(student, teacher, None, tmp_path, images=4)
