@@ -17,6 +17,11 @@ IMAGE_PLACEHOLDER = '<image>'
 TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain', 'chat')
 
 
+def added_tokens(wrap_image: bool) -> list[str]:
+    """The tokens that every tokenizer gets here."""
+    return [SEG_TOKEN, IMAGE_START, IMAGE_END] if wrap_image else [SEG_TOKEN]
+
+
 @lru_cache(maxsize=8)
 def build_tokenizer(pretrained: str, template: str = 'llava_v1', wrap_image: bool = True) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder with ``[SEG]``, and ``<im_start>``, ``<im_end>`` when images are wrapped.
@@ -54,8 +59,8 @@ def build_tokenizer(pretrained: str, template: str = 'llava_v1', wrap_image: boo
         raise CheckpointError(f'{folder} holds no readable tokenizer ({str(error).splitlines()[0]}).') from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    names = [SEG_TOKEN, IMAGE_START, IMAGE_END] if wrap_image else [SEG_TOKEN]
-    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names], special_tokens=True)
+    new = [AddedToken(name, special=True, normalized=False) for name in added_tokens(wrap_image)]
+    tokenizer.add_tokens(new, special_tokens=True)
     if template == 'chat' and not tokenizer.chat_template:
         raise ConfigError(f"template='chat', but the tokenizer of {folder} has no chat template. Choose one of {TEMPLATES[:-1]}.")
     return tokenizer

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
 
 IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
@@ -72,6 +73,26 @@ class Part(nn.Module):
         """Applied by LISA after the part is built; parts with trainable pieces override it."""
         if self.frozen:
             self.requires_grad_(False)
+
+    def open_for_adapters(self, where: str) -> nn.Module:
+        """Let gradients through a frozen part, for adapters beside its weights.
+
+        Args:
+            where: Path of the adapters in the config.
+
+        Returns:
+            The part, with ``requires_grad`` where a weight has a part in the result. Whoever calls freezes it again, and keeps it
+            in eval mode.
+
+        Raises:
+            ConfigError: if its own weights are trained.
+        """
+        if not self.frozen:
+            raise ConfigError(f'{where}: this part is trained itself (frozen=False). Leave out one of the two.')
+        self.frozen = False
+        self.requires_grad_(True)
+        self.freeze()
+        return self
 
     def train(self, mode: bool = True) -> Part:
         """A frozen part stays in eval mode (dropout off)."""
@@ -167,6 +188,10 @@ class BaseMLLM(Part):
     def freeze_language(self, frozen: bool) -> None:
         """Keep the language model in eval mode, or let it follow ``train()``."""
 
+    def open_vision_tower(self, where: str) -> nn.Module:
+        """As :meth:`Part.open_for_adapters`, of the vision tower alone."""
+        raise ConfigError(f'{where}: {type(self).__name__} has no vision tower that takes adapters. Leave it out.')
+
     @property
     @abstractmethod
     def hidden_size(self) -> int:
@@ -221,6 +246,10 @@ class BaseMaskDecoder(Part):
     @abstractmethod
     def preprocess(self) -> dict[str, Any]:
         """``image_size`` in pixels, ``mean`` and ``std`` on 0-255, ``resize`` ('longest_side' or 'squash')."""
+
+    def open_image_encoder(self, where: str) -> nn.Module:
+        """As :meth:`Part.open_for_adapters`, of the image encoder alone."""
+        raise ConfigError(f'{where}: {type(self).__name__} has no image encoder that takes adapters. Leave it out.')
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:

@@ -7,15 +7,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from torch import Tensor
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
 
 from ..errors import ConfigError, nearest
 from ..registry import LOSSES, MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..structures import SegDataSample
 from .base import IGNORE_INDEX, BaseLoss, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
 from .data_preprocessor import SegDataPreprocessor
-from .lora import apply_lora, language_decoder
-from .token_ids import token_ids
+from .lora import apply_lora, language_decoder, split_lora, train_dropout
+from .new_rows import NEW_ROWS, add_new_rows
+from .token_ids import new_token_ids, token_ids
+from .tuning import check_tuning
 from .widths import with_derived
 
 LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
@@ -30,9 +33,11 @@ class LISA(BaseModel):
         mask_decoder: Owns its image encoder.
         seg_head: Its widths are derived.
         losses: ``dict(ce=..., bce=..., dice=...)``.
-        lora: Arguments of ``peft.LoraConfig`` for the language model, or None.
-        tuning: Without LoRA: ``'full'`` trains the language model's own weights, ``'frozen'`` does not.
-        train_embeddings: Train all of the token embeddings and the output head (as published).
+        lora: Arguments of ``peft.LoraConfig`` for the language model, or None; in it ``vision_tower`` and ``image_encoder``, two
+            further dicts of such arguments, put adapters into these parts too.
+        tuning: Of a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` does not.
+        train_embeddings: True trains all of the token embeddings and the output head (as published), ``'new_rows'`` only the rows
+            of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none.
         seg_token_id: Id of ``[SEG]``; taken from the tokenizer if left out.
 
     Inputs (``inputs``), B images, R conversation rows, L tokens:
@@ -52,15 +57,10 @@ class LISA(BaseModel):
         *,
         lora: dict[str, Any] | None = None,
         tuning: str | None = None,
-        train_embeddings: bool = True,
+        train_embeddings: bool | str = True,
         seg_token_id: int | None = None,
     ):
-        if lora is not None and tuning is not None:
-            raise ConfigError(
-                f'model.tuning is {tuning!r} but model.lora is given too: set one of them, tuning for lora=None only.'
-            )
-        if tuning not in (None, 'full', 'frozen'):
-            raise ConfigError(f"model.tuning is {tuning!r}; allowed: 'full', 'frozen' (with lora=None).")
+        check_tuning(lora, tuning, train_embeddings)
         unknown = [name for name in losses if name not in LOSS_KEYS]
         if unknown or set(losses) != set(LOSS_KEYS):
             name = (unknown or sorted(set(LOSS_KEYS) - set(losses)))[0]
@@ -76,19 +76,42 @@ class LISA(BaseModel):
         self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
         # None only on the meta device, where the tokenizer may be absent
         self.seg_token_id: int = token_ids(built_mllm).seg if seg_token_id is None else seg_token_id  # type: ignore[assignment]
+        self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
         self._freeze(lora, tuning, train_embeddings)
 
-    def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool) -> None:
+    def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool | str) -> None:
         for part in (self.mllm, self.seg_head, self.mask_decoder):
             part.freeze()
-        language_decoder(self.mllm).requires_grad_(tuning == 'full')
-        if lora is not None:
-            self.lora_targets = apply_lora(self.mllm, lora)
+        own, others = split_lora(lora)
+        decoder = language_decoder(self.mllm)
+        if own:
+            decoder.requires_grad_(False)
+            apply_lora(decoder, own)
+        else:
+            decoder.requires_grad_(tuning == 'full')
+        for place, arguments in others.items():
+            where, words = f'model.lora.{place}', place.replace('_', ' ')
+            opened = (
+                self.mllm.open_vision_tower(where) if place == 'vision_tower' else self.mask_decoder.open_image_encoder(where)
+            )
+            apply_lora(opened, arguments, where=where, what=f'the {words}')
+            self._in_eval_mode.append(opened)
+        self.lora_targets = [name for name, module in self.named_modules() if isinstance(module, LoraLayer)]
         # dropout of LoRA and checkpointing need train mode; a frozen model without adapters stays in eval mode
-        self.mllm.freeze_language(lora is None and tuning != 'full')
+        self.mllm.freeze_language(not own and tuning != 'full')
         model = self.mllm.causal_lm
         for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[operator]
-            embeddings.requires_grad_(train_embeddings)
+            embeddings.requires_grad_(train_embeddings is True)
+        if train_embeddings == NEW_ROWS:
+            add_new_rows(model, new_token_ids(self.mllm))
+
+    def train(self, mode: bool = True) -> LISA:
+        """Frozen parts stay in eval mode; the dropout of their adapters does not."""
+        super().train(mode)
+        for module in self._in_eval_mode:
+            module.eval()
+        train_dropout(self, mode)
+        return self
 
     def forward(
         self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None, mode: str = 'tensor'

@@ -1,14 +1,44 @@
-"""LoRA and what of the language model is trained beside it."""
+"""LoRA: adapters in the language model, and where asked in the vision tower and the image encoder."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 
 from ..errors import ConfigError, nearest
 from .base import BaseMLLM
+
+ADAPTER = 'default'  # peft's name of the only adapter
+PLACES = ('vision_tower', 'image_encoder')  # further dicts inside model.lora
+ALL_LINEAR = 'all-linear'
+# Arguments of LoraConfig whose effect training, checkpoints and export know
+TAKEN = (
+    'r',
+    'lora_alpha',
+    'lora_dropout',
+    'target_modules',
+    'exclude_modules',
+    'layers_to_transform',
+    'layers_pattern',
+    'rank_pattern',
+    'alpha_pattern',
+    'bias',
+    'init_lora_weights',
+    'use_rslora',
+    'use_dora',
+    'task_type',
+)
+ELSEWHERE = {
+    'modules_to_save': 'set model.train_embeddings for embeddings and head',
+    'trainable_token_indices': "set model.train_embeddings='new_rows'",
+    'inference_mode': 'a model in eval mode trains nothing',
+}
+INITIALISATIONS = "True, False, 'gaussian', 'orthogonal', 'pissa', 'pissa_niter_N'"
 
 
 def language_decoder(mllm: BaseMLLM) -> nn.Module:
@@ -16,39 +46,114 @@ def language_decoder(mllm: BaseMLLM) -> nn.Module:
     return mllm.causal_lm.get_decoder()  # type: ignore[operator]
 
 
-def apply_lora(mllm: BaseMLLM, lora: dict[str, Any]) -> list[str]:
-    """Put adapters into the language model only.
+def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """``model.lora`` -> arguments of the language model's adapters (may be none), and those of other parts by name."""
+    lora = dict(lora or {})
+    others = {place: dict(lora.pop(place)) for place in PLACES if lora.get(place) is not None}
+    return {key: value for key, value in lora.items() if key not in PLACES}, others
+
+
+def apply_lora(
+    module: nn.Module, lora: dict[str, Any], *, where: str = 'model.lora', what: str = 'the language model'
+) -> list[str]:
+    """Put adapters into linear layers and freeze all else of the module.
 
     Args:
-        mllm: Gets the adapters, in place.
-        lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ...
+        module: Gets the adapters, in place. A layer without ``requires_grad`` in a module that has some elsewhere has no part in
+            its result and is passed over.
+        lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ... Targets are a list
+            of names, ``'all-linear'``, or a regular expression for the whole name in ``module``.
+        where: Path of ``lora`` in the config.
+        what: Names ``module`` in errors.
 
     Returns:
-        The full names of the adapted modules.
+        Names of the adapted layers in ``module``.
 
     Raises:
-        ConfigError: for an unknown argument, or targets that match nothing.
+        ConfigError: for an argument that is not taken, or targets that match no linear layer.
     """
+    config = _checked(lora, where)
+    linear = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    if any(layer.weight.requires_grad for layer in linear.values()):
+        linear = {name: layer for name, layer in linear.items() if layer.weight.requires_grad}
+    config.target_modules = _targets(config, module, linear, where, what)
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None  # resolved
+    inject_adapter_in_model(config, module, adapter_name=ADAPTER)
+    adapted = [name for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
+    if changes_base(config):
+        for name in adapted:
+            module.get_submodule(name).from_file = False  # type: ignore[assignment] - checkpoints must hold what is left of W
+    return adapted
+
+
+def _checked(lora: dict[str, Any], where: str) -> LoraConfig:
+    """The arguments as peft's config."""
     fields = set(LoraConfig.__dataclass_fields__)
-    unknown = [key for key in lora if key not in fields]
-    if unknown:
-        raise ConfigError([f'model.lora has no {key!r}.{nearest(key, fields)}' for key in unknown])
+    faults = []
+    for key in lora:
+        if key not in fields:
+            faults.append(f'{where} has no {key!r}.{nearest(key, (*TAKEN, *PLACES))}')
+        elif key not in TAKEN:
+            reason = ELSEWHERE.get(key, 'checkpoints and export would not know its effect')
+            faults.append(f'{where}.{key} is not taken: {reason}. Allowed: {", ".join(TAKEN)}.')
     if not lora.get('target_modules'):
-        raise ConfigError("model.lora.target_modules is missing, e.g. ['q_proj', 'v_proj'].")
-    decoder = language_decoder(mllm)
-    linear = {name.rsplit('.', 1)[-1] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
+        faults.append(f"{where}.target_modules is missing, e.g. ['q_proj', 'v_proj'] or 'all-linear'.")
+    init = lora.get('init_lora_weights', True)
+    if not (isinstance(init, bool) or init in ('gaussian', 'orthogonal') or _is_pissa(init)):
+        faults.append(f'{where}.init_lora_weights is {init!r}; allowed: {INITIALISATIONS} (others need data).')
+    if lora.get('use_dora') and _is_pissa(init):
+        faults.append(f"{where}: use_dora and init_lora_weights={init!r} don't go together. Leave one out.")
+    if faults:
+        raise ConfigError(faults)
     targets = lora['target_modules']
-    unmatched = [name for name in targets if name.rsplit('.', 1)[-1] not in linear] if isinstance(targets, (list, tuple)) else []
-    if unmatched:
-        raise ConfigError(
-            [
-                f'model.lora.target_modules: {name!r} matches no layer of the language model.{nearest(name, linear)}'
-                for name in unmatched
-            ]
-        )
-    config = LoraConfig(**{**lora, 'target_modules': list(targets) if isinstance(targets, tuple) else targets})
     try:
-        inject_adapter_in_model(config, decoder)
-    except ValueError as error:
-        raise ConfigError(f'model.lora: {error} Linear layers of this language model: {", ".join(sorted(linear))}.') from error
-    return [name for name, module in decoder.named_modules() if hasattr(module, 'lora_A')]
+        return LoraConfig(**{**lora, 'target_modules': targets if isinstance(targets, str) else list(targets)})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'{where}: {error}') from error
+
+
+def _targets(config: LoraConfig, module: nn.Module, linear: dict[str, nn.Linear], where: str, what: str) -> str:
+    """A regular expression for exactly the layers that are meant."""
+    short = sorted({name.rsplit('.', 1)[-1] for name in linear})
+    there = f'Linear layers of {what}: {", ".join(short) or "none"}.'
+    targets: Any = config.target_modules
+    if targets == ALL_LINEAR:
+        config.target_modules = set(linear)
+    elif isinstance(targets, (set, list)):
+        names = [name for name, _ in module.named_modules()]
+        unmatched = sorted(t for t in targets if not any(name == t or name.endswith(f'.{t}') for name in names))
+        if unmatched:
+            hints = ''.join(nearest(name, short) for name in unmatched[:1] if short)
+            match = 'match no layer' if len(unmatched) > 1 else 'matches no layer'
+            shown = ', '.join(map(repr, unmatched))
+            raise ConfigError(
+                f"{where}.target_modules: {shown} {match} of {what}.{hints} {there} 'all-linear' takes all of them."
+            )
+    try:  # peft says which names are meant: excluded ones and layers_to_transform count too
+        found = [name for name, _ in module.named_modules() if name and check_target_module_exists(config, name)]
+    except re.error as error:
+        raise ConfigError(f'{where}.target_modules={targets!r} is no regular expression: {error}.') from error
+    other = [name for name in found if not isinstance(module.get_submodule(name), nn.Linear)]
+    if other:
+        kind = type(module.get_submodule(other[0])).__name__
+        raise ConfigError(f'{where}.target_modules: {other[0]} is a {kind}; adapters go into linear layers. {there}')
+    found = [name for name in found if name in linear]
+    if not found:
+        raise ConfigError(f'{where}.target_modules={targets!r} matches no layer of {what}. {there}')
+    return '|'.join(map(re.escape, found))
+
+
+def _is_pissa(init: Any) -> bool:
+    return isinstance(init, str) and (init == 'pissa' or init.removeprefix('pissa_niter_').isdecimal())
+
+
+def changes_base(config: LoraConfig) -> bool:
+    """Whether the adapters take a piece out of the weights they stand beside (PiSSA)."""
+    return _is_pissa(config.init_lora_weights)
+
+
+def train_dropout(model: nn.Module, mode: bool) -> None:
+    """The adapters' dropout follows ``train()`` in parts that stay in eval mode too."""
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.lora_dropout.train(mode)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from ..datasets.tokenizer import SEG_TOKEN, added_tokens, build_tokenizer
 from .base import BaseMLLM
 from .weights import on_meta
 
@@ -63,3 +63,13 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
     if rows is None:
         return TokenIds(None, None, spec['pretrained'])
     return TokenIds(int(architecture['vocab_size']), 0, spec['pretrained'])
+
+
+def new_token_ids(mllm: BaseMLLM) -> list[int]:
+    """Ids of the tokens that are added to the tokenizer; where its files are absent, the last rows stand for them."""
+    spec = mllm.tokenizer_spec
+    names = added_tokens(spec['wrap_image'])
+    if planned(spec):
+        rows = mllm.causal_lm.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+        return list(range(rows - len(names), rows))
+    return [int(i) for i in build_tokenizer(**spec).convert_tokens_to_ids(names)]  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ class FusedAttention(Attention):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and (x.requires_grad or self.qkv.weight.requires_grad):
+        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.qkv.parameters())):
             return super().forward(x)
         batch, height, width, dim = x.shape
         shape = (batch, height * width, 3, self.num_heads, dim // self.num_heads)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     EdgeTamModel,
@@ -113,6 +113,12 @@ class HFMaskDecoder(BaseMaskDecoder):
             decoder.pred_obj_score_head.requires_grad_(False)
         if self.kind == 'sam_hq' and self.hq_token_only:
             decoder.output_hypernetworks_mlps.requires_grad_(False)
+
+    def open_image_encoder(self, where: str) -> nn.Module:
+        if not self.encoder_frozen:
+            raise ConfigError(f'{where}: the image encoder is trained itself (encoder_frozen=False). Leave out one of the two.')
+        self.encoder_frozen = False
+        return self.model.vision_encoder.requires_grad_(True)
 
     def train(self, mode: bool = True) -> HFMaskDecoder:
         super().train(mode)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...registry import BACKBONES, MASK_DECODERS
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
@@ -93,6 +93,9 @@ class SAMMaskDecoder(BaseMaskDecoder):
         self.decoder.iou_prediction_head.requires_grad_(False)
         for unused in list(self.decoder.output_hypernetworks_mlps)[1:]:
             unused.requires_grad_(False)
+
+    def open_image_encoder(self, where: str) -> nn.Module:
+        return self.image_encoder.open_for_adapters(where)
 
     @property
     def prompt_dim(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
@@ -143,7 +145,33 @@ class HFMLLM(BaseMLLM):
                 parameter.requires_grad_(not self.vision_frozen)
         for module in self._projector():
             module.requires_grad_(not self.projector_frozen)
+        for module in self._unused_vision():
+            module.requires_grad_(False)
         super().freeze()
+
+    def open_vision_tower(self, where: str) -> nn.Module:
+        if not self.vision_frozen:
+            raise ConfigError(f'{where}: the vision tower is trained itself (vision_frozen=False). Leave out one of the two.')
+        self.vision_frozen = False
+        projectors = self._projector()
+        towers = [module for module in self._vision() if all(module is not projector for projector in projectors)]
+        if len(towers) != 1:
+            raise ConfigError(f'{where}: found {len(towers)} vision towers in {self.model.config.model_type!r}, not one.')
+        towers[0].requires_grad_(True)
+        for module in (*projectors, *self._unused_vision()):
+            module.requires_grad_(False)
+        return towers[0]
+
+    def _unused_vision(self) -> Iterator[nn.Module]:
+        """What of the tower has no part in the features: layers after the one that is taken, a head for one vector an image."""
+        taken = getattr(self.model.config, 'vision_feature_layer', None)
+        for tower in self._vision():
+            for name, module in tower.named_modules():
+                if name.endswith('encoder.layers') and taken is not None:
+                    indices = [taken] if isinstance(taken, int) else list(taken)
+                    yield from list(module)[max(index % (len(module) + 1) for index in indices) :]  # type: ignore[arg-type]
+                elif isinstance(module, SiglipMultiheadAttentionPoolingHead):
+                    yield module
 
     @property
     def causal_lm(self) -> nn.Module:

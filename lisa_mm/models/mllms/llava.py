@@ -41,6 +41,9 @@ class LlavaMLLM(BaseMLLM):
     def freeze_language(self, frozen: bool) -> None:
         self.language_model.frozen = frozen
 
+    def open_vision_tower(self, where: str) -> nn.Module:
+        return self.vision_tower.open_for_adapters(where)
+
     @property
     def hidden_size(self) -> int:
         return self.language_model.hidden_size

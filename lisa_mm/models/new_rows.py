@@ -1,0 +1,79 @@
+"""Training the rows of the new tokens alone, of token embeddings and output head.
+
+The matrices stay frozen and whole, so there is neither a gradient nor an optimizer state of their size: a small parameter
+``new_rows`` stands beside the weight, and its rows are put in the place of the matrix's in the result. Tied matrices share it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoints.folder import gathered
+
+NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
+
+
+def add_new_rows(model: nn.Module, token_ids: list[int]) -> None:
+    """Give embeddings and head of a causal language model trainable rows for some tokens; what it computes stays the same.
+
+    Args:
+        model: A Hugging Face model with an output head; changed in place.
+        token_ids: Of the tokens.
+    """
+    embeddings, head = _matrices(model)
+    tied = head.weight is embeddings.weight
+    _register(embeddings, token_ids, None)
+    embeddings.register_forward_hook(_put_embeddings)
+    _register(head, token_ids, embeddings.new_rows if tied else None)
+    head.register_forward_hook(_put_logits)
+
+
+def has_new_rows(module: nn.Module) -> bool:
+    """Whether a module is a matrix with trainable rows."""
+    return isinstance(getattr(module, NEW_ROWS, None), nn.Parameter)
+
+
+def merge_new_rows(module: nn.Module, weight: Tensor) -> Tensor:
+    """The whole matrix (V, D) as trained."""
+    rows = module.new_rows.detach().to(weight.dtype)  # type: ignore[union-attr, operator]
+    return weight.detach().index_copy(0, module.new_row_ids, rows)  # type: ignore[arg-type]
+
+
+def read_new_rows(module: nn.Module) -> None:
+    """Take the rows from the matrix anew, after it was loaded; all processes must call it."""
+    with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:  # type: ignore[arg-type]
+        rows.copy_(weight[module.new_row_ids])
+
+
+def _matrices(model: nn.Module) -> tuple[Any, Any]:
+    return model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[operator]
+
+
+def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) -> None:
+    # the matrix's own rows of these tokens are never looked at again: 0, where a random start would differ from run to run
+    with torch.no_grad(), gathered(matrix.weight, modify=True) as weight:
+        rows = nn.Parameter(weight[token_ids].clone()) if shared is None else shared
+        weight[token_ids] = 0
+        ids = torch.tensor(token_ids, device=weight.device)
+    matrix.register_parameter(NEW_ROWS, rows)
+    matrix.register_buffer('new_row_ids', ids, persistent=False)
+
+
+def _put_embeddings(matrix: Any, args: tuple[Any, ...], embeds: Tensor) -> Tensor:
+    """Embeddings (..., D) of ids (...)."""
+    is_new = args[0][..., None] == matrix.new_row_ids  # (..., n)
+    rows = matrix.new_rows
+    scale = getattr(matrix, 'embed_scale', None)  # Gemma
+    if scale is not None:
+        rows = rows * (scale.to(rows.dtype) if isinstance(scale, Tensor) else scale)
+    return torch.where(is_new.any(-1, keepdim=True), is_new.to(rows.dtype) @ rows, embeds)
+
+
+def _put_logits(matrix: Any, args: tuple[Any, ...], logits: Tensor) -> Tensor:
+    """Logits (..., V) of states (..., D)."""
+    bias = None if matrix.bias is None else matrix.bias[matrix.new_row_ids]
+    return logits.index_copy(-1, matrix.new_row_ids, F.linear(args[0], matrix.new_rows, bias))
