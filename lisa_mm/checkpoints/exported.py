@@ -24,10 +24,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import CheckpointError
+from ..models.lora import refresh_adapters
+from ..models.new_rows import has_new_rows, read_new_rows
 from .folder import CONFIG, EXPORT, fsync_path, gathered, publish, write_json
 from .keys import is_adapter, part_of, without_adapters
 from .safetensors_writer import write_shards
@@ -170,9 +173,14 @@ def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -
             target[: len(value)].copy_(value) if value.dim() else target.copy_(value)
             if value.dim() and len(target) > len(value):
                 target[len(value) :] = value.float().mean(0).to(target.dtype)
+    for module in model.modules():
+        if has_new_rows(module):
+            read_new_rows(module)
+    refresh_adapters(model)
     for name, module in model.named_modules():
         # what a file holds need not be in the checkpoints of a training that starts from it
-        if getattr(module, 'from_file', None) is not None and part_of(name + '.') in held:
+        has_a_say = getattr(module, 'from_file', None) is not None and not isinstance(module, LoraLayer)
+        if has_a_say and part_of(name + '.') in held:
             module.from_file = True  # type: ignore[assignment]
     return absent
 

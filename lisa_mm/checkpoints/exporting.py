@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from ..apis.loading import load_model, resolve
 from ..config import load_config
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
+from ..models.lora import merged_weight
+from ..models.new_rows import NEW_ROWS, has_new_rows, merge_new_rows
 from .architecture import CLIP_FIELDS
 from .exported import TOKENIZER, is_exported, read_export, write_exported
 from .folder import CONFIG, find_checkpoint
-from .keys import LORA, is_adapter, without_adapters
+from .keys import is_adapter, merged_into, without_adapters
 from .published import write_published
 from .recipe import HERE, HERE_TOKENIZER
 from .safetensors_writer import parse_size
@@ -127,23 +130,32 @@ class CastTensors:
 
 
 class MergedModel:
-    """The tensors of a built model in our names, its adapters merged one layer at a time."""
+    """The tensors of a built model in our names, adapters and rows of new tokens merged one layer at a time.
+
+    Raises:
+        CheckpointError: for a quantised language model.
+    """
 
     def __init__(self, model: LISA):
+        if getattr(model.mllm.causal_lm, 'is_quantized', False):
+            raise CheckpointError(
+                'the language model is quantised: adapters cannot be merged into its weights without a loss. Train without '
+                'model.mllm.language_model.quantization to export.'
+            )
         self._state = {without_adapters(name): value for name, value in model.state_dict().items() if not is_adapter(name)}
-        self._layers: dict[str, Callable[[], Tensor]] = {}
+        self._merge: dict[str, Callable[[Tensor], Tensor]] = {}
         for name, module in model.named_modules():
             if isinstance(module, LoraLayer):
-                if any(module.use_dora.values()):
-                    raise CheckpointError(f'{name}: DoRA adapters cannot be merged here. Train with plain LoRA to export.')
-                self._layers[f'{name}.weight'] = lambda module=module: module.get_delta_weight('default')
+                self._merge[f'{name}.weight'] = partial(merged_weight, module)
+            elif has_new_rows(module):
+                self._merge[f'{name}.weight'] = partial(merge_new_rows, module)
         self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:
-        """One tensor; W + alpha / r * B A for an adapted layer."""
+        """One tensor, with what was trained beside it."""
         value = self._state[name].detach()
-        delta = self._layers.get(name)
-        return value if delta is None else (value.float() + delta().detach().float()).to(value.dtype)
+        merge = self._merge.get(name)
+        return value if merge is None else merge(value)
 
 
 def open_model(source: str | Path, checkpoint: str | Path | None = None) -> WholeModel:
@@ -182,10 +194,9 @@ def table_of(model: LISA) -> Table:
     """A row for every tensor of a built model."""
     rows = []
     for name, value in model.state_dict().items():
-        lora = LORA.fullmatch(name)
-        target = f'{lora["layer"]}.weight' if lora else without_adapters(name)
-        note = 'LoRA added to its layer' if lora else ''
-        rows.append(Row(MERGED if lora else USED, name, target, tuple(value.shape), note))
+        merged = merged_into(name)
+        note = '' if merged is None else 'rows of the new tokens' if name.endswith(NEW_ROWS) else 'LoRA added to its layer'
+        rows.append(Row(USED if merged is None else MERGED, name, merged or without_adapters(name), tuple(value.shape), note))
     return Table(rows)
 
 

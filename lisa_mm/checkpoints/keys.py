@@ -14,6 +14,8 @@ WRAPPER = 'base_model.model.'  # what peft puts before every name of a training 
 SAM = 'model.visual_model.'
 TOWER = 'model.vision_tower.vision_tower.'
 LORA = re.compile(r'(?P<layer>.+)\.lora_(?P<side>[AB])\.(?P<adapter>[^.]+)\.weight')
+# What training may put beside a weight: LoRA's halves, DoRA's magnitudes, the rows of new tokens
+_BESIDE = re.compile(r'(?P<layer>.+)\.(?:(?:lora_[AB]|lora_magnitude_vector)\.[^.]+\.weight|new_rows)')
 INV_FREQ = '.self_attn.rotary_emb.inv_freq'
 
 # The release of Segment Anything <-> SAMMaskDecoder
@@ -109,9 +111,15 @@ def without_adapters(name: str) -> str:
     return name.replace('.base_layer.', '.')
 
 
+def merged_into(name: str) -> str | None:
+    """The weight that an adapter's tensor, or the rows of new tokens, becomes a part of; None for any other name."""
+    beside = _BESIDE.fullmatch(name)
+    return f'{beside["layer"]}.weight' if beside else None
+
+
 def is_adapter(name: str) -> bool:
-    """Whether a tensor of our model is one of LoRA's."""
-    return LORA.fullmatch(name) is not None
+    """Whether a tensor of our model stands beside a weight: one of LoRA's, or the rows of new tokens."""
+    return merged_into(name) is not None
 
 
 def part_of(name: str) -> str:

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..errors import CheckpointError
 from ..models import LISA
+from .keys import is_adapter
 
 RELEASED = {'image_encoder.vit.': 'image_encoder.', 'decoder.': 'mask_decoder.', 'prompt_encoder.': 'prompt_encoder.'}
 
@@ -24,6 +26,12 @@ def export_parts(model: LISA, folder: str | Path, dtype: torch.dtype = torch.flo
     Returns:
         Parameters of each part.
     """
+    beside = [name for name in model.state_dict() if is_adapter(name)]
+    if beside:
+        raise CheckpointError(
+            f'the model has {len(beside)} tensors of adapters or new rows beside its weights, first {beside[0]}. '
+            'Export it as one folder (tools/convert_checkpoint.py export): that merges them.'
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mllm = model.mllm

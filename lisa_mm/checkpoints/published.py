@@ -84,6 +84,10 @@ def check_types(model: Mapping[str, Any], tokenizer: Path) -> None:
                 f'model.{place} is {part["type"]}, but the published layout holds {" or ".join(allowed)}. '
                 'Export to our own folder instead: --format folder.'
             )
+    if model['mllm']['vision_tower'].get('frozen') is False or (model.get('lora') or {}).get('vision_tower'):
+        raise CheckpointError(
+            'the vision tower was trained, but the published layout holds none. Export to our own folder: --format folder.'
+        )
     kind = model['mllm']['language_model']['config'].get('model_type')
     if kind != 'llama' or not (tokenizer / 'tokenizer.model').is_file():
         raise CheckpointError(

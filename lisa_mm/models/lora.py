@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import check_target_module_exists
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import ConfigError, nearest
+from ..errors import CheckpointError, ConfigError, nearest
 from .base import BaseMLLM
 
 ADAPTER = 'default'  # peft's name of the only adapter
@@ -38,7 +39,7 @@ ELSEWHERE = {
     'trainable_token_indices': "set model.train_embeddings='new_rows'",
     'inference_mode': 'a model in eval mode trains nothing',
 }
-INITIALISATIONS = "True, False, 'gaussian', 'orthogonal', 'pissa', 'pissa_niter_N'"
+INITIALISATIONS = "True, 'gaussian', 'pissa', 'pissa_niter_N'"
 
 
 def language_decoder(mllm: BaseMLLM) -> nn.Module:
@@ -61,8 +62,8 @@ def apply_lora(
     Args:
         module: Gets the adapters, in place. A layer without ``requires_grad`` in a module that has some elsewhere has no part in
             its result and is passed over.
-        lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ... Targets are a list
-            of names, ``'all-linear'``, or a regular expression for the whole name in ``module``.
+        lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ... Targets are a
+            list of names, ``'all-linear'``, or a regular expression for the whole name in ``module``.
         where: Path of ``lora`` in the config.
         what: Names ``module`` in errors.
 
@@ -80,9 +81,10 @@ def apply_lora(
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None  # resolved
     inject_adapter_in_model(config, module, adapter_name=ADAPTER)
     adapted = [name for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
-    if changes_base(config):
-        for name in adapted:
-            module.get_submodule(name).from_file = False  # type: ignore[assignment] - checkpoints must hold what is left of W
+    if _is_pissa(config.init_lora_weights):
+        for layer in map(module.get_submodule, adapted):
+            layer.pissa = config.init_lora_weights  # type: ignore[assignment]
+            layer.from_file = False  # type: ignore[assignment] - checkpoints must hold what is left of W
     return adapted
 
 
@@ -99,8 +101,10 @@ def _checked(lora: dict[str, Any], where: str) -> LoraConfig:
     if not lora.get('target_modules'):
         faults.append(f"{where}.target_modules is missing, e.g. ['q_proj', 'v_proj'] or 'all-linear'.")
     init = lora.get('init_lora_weights', True)
-    if not (isinstance(init, bool) or init in ('gaussian', 'orthogonal') or _is_pissa(init)):
-        faults.append(f'{where}.init_lora_weights is {init!r}; allowed: {INITIALISATIONS} (others need data).')
+    if not (init is True or init == 'gaussian' or _is_pissa(init)):
+        faults.append(
+            f'{where}.init_lora_weights is {init!r}; allowed: {INITIALISATIONS} (others need data, or do not begin at zero).'
+        )
     if lora.get('use_dora') and _is_pissa(init):
         faults.append(f"{where}: use_dora and init_lora_weights={init!r} don't go together. Leave one out.")
     if faults:
@@ -147,13 +151,48 @@ def _is_pissa(init: Any) -> bool:
     return isinstance(init, str) and (init == 'pissa' or init.removeprefix('pissa_niter_').isdecimal())
 
 
-def changes_base(config: LoraConfig) -> bool:
-    """Whether the adapters take a piece out of the weights they stand beside (PiSSA)."""
-    return _is_pissa(config.init_lora_weights)
-
-
 def train_dropout(model: nn.Module, mode: bool) -> None:
     """The adapters' dropout follows ``train()`` in parts that stay in eval mode too."""
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.lora_dropout.train(mode)
+
+
+def merged_weight(layer: Any, weight: Tensor) -> Tensor:
+    """The weight of an adapted layer with its adapter in it, as peft merges them: W + alpha / r * B A, or DoRA's rescaled one."""
+    variant = layer.lora_variant.get(ADAPTER)
+    if variant is not None:
+        return variant.merge_safe(layer, ADAPTER, weight.detach())
+    return (weight.detach().float() + layer.get_delta_weight(ADAPTER).detach().float()).to(weight.dtype)
+
+
+def refresh_adapters(model: nn.Module) -> None:
+    """After other weights were loaded under fresh adapters: what these took from the old ones is taken anew.
+
+    The magnitudes of DoRA are norms of W, PiSSA's adapters a piece of it; plain adapters begin at zero whatever W is.
+
+    Raises:
+        CheckpointError: for such adapters under ZeRO-3, whose weights are in pieces.
+    """
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        pissa = hasattr(layer, 'pissa')
+        if not pissa and ADAPTER not in layer.lora_variant:
+            continue
+        if any(hasattr(parameter, 'ds_id') for parameter in layer.parameters()):  # type: ignore[attr-defined]
+            raise CheckpointError(
+                f'{name}: DoRA and PiSSA begin from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'
+            )
+        base = layer.get_base_layer().weight
+        with torch.no_grad():
+            if not pissa:
+                norm = torch.linalg.norm(base + layer.get_delta_weight(ADAPTER), dim=1)
+                layer.lora_magnitude_vector[ADAPTER].weight.copy_(norm)
+                continue
+            changed = [base, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
+            memory = [parameter.data for parameter in changed]  # may be a piece of an optimizer's buffer: it must stay the same
+            layer.pissa_init(ADAPTER, layer.pissa)  # type: ignore[operator]
+            for parameter, values in zip(changed, memory, strict=True):
+                values.copy_(parameter.data)
+                parameter.data = values

@@ -13,8 +13,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.folder import gathered
+from .weights import on_meta
 
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
+
+
+def add_rows(model: nn.Module, vocab_size: int) -> None:
+    """Rows for new tokens in embeddings and head; a vocabulary that is padded already keeps its size.
+
+    Args:
+        model: A Hugging Face model with an output head.
+        vocab_size: Tokens of the tokenizer with the new ones.
+    """
+    if vocab_size <= _matrices(model)[0].weight.shape[0]:
+        return
+    # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
+    model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())  # type: ignore[operator]
+    for matrix in _matrices(model):
+        matrix.from_file = False  # no file holds these rows: if they stay frozen, checkpoints must
 
 
 def add_new_rows(model: nn.Module, token_ids: list[int]) -> None:
@@ -59,6 +75,7 @@ def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) ->
         rows = nn.Parameter(weight[token_ids].clone()) if shared is None else shared
         weight[token_ids] = 0
         ids = torch.tensor(token_ids, device=weight.device)
+    matrix.from_file = None  # as the rest of the language model
     matrix.register_parameter(NEW_ROWS, rows)
     matrix.register_buffer('new_row_ids', ids, persistent=False)
 

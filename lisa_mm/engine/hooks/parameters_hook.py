@@ -12,12 +12,15 @@ from lisa_mm.registry import HOOKS
 _LANGUAGE = 'mllm.language_model'
 _ORDER = (
     'mllm.vision_tower',
+    'mllm.vision_tower (lora)',
     'mllm.projector',
     f'{_LANGUAGE} (base)',
     f'{_LANGUAGE} (lora)',
     f'{_LANGUAGE} (embeddings+head)',
+    f'{_LANGUAGE} (new rows)',
     'seg_head',
     'mask_decoder.image_encoder',
+    'mask_decoder.image_encoder (lora)',
     'mask_decoder.prompt_encoder',
     'mask_decoder.decoder',
 )
@@ -94,10 +97,19 @@ def _whole_decoder_ids(model: nn.Module) -> set[int]:
 
 def _as_parts(name: str, is_language: bool) -> str:
     """A parameter of a whole model under the names of separate parts: ``mllm.model.model.visual.x`` -> ``mllm.visual.x``."""
+    if name.startswith('mask_decoder.model.'):
+        return _in_mask_decoder(name.removeprefix('mask_decoder.model.'))
     if not name.startswith('mllm.model.'):
         return name
     inner = name.removeprefix('mllm.model.').removeprefix('model.')
     return f'{_LANGUAGE}.{inner}' if is_language else f'mllm.{inner}'
+
+
+def _in_mask_decoder(name: str) -> str:
+    """A parameter of a SAM of transformers under the names of :class:`SAMMaskDecoder`."""
+    child, _, rest = name.partition('.')
+    parts = {'vision_encoder': 'image_encoder', 'mask_decoder': 'decoder'}
+    return f'mask_decoder.{parts.get(child, child)}.{rest}'
 
 
 def _part_of(name: str, is_embedding: bool) -> str:
@@ -105,8 +117,10 @@ def _part_of(name: str, is_embedding: bool) -> str:
     if top not in ('mllm', 'mask_decoder') or len(rest) < 2:
         return top
     part = f'{top}.{rest[0]}'
+    if '.lora_' in name:
+        return f'{part} (lora)'
     if part != _LANGUAGE:
         return part
-    if 'lora_' in name:
-        return f'{part} (lora)'
+    if name.endswith('.new_rows'):
+        return f'{part} (new rows)'
     return f'{part} (embeddings+head)' if is_embedding else f'{part} (base)'

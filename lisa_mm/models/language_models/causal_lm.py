@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from ...errors import CheckpointError, ConfigError
 from ...registry import LANGUAGE_MODELS
 from ..base import BaseLanguageModel, MLLMOutput
+from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
 from ..weights import check_architecture, on_meta
 
@@ -110,10 +111,8 @@ class CausalLM(BaseLanguageModel):
             vocab_size = len(build_tokenizer(**self._tokenizer_spec))
         elif vocab_size is None:
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
-        have = self.model.get_input_embeddings().weight.shape[0]
-        if vocab_size is not None and vocab_size > have:
-            # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
-            self.model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
+        if vocab_size is not None:
+            add_rows(self.model, vocab_size)
 
     @property
     def hidden_size(self) -> int:

@@ -16,6 +16,7 @@ from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionP
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
+from ..new_rows import add_rows
 from ..weights import on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
@@ -124,8 +125,8 @@ class HFMLLM(BaseMLLM):
             from ...datasets.tokenizer import build_tokenizer
 
             vocab_size = len(build_tokenizer(**self.tokenizer_spec))
-        if vocab_size is not None and vocab_size > self.model.get_input_embeddings().weight.shape[0]:
-            self.model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
+        if vocab_size is not None:
+            add_rows(self.model, vocab_size)
 
     def _vision(self) -> list[nn.Module]:
         """All beside the language model: tower, projector, and what else there is."""
