@@ -84,6 +84,8 @@ class LISA(BaseModel):
             part.freeze()
         own, others = split_lora(lora)
         decoder = language_decoder(self.mllm)
+        if tuning == 'full' and getattr(getattr(self.mllm, 'language_model', None), 'quantized', False):
+            raise ConfigError("model.tuning='full' cannot train quantised weights. Give model.lora, or leave out quantization.")
         if own:
             decoder.requires_grad_(False)
             apply_lora(decoder, own)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from ...errors import CheckpointError, ConfigError
+from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
 from ..base import BaseLanguageModel, MLLMOutput
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
 from ..weights import check_architecture, on_meta
+from .quantization import quantization_options
+
+COMMON = ('llama', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3_text', 'smollm3', 'olmo2')  # tested families
+LEGACY = ('rope_theta', 'rope_scaling', 'torch_dtype')  # older names that transformers still reads
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -32,6 +41,31 @@ def read_config(folder: Path) -> PretrainedConfig:
     return AutoConfig.from_pretrained(folder)
 
 
+def build_config(written: dict[str, Any]) -> PretrainedConfig:
+    """An architecture as written in a config.
+
+    Raises:
+        ConfigError: if it is none of a causal language model.
+    """
+    kind = written.get('model_type')
+    if kind is None:
+        raise ConfigError("language_model.config needs model_type, e.g. 'llama'.")
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise ConfigError(f'language_model.config.model_type {kind!r} is unknown.{nearest(str(kind), COMMON)}')
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(f'language_model.config.model_type {kind!r} is no causal language model.{nearest(kind, COMMON)}')
+    fields = set(inspect.signature(CONFIG_MAPPING[kind]).parameters) | {'model_type', *LEGACY}
+    for key in written:  # transformers keeps any key: a misspelt one would leave its default
+        close = difflib.get_close_matches(key, fields - set(written), n=1, cutoff=0.85) if key not in fields else []
+        if close:
+            raise ConfigError(f'language_model.config has {key!r}, which {kind} does not know. Did you mean {close[0]!r}?')
+    try:
+        return AutoConfig.for_model(**written)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'language_model.config is no architecture of {kind!r}: {reason}') from error
+
+
 @LANGUAGE_MODELS.register_module()
 class CausalLM(BaseLanguageModel):
     """Any ``AutoModelForCausalLM``, from a folder or from an architecture written in the config.
@@ -46,6 +80,8 @@ class CausalLM(BaseLanguageModel):
         wrap_image: Put ``<im_start>`` and ``<im_end>`` around the image, as the published models.
         gradient_checkpointing: Recompute activations of the layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
+        quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
+            ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs a GPU and bitsandbytes; not run.
         frozen: Whether the base weights are trained (LoRA is given beside the mllm).
 
     Raises:
@@ -64,6 +100,7 @@ class CausalLM(BaseLanguageModel):
         wrap_image: bool = True,
         gradient_checkpointing: bool = False,
         attention: str | None = None,
+        quantization: dict[str, Any] | None = None,
         frozen: bool = True,
     ):
         super().__init__(frozen=frozen)
@@ -79,25 +116,22 @@ class CausalLM(BaseLanguageModel):
             'wrap_image': wrap_image,
         }
         self.written = dict(config) if config else None
-        options = {'attn_implementation': attention} if attention else {}
+        options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
+        self.quantized = quantization is not None
+        if quantization is not None:
+            options |= quantization_options(quantization, pretrained=pretrained, shapes_only=on_meta())
         if folder and config and (folder / 'config.json').is_file():
             # LISA's folders have more rows than the base model they were made of
             check_architecture(config, read_config(folder).to_dict(), 'model.mllm.language_model', folder, ignore=('vocab_size',))
         if folder and not on_meta():
             self.model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore
-                folder, config=read_config(folder), dtype=torch.float32, output_loading_info=True, **options
+                folder, config=read_config(folder), output_loading_info=True, **{'dtype': torch.float32, **options}
             )
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
             if missing:
                 raise CheckpointError(f'{folder}: {len(missing)} weights of the language model are missing, e.g. {missing[0]}.')
         else:
-            if config:
-                if 'model_type' not in config:
-                    raise ConfigError("language_model.config needs model_type, e.g. 'llama'.")
-                written = AutoConfig.for_model(**config)
-            else:
-                assert folder is not None
-                written = read_config(folder)
+            written = build_config(config) if config else read_config(folder)  # type: ignore[arg-type]
             self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
         self._resize(vocab_size)
         if gradient_checkpointing:
