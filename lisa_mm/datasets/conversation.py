@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 import torch
 from jinja2 import TemplateError
@@ -25,6 +30,9 @@ LLAMA_2_SYSTEM = (
     'and assist the user with a variety of tasks using natural language.'
 )
 
+A_DAY = datetime(2024, 7, 26)  # what Llama 3.1's template says when it is not told the date
+_CALL_OF_DATE = re.compile(r"""strftime_now\((?P<quote>['"])(?P<format>.*?)(?P=quote)\)""")
+
 Turn = tuple[str, str | None]  # question, answer; None asks for the answer
 
 
@@ -35,10 +43,12 @@ class Segment:
     Args:
         text: The piece.
         carries_loss: Whether its tokens are trained.
+        apart: Whether no token joins it with what stands before.
     """
 
     text: str
     carries_loss: bool = False
+    apart: bool = False
 
 
 def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
@@ -76,16 +86,12 @@ def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerB
 def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
     """Render once with marks in place of the answers: templates may trim or drop, so lengths of prefixes can't be trusted."""
     as_list = _wants_lists(tokenizer)
-
-    def content(text: str) -> str | list[dict[str, str]]:
-        return [{'type': 'text', 'text': text}] if as_list else text
-
     messages = []
     for i, (question, answer) in enumerate(turns):
-        messages.append({'role': 'user', 'content': content(question)})
+        messages.append(_message('user', question, as_list))
         if answer is not None:
-            messages.append({'role': 'assistant', 'content': content(f'@@answer{i}@@')})
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=turns[-1][1] is None))
+            messages.append(_message('assistant', f'@@answer{i}@@', as_list))
+    text = _apply_template(tokenizer, messages, add_generation_prompt=turns[-1][1] is None)
     bos = tokenizer.bos_token
     if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
         text = text.removeprefix(bos)  # encode() puts it back
@@ -102,13 +108,51 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
     # what stands between an answer and the next question differs from turn to turn, but each begins with the end of the turn
     follows = [before for before, _ in pieces[1:]] + [text] if pieces else []
     closing = _common_closing(follows, tokenizer)
+    said, apart = _before_answers(tokenizer)
     segments = []
     for n, (before, answer) in enumerate(pieces):
         opened = before[len(closing) :] if n else before
+        started = said if opened.endswith(said) else ''
+        opened = opened.removesuffix(started)
         segments += [Segment(opened)] if opened else []
-        segments.append(Segment(answer + closing, carries_loss=True))
+        segments.append(Segment(started + answer + closing, carries_loss=True, apart=apart))
     rest = text[len(closing) :]
     return [*segments, Segment(rest)] if rest else segments
+
+
+def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **options: Any) -> str:
+    """The tokenizer's own template, the same on every day, and without thinking before an answer.
+
+    Llama 3.2 and SmolLM3 write today's date into the system text: a sample would be another one tomorrow. Qwen3 and SmolLM3 put
+    an empty thought before the answer in training texts; for generation to begin in the same way they must be told not to think.
+    """
+    template = _CALL_OF_DATE.sub(lambda call: repr(A_DAY.strftime(call['format'])), tokenizer.get_chat_template())
+    return str(
+        tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, enable_thinking=False, **options)  # type: ignore
+    )
+
+
+@lru_cache(maxsize=8)
+def _before_answers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+    """How a training text goes on where generation would begin.
+
+    Returns:
+        What stands between an open prompt and the answer (Mistral's blank): the model must say it. Whether the answer must be
+        tokenised apart: where the prompt's last characters would join it, the model would be asked what it was not taught.
+    """
+    as_list = _wants_lists(tokenizer)
+    asked = [_message('user', 'a', as_list)]
+    prompt = _apply_template(tokenizer, asked, add_generation_prompt=True)
+    told = _apply_template(tokenizer, [*asked, _message('assistant', '@@answer@@', as_list)])
+    before = told.partition('@@answer@@')[0]
+    if not before.startswith(prompt):
+        return '', False
+    ids = tokenizer(prompt).input_ids
+    return before[len(prompt) :], tokenizer(told.replace('@@answer@@', 'It is')).input_ids[: len(ids)] != ids
+
+
+def _message(role: str, text: str, as_list: bool) -> dict[str, Any]:
+    return {'role': role, 'content': [{'type': 'text', 'text': text}] if as_list else text}
 
 
 def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -132,7 +176,7 @@ def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     ids = [int(tokenizer.eos_token_id)]  # type: ignore[arg-type]
     if template == 'chat':
         ended = render([('a', 'b')], template, tokenizer)
-        closing = next(segment.text for segment in ended if segment.carries_loss)[1:].strip()
+        closing = next(segment.text for segment in ended if segment.carries_loss).partition('b')[2].strip()
         if closing and tokenizer.convert_tokens_to_ids(closing) not in ids:
             ids.append(int(tokenizer.convert_tokens_to_ids(closing)))  # type: ignore[arg-type]
     return ids
@@ -142,10 +186,10 @@ def _wants_lists(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Templates of some multimodal models take ``[{'type': 'text', ...}]`` only, and drop or refuse a plain text."""
     probe = '@@question@@'
     try:
-        text = tokenizer.apply_chat_template([{'role': 'user', 'content': probe}], tokenize=False)
+        text = _apply_template(tokenizer, [{'role': 'user', 'content': probe}])
     except (TypeError, TemplateError):
         return True
-    return probe not in str(text)
+    return probe not in text
 
 
 def encode(
@@ -174,9 +218,11 @@ def encode(
     if (num_image_tokens is None) == (image_ids is None):
         raise DataError('encode() needs num_image_tokens or image_ids: one number for all images, or the tokens of this one.')
     of_image = [IMAGE_TOKEN_ID] * num_image_tokens if image_ids is None else list(image_ids)  # type: ignore[operator]
-    text, spans = '', []
+    text, spans, borders = '', [], []
     for segment in segments:
         piece = segment.text
+        if segment.apart:
+            borders.append(len(text))
         if segment.carries_loss:
             spans.append((len(text), len(text) + len(piece)))
         elif wrap_image:
@@ -191,15 +237,18 @@ def encode(
         if number:
             ids += of_image
             labels += [IGNORE_INDEX] * len(of_image)
-        encoded = tokenizer(chunk, return_offsets_mapping=True)
-        for token, (left, right) in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
-            if right == left and token == tokenizer.bos_token_id:
-                if not ids:
-                    ids.append(token)
-                    labels.append(IGNORE_INDEX)
-                continue
-            trained = any(start + left < end and start + right > begin for begin, end in spans) and right > left
-            ids.append(token)
-            labels.append(token if trained else IGNORE_INDEX)
-        start += len(chunk) + len(IMAGE_PLACEHOLDER)
+        end = start + len(chunk)
+        cuts = [start, *(border for border in borders if start < border < end), end]
+        for begin, stop in pairwise(cuts):
+            encoded = tokenizer(text[begin:stop], return_offsets_mapping=True)
+            for token, (left, right) in zip(encoded.input_ids, encoded.offset_mapping, strict=True):
+                if right == left and token == tokenizer.bos_token_id:
+                    if not ids:
+                        ids.append(token)
+                        labels.append(IGNORE_INDEX)
+                    continue
+                trained = right > left and any(begin + left < last and begin + right > first for first, last in spans)
+                ids.append(token)
+                labels.append(token if trained else IGNORE_INDEX)
+        start = end + len(IMAGE_PLACEHOLDER)
     return torch.tensor(ids), torch.tensor(labels)
