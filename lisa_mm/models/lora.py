@@ -174,13 +174,12 @@ def refresh_adapters(model: nn.Module) -> None:
     Raises:
         CheckpointError: for such adapters under ZeRO-3, whose weights are in pieces.
     """
-    for name, layer in model.named_modules():
-        if not isinstance(layer, LoraLayer):
-            continue
+    layers: list[tuple[str, Any]] = [item for item in model.named_modules() if isinstance(item[1], LoraLayer)]
+    for name, layer in layers:
         pissa = hasattr(layer, 'pissa')
         if not pissa and ADAPTER not in layer.lora_variant:
             continue
-        if any(hasattr(parameter, 'ds_id') for parameter in layer.parameters()):  # type: ignore[attr-defined]
+        if any(hasattr(parameter, 'ds_id') for parameter in layer.parameters()):
             raise CheckpointError(
                 f'{name}: DoRA and PiSSA begin from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'
             )
@@ -192,7 +191,7 @@ def refresh_adapters(model: nn.Module) -> None:
                 continue
             changed = [base, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
             memory = [parameter.data for parameter in changed]  # may be a piece of an optimizer's buffer: it must stay the same
-            layer.pissa_init(ADAPTER, layer.pissa)  # type: ignore[operator]
+            layer.pissa_init(ADAPTER, layer.pissa)
             for parameter, values in zip(changed, memory, strict=True):
                 values.copy_(parameter.data)
                 parameter.data = values

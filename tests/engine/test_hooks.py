@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.optim import DefaultOptimWrapperConstructor
 from PIL import Image
 from torch import nn
 
@@ -19,7 +20,7 @@ from lisa_mm.datasets.conversation import encode, render
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.engine.hooks.curves_hook import CurvesHook, smooth
 from lisa_mm.engine.hooks.first_sample_hook import FirstSampleHook
-from lisa_mm.engine.hooks.parameters_hook import ParametersHook, count_parameters, parameter_table
+from lisa_mm.engine.hooks.parameters_hook import ParametersHook, count_parameters, learning_rates, parameter_table
 from lisa_mm.engine.hooks.pictures_hook import PicturesHook, mask_questions
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
@@ -173,6 +174,29 @@ def test_parameters_by_part():
     runner = fake_runner(model=model)
     ParametersHook().before_train(runner)
     assert parameter_table(model) in runner.log.messages[0]
+
+
+def test_the_learning_rate_of_each_part():
+    """As mmengine's own constructor gives it to the parameters: the longest key that is in the name counts."""
+    model = small_lisa()
+    keys = {'mask_decoder': {'lr_mult': 0.1}, 'lora_': {'lr_mult': 2.0}, 'lora_A': {'lr_mult': 4.0}}
+    wrapper = {'optimizer': {'type': 'SGD', 'lr': 0.5}, 'paramwise_cfg': {'custom_keys': keys}}
+    built = DefaultOptimWrapperConstructor({'type': 'OptimWrapper', 'optimizer': wrapper['optimizer']}, wrapper['paramwise_cfg'])(
+        model
+    )
+    real = {id(p): group['lr'] for group in built.optimizer.param_groups for p in group['params']}
+    rates = learning_rates(model, wrapper)
+    assert rates['mask_decoder.decoder'] == [0.05]
+    assert rates['mllm.language_model (lora)'] == [1.0, 2.0]
+    assert rates['seg_head'] == [0.5]
+    assert 'mllm.vision_tower' not in rates
+    found = {real[id(p)] for name, p in model.named_parameters() if p.requires_grad and name.startswith('mask_decoder')}
+    assert found == {0.05}
+    assert {real[id(p)] for name, p in model.named_parameters() if 'lora_' in name} == {1.0, 2.0}
+    lines = [line.split() for line in parameter_table(model, wrapper).splitlines()]
+    assert ['mask_decoder.decoder', '60', '30', '50.00', '0.05'] in lines
+    assert ['mllm.language_model', '(lora)', '16', '16', '100.00', '1', 'to', '2'] in lines
+    assert ['mllm.vision_tower', '9', '0', '0.00'] in lines
 
 
 def test_tied_and_sharded_parameters():

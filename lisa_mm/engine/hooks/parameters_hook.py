@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -34,7 +35,8 @@ class ParametersHook(Hook):
         """Log the table."""
         if runner.rank == 0:
             model = getattr(runner.strategy, 'module', runner.model)
-            runner.logger.info(f'parameters of {type(model).__name__}:\n{parameter_table(model)}')
+            table = parameter_table(model, (getattr(runner, 'cfg', None) or {}).get('optim_wrapper'))
+            runner.logger.info(f'parameters of {type(model).__name__}:\n{table}')
 
 
 def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -46,10 +48,8 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     Returns:
         Part -> (parameters, those trained), LISA's parts first.
     """
-    embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
     counts: dict[str, tuple[int, int]] = {}
-    for name, parameter in model.named_parameters():
-        part = _part_of(_as_parts(name, id(parameter) in decoder | embeddings), id(parameter) in embeddings)
+    for part, _, parameter in _parameters_by_part(model):
         # a parameter sharded by DeepSpeed is empty between its uses
         size = int(getattr(parameter, 'ds_numel', parameter.numel()))
         total, trained = counts.get(part, (0, 0))
@@ -58,22 +58,61 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     return {part: counts[part] for part in [*known, *(part for part in counts if part not in known)]}
 
 
-def parameter_table(model: nn.Module) -> str:
+def learning_rates(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The highest learning rates of what is trained, by part.
+
+    Args:
+        model: See :func:`count_parameters`.
+        optim_wrapper: Of the config: ``optimizer.lr`` times the ``lr_mult`` of the longest of ``paramwise_cfg.custom_keys`` that
+            is in a parameter's name, as mmengine has it.
+
+    Returns:
+        Part -> its rates, ascending.
+    """
+    base = float(optim_wrapper['optimizer']['lr'])
+    keys = (optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    longest_first = sorted(sorted(keys), key=len, reverse=True)
+    rates: dict[str, set[float]] = {}
+    for part, name, parameter in _parameters_by_part(model):
+        if parameter.requires_grad:
+            key = next((key for key in longest_first if key in name), None)
+            rates.setdefault(part, set()).add(base * (keys[key].get('lr_mult', 1.0) if key is not None else 1.0))
+    return {part: sorted(values) for part, values in rates.items()}
+
+
+def _parameters_by_part(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Part, name and parameter, each once."""
+    embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
+    for name, parameter in model.named_parameters():
+        is_embedding = id(parameter) in embeddings
+        yield _part_of(_as_parts(name, is_embedding or id(parameter) in decoder), is_embedding), name, parameter
+
+
+def parameter_table(model: nn.Module, optim_wrapper: Mapping[str, Any] | None = None) -> str:
     """The parameters of a model as a table of text.
 
     Args:
         model: See :func:`count_parameters`.
+        optim_wrapper: See :func:`learning_rates`; without it the table has no such column.
 
     Returns:
-        A line a part (parameters, those trained, the latter in % of the former), and the total.
+        A line a part (parameters, those trained, the latter in % of the former, learning rate), and the total.
     """
     counts = count_parameters(model)
     counts['total'] = (sum(total for total, _ in counts.values()), sum(trained for _, trained in counts.values()))
     rows = [('part', 'parameters', 'trainable', '%')]
     for part, (total, trained) in counts.items():
         rows.append((part, f'{total:,}', f'{trained:,}', f'{100 * trained / total if total else 0:.2f}'))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ['  '.join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 4))]) for row in rows]
+    if optim_wrapper is not None and 'lr' in optim_wrapper.get('optimizer', {}):
+        rates = learning_rates(model, optim_wrapper)
+        shown = [
+            ' to '.join(f'{rate:g}' for rate in (found[:1] + found[1:][-1:]))
+            for part in counts
+            for found in [rates.get(part, [])]
+        ]
+        rows = [(*row, rate) for row, rate in zip(rows, ['lr', *shown], strict=True)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ['  '.join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(row)))]) for row in rows]
     rule = '-' * len(lines[0])
     return '\n'.join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
