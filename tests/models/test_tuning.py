@@ -22,7 +22,7 @@ from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.new_rows import merge_new_rows
 
-from .families import CLIP, TEXT, TOKENIZER, mask_decoder, whole_model
+from .families import CLIP, MAKERS, TEXT, TOKENIZER, mask_decoder, whole_model
 from .language_families import language_model
 from .whole import LORA, SAM, batch, build, gradients_are_where_they_belong, sample
 
@@ -135,6 +135,19 @@ def test_adapters_in_every_image_encoder(arguments, kind):
     prefix = 'mask_decoder.model.vision_encoder.'
     encoder.load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix) and 'lora_' not in n})
     assert_close(outputs(model)[1], outputs(plain)[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('family', MAKERS)
+def test_adapters_in_the_tower_of_every_whole_model(family, tmp_path):
+    """Not in its projector, and nowhere where they would have no part in the features."""
+    model = build(whole_model(family, tmp_path), lora=dict(LORA, vision_tower=SMALL)).train()
+    for name, parameter in model.named_parameters():
+        if name.endswith('mm_input_projection_weight'):  # Gemma 3's projector begins at zero
+            torch.nn.init.normal_(parameter, std=0.1)
+    inside = [name for name in step(model) if 'vision' in name or 'visual' in name]
+    assert inside
+    assert all('lora_' in name for name in inside)
+    assert not any('projector' in name or 'merger' in name or 'connector' in name for name in inside)
 
 
 def test_adapted_parts_stay_in_eval_mode_but_for_the_adapters_dropout(arguments):
