@@ -77,6 +77,10 @@ def apply_lora(
     linear = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
     if any(layer.weight.requires_grad for layer in linear.values()):
         linear = {name: layer for name, layer in linear.items() if layer.weight.requires_grad}
+    if _is_pissa(config.init_lora_weights) and any(hasattr(layer.weight, 'ds_id') for layer in linear.values()):
+        raise ConfigError(
+            f'{where}: PiSSA begins from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'
+        )
     config.target_modules = _targets(config, module, linear, where, what)
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None  # resolved
     inject_adapter_in_model(config, module, adapter_name=ADAPTER)

@@ -41,7 +41,7 @@ SQUARE = dict(size=dict(height=32, width=32), do_center_crop=False)
 CHAT = (
     "{% for m in messages %}<s>{{ m['role'] }}: {% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}</s>"
-    '{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}'
+    '{% endfor %}{% if add_generation_prompt %}<s>assistant:{% endif %}'
 )
 
 

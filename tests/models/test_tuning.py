@@ -15,11 +15,13 @@ from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import load_exported, write_exported
 from lisa_mm.checkpoints.exporting import MergedModel, table_of
 from lisa_mm.checkpoints.parts import export_parts
+from lisa_mm.checkpoints.published import check_types
 from lisa_mm.checkpoints.table import MERGED
 from lisa_mm.datasets.tokenizer import added_tokens, build_tokenizer
 from lisa_mm.engine.hooks.parameters_hook import count_parameters
 from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models import LISA
+from lisa_mm.models.lora import apply_lora
 from lisa_mm.models.new_rows import merge_new_rows
 
 from .families import CLIP, MAKERS, TEXT, TOKENIZER, mask_decoder, whole_model
@@ -27,7 +29,10 @@ from .language_families import language_model
 from .whole import LORA, SAM, batch, build, gradients_are_where_they_belong, sample
 
 SIZE = (48, 64)
-TOWER = dict(type='CLIPVisionTower', config={key: value for key, value in CLIP.items() if key != 'model_type'}, full_view=True)
+# the last layer's features, so that every layer has a part in them
+TOWER = dict(
+    type='CLIPVisionTower', config={key: value for key, value in CLIP.items() if key != 'model_type'}, full_view=True, layer=-1
+)
 LAYERS = 'mllm.language_model.model.model.layers.'
 SMALL = dict(r=2, lora_alpha=4, target_modules='all-linear')
 # Settings of LISA -> what the names of trained parameters of the language model look like
@@ -328,7 +333,30 @@ def test_what_a_user_can_get_wrong(arguments):
     assert 'tuning for lora=None only' in fault(tuning='frozen')
 
 
+def test_pissa_needs_whole_weights():
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    layer[0].weight.ds_id = 0  # as ZeRO-3 marks a weight it has cut up
+    with pytest.raises(ConfigError, match='Take ZeRO stage 2'):
+        apply_lora(layer, dict(r=2, target_modules='all-linear', init_lora_weights='pissa'))
+
+
 def test_parts_with_adapters_are_not_written_as_they_are(arguments, tmp_path):
     for settings in (dict(lora=LORA), dict(lora=None, tuning='frozen', train_embeddings='new_rows')):
         with pytest.raises(CheckpointError, match='Export it as one folder'):
             export_parts(build(arguments['parts'], **settings), tmp_path / 'parts')
+
+
+@pytest.mark.parametrize('change', [dict(lora=dict(LORA, vision_tower=SMALL)), dict(tower=dict(frozen=False))])
+def test_a_trained_tower_is_not_lost_in_the_published_layout(change, tmp_path):
+    parts = dict(projector=dict(type='LinearProjector'), language_model=dict(type='CausalLM', config=dict(model_type='llama')))
+    tower = dict(TOWER, **change.get('tower', {}))
+    model = dict(
+        mllm=dict(type='LlavaMLLM', vision_tower=tower, **parts),
+        lora=change.get('lora', LORA),
+        seg_head=dict(type='SegTokenHead'),
+        mask_decoder=SAM,
+    )
+    (tmp_path / 'tokenizer.model').touch()
+    with pytest.raises(CheckpointError, match=r'the vision tower was trained.*--format folder'):
+        check_types(model, tmp_path)
+    check_types(dict(model, lora=LORA, mllm=dict(model['mllm'], vision_tower=TOWER)), tmp_path)
