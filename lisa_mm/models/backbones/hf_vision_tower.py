@@ -76,9 +76,7 @@ class Family:
 
 
 # Means and deviations: OpenAI's CLIP, https://github.com/openai/CLIP; ImageNet; -1 to 1
-_CLIP = Processing(
-    (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), int(Resampling.BICUBIC), crop=True
-)
+_CLIP = Processing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), int(Resampling.BICUBIC), crop=True)
 _HALF = Processing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), int(Resampling.BICUBIC))
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DINOV2 = Processing(*_IMAGENET, int(Resampling.BICUBIC), crop=True, margin=256 / 224)
