@@ -213,11 +213,11 @@ def test_missing_weights_are_an_error(kind, folders, tmp_path):
 def test_what_a_user_can_get_wrong(folders, tmp_path):
     with pytest.raises(ConfigError, match='needs pretrained=FOLDER or config='):
         HFVisionTower()
-    with pytest.raises(ConfigError, match="model_type is 'siglip_vision_modl'.*Did you mean 'siglip_vision_model'"):
+    with pytest.raises(ConfigError, match=r"model_type is 'siglip_vision_modl'.*Did you mean 'siglip_vision_model'"):
         HFVisionTower(config=dict(VIT, model_type='siglip_vision_modl'))
     with pytest.raises(ConfigError, match='model_type is None'):
         HFVisionTower(config=VIT)
-    with pytest.raises(ConfigError, match="'siglip2_vision_model', which HFVisionTower does not take.*of fixed size"):
+    with pytest.raises(ConfigError, match=r"'siglip2_vision_model', which HFVisionTower does not take.*of fixed size"):
         HFVisionTower(config=dict(model_type='siglip2_vision_model'))
     with pytest.raises(ConfigError, match=r'layer is 4, but there are 4 hidden states: -4 to 3'):
         HFVisionTower(config=TOWERS['siglip'], layer=4)
