@@ -1,4 +1,4 @@
-"""SigLIP 2 SO400M/14 at 384 px of fixed size (google/siglip2-so400m-patch14-384): 27^2 = 729 image tokens (384 / 14 rounded down)."""
+"""SigLIP 2 SO400M/14 at 384 px (google/siglip2-so400m-patch14-384): 27^2 = 729 image tokens (384 / 14 rounded down)."""
 
 vision_tower = dict(
     type='HFVisionTower',
