@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     SamHQModel,
     SamModel,
 )
+from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
@@ -42,7 +44,7 @@ HALF = {'mean': (127.5, 127.5, 127.5), 'std': (127.5, 127.5, 127.5)}
 
 @MASK_DECODERS.register_module()
 class HFMaskDecoder(BaseMaskDecoder):
-    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM or the tracker of SAM 3, over transformers; the image encoder is inside.
+    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM (needs timm) or the tracker of SAM 3, over transformers; the image encoder is inside.
 
     Prompt width, mask size and preprocessing follow from the model. What one mask a prompt leaves without a part in any loss is
     frozen: the prompt encoder, the heads for IoU and object scores, the hypernetworks of the other masks.
@@ -57,7 +59,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         frozen: Whether the decoder is trained.
 
     Raises:
-        ConfigError: for another model type.
+        ConfigError: for another model type, or EdgeTAM without timm.
         CheckpointError: for a folder without a config, or with weights missing.
     """
 
@@ -197,6 +199,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         kind = config.get('model_type')
         if kind not in CLASSES:
             raise ConfigError(f'mask_decoder.config.model_type is {kind!r}.{nearest(str(kind), CLASSES)}')
+        check_timm(kind)
         return AutoConfig.for_model(**config)
     if path is None:
         raise ConfigError("HFMaskDecoder needs pretrained=FOLDER or config=dict(model_type='sam', ...).")
@@ -204,8 +207,17 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         raise CheckpointError(
             f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(...) too.'
         )
+    check_timm(json.loads((path / 'config.json').read_text(encoding='utf-8')).get('model_type'))
     written = AutoConfig.from_pretrained(path)
     kind = SAME_MODEL.get(written.model_type, written.model_type)
     if kind not in CLASSES:
         raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')
     return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]
+
+
+def check_timm(kind: Any) -> None:
+    """EdgeTAM's architecture cannot even be read without timm."""
+    if SAME_MODEL.get(kind, kind) == 'edgetam' and not is_timm_available():
+        raise ConfigError(
+            "mask_decoder: EdgeTAM's image encoder is one of timm, which is not installed: pip install timm (lisa_mm[edgetam])."
+        )
