@@ -14,6 +14,7 @@ from transformers.utils import is_timm_available
 
 from lisa_mm.config import compile_with_model, load_config
 from lisa_mm.models import LISA
+from lisa_mm.models.lora import language_decoder
 
 from .families import MASK_DECODERS, mask_decoder, whole_model
 from .language_families import LANGUAGE_FAMILIES, language_model
@@ -98,7 +99,9 @@ def check(leaf: Path, words: str, decoder: str, tuning: str) -> None:
     )
     if tuning == 'full':
         assert not trained['lora']
-        assert len(trained['layers']) > 15
+        assert len(trained['layers']) == sum(
+            'embed_tokens' not in name for name, _ in language_decoder(model.mllm).named_parameters()
+        )
     else:
         assert bool(trained['lora']) is (tuning == 'lora')
         assert not trained['layers']
