@@ -124,7 +124,12 @@ def test_a_type_changed_on_the_command_line(configs, log):
             compile_config(source)
 
 
-READ_BASE = 'from mmengine.config import read_base\nwith read_base():\n    from .lisa_nano import *\n    from .._base_.mllms.tiny_llava import mllm\n'
+READ_BASE = """from mmengine.config import read_base
+
+with read_base():
+    from .lisa_nano import *
+    from .._base_.mllms.tiny_llava import mllm
+"""
 
 
 def test_an_update_in_a_lazy_file_leaves_parts_that_compiling_drops(configs, leaf, log):

@@ -115,7 +115,7 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
     if faults:
         raise CheckpointError(
             f'{source} does not fit {type(module).__name__}: {"; ".join(faults)}. '
-            "Give the checkpoint of this architecture, change the config's widths to the checkpoint's, or train it anew without one."
+            "Give the checkpoint of this architecture, change the config's widths to it, or leave it out (pretrained=None)."
         )
     module.load_state_dict(state)
 
