@@ -95,6 +95,14 @@ def test_a_classic_swap_of_the_mask_decoder(configs, leaf, log):
     assert compile_with_model(source)[1].mask_decoder.kind == 'sam2'
 
 
+def test_what_the_new_type_takes_too_is_kept(configs, leaf):
+    path = leaf(f"_base_ = ['lisa_nano.py']\nmodel = dict(mask_decoder={mask_decoder('sam2')!r})\n")
+    source = load_config(path)
+    assert source.model.mask_decoder.pretrained == 'weights://nano/sam.safetensors'
+    with pytest.raises(ConfigError, match=r'only SAM is read from a file; give the Hugging Face folder of sam2'):
+        compile_config(source)
+
+
 def test_what_the_file_wrote_itself_is_not_dropped(configs, leaf):
     path = leaf(
         f"_base_ = ['lisa_nano.py']\nmodel = dict(mask_decoder=dict(num_heads=2, pretrained=None, **{mask_decoder('sam2')!r}))\n"

@@ -82,6 +82,8 @@ class HFMaskDecoder(BaseMaskDecoder):
         path = Path(pretrained) if pretrained else None
         written = read_architecture(path, config)
         self.kind = written.model_type
+        if path is not None and self.kind != 'sam' and not path.is_dir() and (path.is_file() or not on_meta()):
+            raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
         if self.kind in PYRAMIDS:
             # swaps masks by their stability in eval mode only: training and evaluation would differ
             written.mask_decoder_config.dynamic_multimask_via_stability = False
@@ -97,8 +99,6 @@ class HFMaskDecoder(BaseMaskDecoder):
         else:
             self.model = cls._from_config(written, dtype=torch.float32, **options)
             if path is not None and not on_meta():
-                if self.kind != 'sam':
-                    raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
                 load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
 
     def freeze(self) -> None:
