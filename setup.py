@@ -55,6 +55,7 @@ setup(
         'tqdm>=4.66',
     ],
     extras_require={
+        'edgetam': ['timm>=1.0'],
         'gguf': ['gguf>=0.10'],
         'dev': ['pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.8', 'pyright>=1.1.390', 'pre-commit>=4', 'torchmetrics>=1.4'],
     },

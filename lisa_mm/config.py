@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.utils import import_modules_from_strings
 
 from .config_edits import RUNNER_KEYS, apply_option, apply_swap
+from .config_files import drop_replaced_parts, flattened, follow_types
 from .errors import ConfigError, UserError, nearest
 from .registry import (
     DATASETS,
@@ -47,11 +48,7 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f'{path}: no such config. lisa_mm.get_config(NAME) gives the path of one that ships with the package.')
-    try:
-        parsed = Config.fromfile(path)
-    except (SyntaxError, NameError) as error:
-        raise ConfigError(f'{path} is no valid config: {error}') from error
-    content = with_here(parsed.to_dict(), path.resolve().parent)
+    content = with_here(flattened(path, read_file), path.resolve().parent)
     imports = content.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
@@ -60,8 +57,18 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
     for swap in swaps:
         apply_swap(source, swap, path)
     for option in options:
+        before = copy.deepcopy(source)
         apply_option(source, option)
+        follow_types(before, source, f'--cfg-options {option}')
     return Config(source)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The content of a config file whose bases, if any, are of its own style."""
+    try:
+        return Config.fromfile(path).to_dict()
+    except (SyntaxError, NameError) as error:
+        raise ConfigError(f'{path} is no valid config: {error}') from error
 
 
 def with_here(node: Any, folder: Path) -> Any:
@@ -153,6 +160,7 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
     with shapes_only():
         for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
             if key in model:
+                collect(faults, lambda r=registry, k=key: drop_replaced_parts(r, model[k], f'model.{k}'))
                 parts[key] = collect(faults, lambda r=registry, k=key: r.build(model[k]))
         for name, loss in (model.get('losses') or {}).items():
             collect(faults, lambda loss=loss: LOSSES.build(loss), f'model.losses.{name}: ')

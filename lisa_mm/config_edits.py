@@ -91,10 +91,10 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
             print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
     node[last] = new
     for bridge in BRIDGES.get(part, ()):
-        untie(source, bridge, swap)
+        untie(source, bridge, f'--swap {swap}')
 
 
-def untie(source: dict[str, Any], path: tuple[str, ...], swap: str) -> None:
+def untie(source: dict[str, Any], path: tuple[str, ...], edit: str) -> None:
     """Train a part anew whose weights were made for a neighbour that is gone."""
     node: Any = source
     for key in path:
@@ -102,7 +102,7 @@ def untie(source: dict[str, Any], path: tuple[str, ...], swap: str) -> None:
     if isinstance(node, dict) and node.pop('pretrained', None) is not None:
         node['frozen'] = False
         print_log(
-            f'--swap {swap}: {".".join(path)} begins at random and is trained, its weights fit another neighbour',
+            f'{edit}: {".".join(path)} begins at random and is trained, its weights fit another neighbour',
             logger='current',
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -115,16 +115,34 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
     if faults:
         raise CheckpointError(
             f'{source} does not fit {type(module).__name__}: {"; ".join(faults)}. '
-            "Give the checkpoint of this architecture, or change the config's widths to the checkpoint's."
+            "Give the checkpoint of this architecture, change the config's widths to it, or leave it out (pretrained=None)."
         )
     module.load_state_dict(state)
 
 
 def load_part(module: Part, pretrained: str | None) -> None:
-    """Load a part's own weight file if one is given (not under the meta device)."""
+    """Load a part's own weight file if one is given; under the meta device the names and shapes of a file that is there."""
     module.from_file = pretrained is not None
-    if pretrained is not None and not on_meta():
+    if pretrained is None:
+        return
+    if not on_meta():
         load_strictly(module, read_weights(pretrained), str(pretrained))
+    elif Path(pretrained).is_file() and Path(pretrained).suffix == '.safetensors':
+        load_strictly(module, read_shapes(pretrained), str(pretrained))
+
+
+def read_shapes(path: str | Path) -> dict[str, Tensor]:
+    """A state dict without its numbers, from a ``.safetensors`` file.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            names = list(file.keys())
+            return {name: torch.empty(file.get_slice(name).get_shape(), device='meta') for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path}: not readable as weights ({error}). The file is damaged or of another format.') from error
 
 
 def check_architecture(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import transformers
 from transformers import AutoTokenizer
+from transformers.utils import is_timm_available
 
 import lisa_mm
 
@@ -346,7 +348,24 @@ MASK_DECODERS: dict[str, dict[str, Any]] = {
         prompt_encoder_config=_PROMPTS,
         mask_decoder_config=_DECODER,
     ),
+    'edgetam': dict(
+        model_type='edgetam',
+        vision_config=dict(
+            _PYRAMID,
+            model_type='edgetam_vision_model',
+            backbone_config=dict(
+                model_type='timm_wrapper',
+                architecture='repvit_m1',
+                num_classes=1,
+                model_args=dict(in_chans=3, features_only=True, out_indices=[0, 1, 2, 3]),
+            ),
+        ),
+        prompt_encoder_config=dict(_PROMPTS, image_size=128, patch_size=16),
+        mask_decoder_config=_DECODER,
+    ),
 }
+NO_TIMM = pytest.mark.skipif(not is_timm_available(), reason='timm is not installed (lisa_mm[edgetam])')
+DECODER_KINDS = [pytest.param(kind, marks=NO_TIMM) if kind == 'edgetam' else kind for kind in MASK_DECODERS]
 
 
 def mask_decoder(kind: str) -> dict[str, Any]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from mmengine.config import Config
 from torch.testing import assert_close
-from transformers import SamImageProcessor, SamModel
+from transformers import SamImageProcessor
 
+import lisa_mm
 from lisa_mm.datasets.transforms import ResizeForMaskDecoder
 from lisa_mm.errors import CheckpointError, ConfigError
-from lisa_mm.models.mask_decoders import HFMaskDecoder, SAMMaskDecoder
+from lisa_mm.models.mask_decoders import HFMaskDecoder, SAMMaskDecoder, hf_mask_decoder
+from lisa_mm.models.weights import shapes_only
+from lisa_mm.registry import MASK_DECODERS as REGISTERED
 
-from .families import MASK_DECODERS, mask_decoder, whole_model
+from .families import CLIP, DECODER_KINDS, MASK_DECODERS, NO_TIMM, mask_decoder, whole_model
+from .language_families import language_model
 from .whole import SAM, batch, build, gradients_are_where_they_belong, sample
 
 RELEASED = {'image_encoder.vit.': 'image_encoder.', 'decoder.': 'mask_decoder.', 'prompt_encoder.': 'prompt_encoder.'}
@@ -87,7 +94,7 @@ def test_upscaling_is_that_of_the_image_processor():
     assert decoder.upscale(logits[:0], (64, 36), (90, 50)).shape == (0, 90, 50)
 
 
-@pytest.mark.parametrize('kind', MASK_DECODERS)
+@pytest.mark.parametrize('kind', DECODER_KINDS)
 def test_gradients_in_what_trains_and_nowhere_else(kind):
     decoder = make(kind).train()
     pixels = torch.randn(2, 3, decoder.image_size, decoder.image_size)
@@ -102,13 +109,13 @@ def test_gradients_in_what_trains_and_nowhere_else(kind):
     assert not any(word in name for name in trained for word in ('vision_encoder', 'iou_prediction', 'prompt_', 'obj_score_head'))
     assert not any('shared_image_embedding' in name for name in trained)
     assert any('output_hypernetworks_mlps.0' in name for name in trained)
-    if kind in ('sam2', 'sam3_tracker'):
+    if kind in ('sam2', 'sam3_tracker', 'edgetam'):
         assert {'model.no_memory_embedding', 'model.mask_decoder.conv_s0.weight'} <= set(trained)
     if kind == 'sam_hq':
         assert any('compress_vit' in name for name in trained)
 
 
-@pytest.mark.parametrize('kind', MASK_DECODERS)
+@pytest.mark.parametrize('kind', DECODER_KINDS)
 @torch.no_grad()
 def test_flat_prompts_equal_one_image_at_a_time(kind):
     decoder = make(kind).eval()
@@ -124,7 +131,7 @@ def test_flat_prompts_equal_one_image_at_a_time(kind):
     assert [mask.shape for mask in none] == [mask[:0].shape for mask in together]
 
 
-@pytest.mark.parametrize('kind', MASK_DECODERS)
+@pytest.mark.parametrize('kind', DECODER_KINDS)
 @torch.no_grad()
 def test_evaluation_gives_the_masks_of_training(kind):
     decoder = make(kind)
@@ -142,7 +149,7 @@ def test_the_encoder_trains_when_asked():
 
 
 def test_preprocessing_follows_from_the_decoder():
-    rules = {kind: make(kind).preprocess for kind in MASK_DECODERS}
+    rules = {kind: make(kind).preprocess for kind in MASK_DECODERS if kind != 'edgetam'}
     assert {kind: rule['resize'] for kind, rule in rules.items()} == {
         'sam': 'longest_side',
         'sam_hq': 'longest_side',
@@ -156,14 +163,27 @@ def test_preprocessing_follows_from_the_decoder():
     assert ResizeForMaskDecoder(rules['sam']).transform(image)['resized_size'] == (32, 64)
 
 
-@pytest.mark.parametrize('kind', MASK_DECODERS)
-def test_one_training_step_in_lisa(kind, tmp_path):
-    model = build(whole_model('llava', tmp_path), mask_decoder(kind)).train()
+@pytest.fixture(scope='module')
+def mllms(tmp_path_factory):
+    """A language model with a tower, and a whole model."""
+    tower = dict(type='CLIPVisionTower', config={k: v for k, v in CLIP.items() if k != 'model_type'}, full_view=True)
+    parts = dict(
+        type='LlavaMLLM', vision_tower=tower, projector=dict(type='MLPProjector'), language_model=language_model('llama')
+    )
+    return {'llama': parts, 'whole_llava': whole_model('llava', tmp_path_factory.mktemp('llava'))}
+
+
+@pytest.mark.parametrize('mllm', ['llama', 'whole_llava'])
+@pytest.mark.parametrize('kind', ['segment_anything', *DECODER_KINDS])
+def test_one_training_step_in_lisa(kind, mllm, mllms):
+    model = build(mllms[mllm], None if kind == 'segment_anything' else mask_decoder(kind)).train()
     data = batch(model, sample(model, (48, 64), 'two'), sample(model, (50, 30), 'none'), sample(model, (70, 30), 'one'))
     losses = model(**data, mode='loss')
-    assert all(torch.isfinite(value) for value in losses.values())
+    assert all(torch.isfinite(value) and value > 0 for value in losses.values())
     sum(losses.values()).backward()
-    gradients_are_where_they_belong(model)
+    trained = gradients_are_where_they_belong(model)
+    for part in ('lora_A', 'lora_B', 'embed_tokens', 'lm_head', 'seg_head', 'mask_decoder'):
+        assert any(part in name for name in trained), part
     predicted = model.eval()(**data, mode='predict')
     assert [tuple(item.mask_logits.shape) for item in predicted] == [(3, 48, 64), (0, 50, 30), (1, 70, 30)]
     nothing = model.train()(**batch(model, sample(model, (50, 30), 'none')), mode='loss')
@@ -171,21 +191,51 @@ def test_one_training_step_in_lisa(kind, tmp_path):
     sum(nothing.values()).backward()
 
 
-def test_what_a_user_can_get_wrong(tmp_path):
+def test_what_a_user_can_get_wrong(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="Did you mean 'sam2'"):
         HFMaskDecoder(config=dict(model_type='sam22'))
     with pytest.raises(ConfigError, match='needs pretrained=FOLDER'):
         HFMaskDecoder()
     with pytest.raises(CheckpointError, match=r'holds no config.json'):
         HFMaskDecoder(pretrained=str(tmp_path))
+    (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='edgetam_video')))
+    monkeypatch.setattr(hf_mask_decoder, 'is_timm_available', lambda: False)
+    for given in (dict(pretrained=str(tmp_path)), dict(config=MASK_DECODERS['edgetam'])):
+        with pytest.raises(ConfigError, match=r'one of timm, which is not installed: pip install timm'):
+            HFMaskDecoder(**given)
     torch.save({}, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match='only SAM is read from a file'):
         HFMaskDecoder(config=MASK_DECODERS['sam2'], pretrained=str(tmp_path / 'a.pth'))
 
 
-def test_shapes_without_weights():
-    with torch.device('meta'):
-        decoder = HFMaskDecoder(config=dict(model_type='sam'), pretrained='no/such/sam_vit_b.pth')
+# Parameters as published. segment-anything's positional encoding is a buffer, transformers' a parameter of 2 x 128.
+PARAMETERS = {
+    'sam_vit_b': 93_735_472,
+    'sam_vit_l': 312_342_832,
+    'sam_vit_h': 641_090_608,
+    'hf_sam_vit_b': 93_735_472 + 256,
+    'hf_sam_vit_l': 312_342_832 + 256,
+    'hf_sam_vit_h': 641_090_608 + 256,
+    'sam_hq_vit_b': 94_806_832,
+    'sam_hq_vit_l': 313_676_336,
+    'sam_hq_vit_h': 642_686_256,
+    'sam2_hiera_t': 31_440_721,
+    'sam2_hiera_s': 38_538_577,
+    'sam2_hiera_b_plus': 73_328_401,
+    'sam2_hiera_l': 216_924_865,
+    'sam3_tracker': 458_260_369,
+    'edgetam': 9_120_641,
+}
+OVERLAYS = lisa_mm.PACKAGE_DIR.parent / 'configs/_base_/mask_decoders'
+
+
+def test_all_overlays_are_checked():
+    assert {file.stem for file in OVERLAYS.glob('*.py')} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize('name', [pytest.param(n, marks=NO_TIMM) if n == 'edgetam' else n for n in PARAMETERS])
+def test_overlays_are_the_published_architectures(name):
+    with shapes_only():
+        decoder = REGISTERED.build(Config.fromfile(OVERLAYS / f'{name}.py').mask_decoder.to_dict())
+    assert sum(p.numel() for p in decoder.parameters()) == PARAMETERS[name]
     assert decoder.prompt_dim == 256
-    assert isinstance(decoder.model, SamModel)
-    assert sum(p.numel() for p in decoder.parameters()) == 93_735_472 + 256  # the release's and its positional encoding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     SamHQModel,
     SamModel,
 )
+from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
@@ -42,7 +44,7 @@ HALF = {'mean': (127.5, 127.5, 127.5), 'std': (127.5, 127.5, 127.5)}
 
 @MASK_DECODERS.register_module()
 class HFMaskDecoder(BaseMaskDecoder):
-    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM or the tracker of SAM 3, over transformers; the image encoder is inside.
+    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM (needs timm) or the tracker of SAM 3, over transformers; the image encoder is inside.
 
     Prompt width, mask size and preprocessing follow from the model. What one mask a prompt leaves without a part in any loss is
     frozen: the prompt encoder, the heads for IoU and object scores, the hypernetworks of the other masks.
@@ -57,7 +59,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         frozen: Whether the decoder is trained.
 
     Raises:
-        ConfigError: for another model type.
+        ConfigError: for another model type, or EdgeTAM without timm.
         CheckpointError: for a folder without a config, or with weights missing.
     """
 
@@ -80,6 +82,8 @@ class HFMaskDecoder(BaseMaskDecoder):
         path = Path(pretrained) if pretrained else None
         written = read_architecture(path, config)
         self.kind = written.model_type
+        if path is not None and self.kind != 'sam' and not path.is_dir() and (path.is_file() or not on_meta()):
+            raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
         if self.kind in PYRAMIDS:
             # swaps masks by their stability in eval mode only: training and evaluation would differ
             written.mask_decoder_config.dynamic_multimask_via_stability = False
@@ -95,8 +99,6 @@ class HFMaskDecoder(BaseMaskDecoder):
         else:
             self.model = cls._from_config(written, dtype=torch.float32, **options)
             if path is not None and not on_meta():
-                if self.kind != 'sam':
-                    raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
                 load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
 
     def freeze(self) -> None:
@@ -203,6 +205,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         kind = config.get('model_type')
         if kind not in CLASSES:
             raise ConfigError(f'mask_decoder.config.model_type is {kind!r}.{nearest(str(kind), CLASSES)}')
+        check_timm(kind)
         return AutoConfig.for_model(**config)
     if path is None:
         raise ConfigError("HFMaskDecoder needs pretrained=FOLDER or config=dict(model_type='sam', ...).")
@@ -210,8 +213,17 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         raise CheckpointError(
             f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(...) too.'
         )
+    check_timm(json.loads((path / 'config.json').read_text(encoding='utf-8')).get('model_type'))
     written = AutoConfig.from_pretrained(path)
     kind = SAME_MODEL.get(written.model_type, written.model_type)
     if kind not in CLASSES:
         raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')
     return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]
+
+
+def check_timm(kind: Any) -> None:
+    """EdgeTAM's architecture cannot even be read without timm."""
+    if SAME_MODEL.get(kind, kind) == 'edgetam' and not is_timm_available():
+        raise ConfigError(
+            "mask_decoder: EdgeTAM's image encoder is one of timm, which is not installed: pip install timm (lisa_mm[edgetam])."
+        )

@@ -35,6 +35,7 @@ class HFMLLM(BaseMLLM):
     Args:
         pretrained: A Hugging Face folder with weights, or None for random ones.
         config: The architecture, ``dict(model_type='llava', text_config=..., vision_config=...)``; needed without ``pretrained``.
+            Beside ``pretrained`` it lets a config be checked before the folder is there, which has the word afterwards.
         processor: A folder with processor and tokenizer; ``pretrained`` if left out.
         template: Conversation template, see :class:`lisa_mm.models.language_models.CausalLM`.
         image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
@@ -104,7 +105,8 @@ class HFMLLM(BaseMLLM):
             raise ConfigError("mllm.config needs model_type, e.g. 'llava'.")
         if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
             raise CheckpointError(f'mllm.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
-        written = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(folder)
+        there = folder is not None and (folder / 'config.json').is_file()
+        written = AutoConfig.from_pretrained(folder) if there else AutoConfig.for_model(**(config or {}))  # type: ignore[arg-type]
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:

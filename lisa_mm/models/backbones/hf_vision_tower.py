@@ -1,0 +1,276 @@
+"""Vision towers of transformers: CLIP, SigLIP, SigLIP 2, DINOv2, DINOv3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Resampling
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    CLIPVisionModel,
+    Dinov2Model,
+    Dinov2WithRegistersModel,
+    DINOv3ViTModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    SiglipVisionModel,
+)
+from transformers.utils import logging
+
+from ...errors import CheckpointError, ConfigError, nearest
+from ...registry import BACKBONES
+from ..base import BaseVisionTower
+from ..weights import check_architecture, on_meta
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Processing:
+    """How an image becomes the tower's square.
+
+    Args:
+        mean: Of the channels on 0-1.
+        std: Likewise.
+        resample: The filter, PIL's number.
+        crop: Whether the middle is cropped; else the whole image is squeezed into the square.
+        margin: Shortest edge before the crop, over the side of the crop.
+        side: Of the square in pixels; None: what the architecture was trained at.
+    """
+
+    mean: Triple
+    std: Triple
+    resample: int
+    crop: bool = False
+    margin: float = 1.0
+    side: int | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a tower's architecture does not say of itself.
+
+    Args:
+        model: Its class.
+        processing: Of the image processor that belongs to it, for folders without one.
+        layers: Where its layers are.
+        norm: The norm after the last layer.
+        class_token: Whether a class token (and register tokens after it) comes before the patches.
+        asks: Whether positions of another image size are interpolated only when the call says so.
+        settings: Of the architecture: what is left out here.
+    """
+
+    model: type[PreTrainedModel]
+    processing: Processing
+    layers: str = 'encoder.layers'
+    norm: str = 'post_layernorm'
+    class_token: bool = True
+    asks: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+# Means and deviations: OpenAI's CLIP, https://github.com/openai/CLIP; ImageNet; -1 to 1
+_CLIP = Processing((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711), int(Resampling.BICUBIC), crop=True)
+_HALF = Processing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), int(Resampling.BICUBIC))
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_DINOV2 = Processing(*_IMAGENET, int(Resampling.BICUBIC), crop=True, margin=256 / 224)
+FAMILIES: dict[str, Family] = {
+    'clip_vision_model': Family(CLIPVisionModel, _CLIP, asks=True),
+    # its head makes one vector of an image: nothing here looks at it
+    'siglip_vision_model': Family(SiglipVisionModel, _HALF, class_token=False, asks=True, settings=dict(vision_use_head=False)),
+    'dinov2': Family(Dinov2Model, _DINOV2, 'encoder.layer', 'layernorm'),
+    'dinov2_with_registers': Family(Dinov2WithRegistersModel, _DINOV2, 'encoder.layer', 'layernorm'),
+    'dinov3_vit': Family(
+        DINOv3ViTModel,
+        Processing(*_IMAGENET, int(Resampling.BILINEAR)),
+        'model.layer',
+        'norm',
+        # positions are moved at random in train mode: training and evaluation would differ
+        settings=dict(pos_embed_shift=None, pos_embed_jitter=None, pos_embed_rescale=None),
+    ),
+}
+TWO_TOWERS = ('clip', 'siglip')  # folders that hold a text tower too
+REFUSED = {'siglip2': 'it takes patches of any number; give a SigLIP 2 of fixed size, whose model_type is siglip'}
+REFUSED['siglip2_vision_model'] = REFUSED['siglip2']
+
+
+@BACKBONES.register_module()
+class HFVisionTower(BaseVisionTower):
+    """Patch features of CLIP, SigLIP, SigLIP 2 (of fixed size), DINOv2 (with registers) or DINOv3 (ViT), over transformers.
+
+    Class and register tokens are cut off. Size, normalisation and filter of the images follow from the folder's
+    ``preprocessor_config.json``, or where there is none from the family.
+
+    Args:
+        pretrained: A Hugging Face folder (of CLIP and SigLIP with or without the text tower), or None.
+        config: The architecture, ``dict(model_type='siglip_vision_model', hidden_size=..., ...)``; needed when ``pretrained`` is
+            None. Beside ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
+        layer: Which hidden state is taken: -1 the last layer's, -2 the one before (LLaVA). None: what the model gives, which is
+            the last layer's after the final norm (CLIP's norm is the class token's alone).
+        image_size: Side of the square that goes in, in pixels; the folder's processor or else the architecture says if left out.
+            Positions are interpolated where it was trained at another one.
+        full_view: True squeezes the whole image into the square, False crops its middle; as the family does if left out.
+        frozen: Whether it stays as it is, outside the graph.
+
+    Shapes:
+        (B, 3, S, S) -> (B, (S / patch)^2, hidden), S / patch rounded down
+
+    Raises:
+        ConfigError: for another family, a layer that there is not, or a size that is no multiple of the patches.
+        CheckpointError: for a folder without a config, or with weights missing.
+    """
+
+    kinds: tuple[str, ...] = tuple(FAMILIES)
+
+    def __init__(
+        self,
+        *,
+        pretrained: str | None = None,
+        config: dict[str, Any] | None = None,
+        layer: int | None = None,
+        image_size: int | None = None,
+        full_view: bool | None = None,
+        frozen: bool = True,
+    ):
+        super().__init__(frozen=frozen)
+        self.from_file = pretrained is not None
+        self.layer = layer
+        folder = Path(pretrained) if pretrained else None
+        written = self._architecture(folder, config)
+        self.family = FAMILIES[written.model_type]
+        for key, value in self.family.settings.items():
+            setattr(written, key, value)
+        self.processing = read_processing(folder, self.family.processing)
+        self.crop = self.processing.crop if full_view is None else not full_view
+        self.image_size = image_size or self.processing.side or int(written.image_size)
+        if self.image_size != written.image_size and self.image_size % written.patch_size:
+            raise ConfigError(
+                f'vision_tower.image_size {self.image_size} is no multiple of its patches of {written.patch_size} pixels, '
+                f'and it was trained at {written.image_size}. Give a multiple.'
+            )
+        states = written.num_hidden_layers + 1
+        if layer is not None and not -states <= layer < states:
+            raise ConfigError(f'vision_tower.layer is {layer}, but there are {states} hidden states: {-states} to {states - 1}.')
+        if folder and not on_meta():
+            self.model = _read(self.family.model, folder, written)
+        else:
+            self.model = self.family.model._from_config(written, dtype=torch.float32)
+
+    def _architecture(self, folder: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:
+        """Of the folder, or as written; both must agree."""
+        name = type(self).__name__
+        if folder is None and config is None:
+            raise ConfigError(f"{name} needs pretrained=FOLDER or config=dict(model_type='siglip_vision_model', ...).")
+        if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
+            raise CheckpointError(f'vision_tower.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
+        found = None
+        if folder and (folder / 'config.json').is_file():
+            try:
+                found = AutoConfig.from_pretrained(folder)
+            except ValueError as error:
+                raise CheckpointError(f'{folder / "config.json"}: {str(error).splitlines()[0]}') from error
+            found = found.vision_config if found.model_type in TWO_TOWERS else found
+            self._check_kind(found.model_type, f'{folder} holds a')
+        if config is not None:
+            self._check_kind(config.get('model_type'), 'vision_tower.config.model_type is')
+        if found is None:
+            return AutoConfig.for_model(**config)  # type: ignore[arg-type]
+        if config:
+            check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)  # type: ignore[arg-type]
+        return found
+
+    def _check_kind(self, kind: Any, given: str) -> None:
+        if kind in REFUSED:
+            raise ConfigError(f'{given} {kind!r}, which {type(self).__name__} does not take: {REFUSED[kind]}.')
+        if kind not in self.kinds:
+            hint = nearest(str(kind), self.kinds) if kind not in FAMILIES else " Use type='HFVisionTower'."
+            raise ConfigError(f'{given} {kind!r}, no tower of {type(self).__name__} ({", ".join(self.kinds)}).{hint}')
+
+    @property
+    def out_channels(self) -> int:
+        return self.model.config.hidden_size  # type: ignore[return-value]
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        square = {'height': self.image_size, 'width': self.image_size}
+        return {
+            'size': {'shortest_edge': round(self.image_size * self.processing.margin)} if self.crop else square,
+            'crop_size': square,
+            'do_center_crop': self.crop,
+            'resample': self.processing.resample,
+            'image_mean': self.processing.mean,
+            'image_std': self.processing.std,
+        }
+
+    def num_tokens(self, height: int, width: int) -> int:
+        del height, width  # every image is brought to one size
+        return (self.image_size // self.model.config.patch_size) ** 2  # type: ignore[operator]
+
+    def freeze(self) -> None:
+        super().freeze()
+        for parameter in self._beside_the_way():
+            parameter.requires_grad_(False)
+
+    def _beside_the_way(self) -> Iterator[torch.nn.Parameter]:
+        """What has no part in the features: later layers, the norm after them, what stands for masked patches."""
+        model, family = self.model, self.family
+        yield from (parameter for name, parameter in model.named_parameters() if name.endswith('mask_token'))
+        if self.layer is not None:
+            taken = self.layer % (model.config.num_hidden_layers + 1)  # type: ignore[operator]
+            for layer in list(model.get_submodule(family.layers).children())[taken:]:
+                yield from layer.parameters()
+        if self.layer is not None or family.model is CLIPVisionModel:
+            yield from model.get_submodule(family.norm).parameters()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        interpolate = self.family.asks and self.image_size != self.model.config.image_size
+        options = {'interpolate_pos_encoding': True} if interpolate else {}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            out = self.model(pixel_values=pixels, output_hidden_states=self.layer is not None, **options)
+        states = out.last_hidden_state if self.layer is None else out.hidden_states[self.layer]
+        before = 1 + getattr(self.model.config, 'num_register_tokens', 0) if self.family.class_token else 0
+        return states[:, before:]  # (B, N, C)
+
+
+def read_processing(folder: Path | None, default: Processing) -> Processing:
+    """How the image processor of a folder treats images; ``default`` where there is none."""
+    if folder is None or not (folder / 'preprocessor_config.json').is_file():
+        return default
+    try:
+        found: Any = AutoImageProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f'{folder / "preprocessor_config.json"}: {str(error).splitlines()[0]}') from error
+    crop = bool(found.do_center_crop)
+    square = found.crop_size if crop else found.size
+    side = square.height if square is not None else None
+    edge = found.size.shortest_edge
+    return Processing(
+        tuple(found.image_mean),
+        tuple(found.image_std),
+        int(found.resample),
+        crop,
+        edge / side if crop and edge and side else 1.0,
+        side,
+    )
+
+
+def _read(cls: type[PreTrainedModel], folder: Path, config: PretrainedConfig) -> Any:
+    """The image tower's weights; a text tower beside it stays where it is."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # else it lists every weight of the text tower
+    try:
+        model, report = cls.from_pretrained(  # type: ignore[misc]
+            folder, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
+    if missing:
+        raise CheckpointError(f'{folder}: {len(missing)} weights of the image tower are missing, e.g. {missing[0]}.')
+    return model
