@@ -118,11 +118,11 @@ class IterTrainLoop(BaseLoop):
         for index in range(count):
             if index:
                 batch = next(micro_batches)
-            total, parts = strategy.compute_losses(batch)
+            last = index == count - 1
+            total, parts = strategy.compute_losses(batch, last=last)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float()
             fault = fault or self._find_fault(parts, batch)
-            last = index == count - 1
             # a process that stopped alone would leave the others waiting: all agree once, before the gradients are averaged
             if last or strategy.world_size == 1:
                 means = self._agree({name: float(value) / count for name, value in sums.items()} if last else {}, fault)

@@ -1,4 +1,4 @@
-"""What both strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
+"""What the strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft'
 class FolderCheckpointMixin(BaseStrategy):
     """Put before one of mmengine's strategies: one checkpoint format, one way to accumulate.
 
-    The strategy class provides ``zero_stage`` and the methods that raise NotImplementedError here.
+    The strategy class provides ``zero_stage``, ``wrapper_type`` and the methods that raise NotImplementedError here.
     """
 
     zero_stage: int | None
+    # the optimizer's wrapper that it works with: a config says nothing of it, so that swapping the strategy is one edit
+    wrapper_type: str
     # an mmengine model or DeepSpeed's engine in a wrapper, of which type checkers know nothing
     model: Any
     optim_wrapper: Any
@@ -48,8 +50,8 @@ class FolderCheckpointMixin(BaseStrategy):
         """The model without any wrapper."""
         raise NotImplementedError
 
-    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch: the total, and what to log."""
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch: the total, and what to log; ``last`` of those of an optimizer step."""
         raise NotImplementedError
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
@@ -76,7 +78,7 @@ class FolderCheckpointMixin(BaseStrategy):
         )
         self.logger.info(describe_batch(accumulation=self.accumulation, micro_batch=micro_batch, world_size=self.world_size))
 
-    def build_trained_optimizer(self, optim_wrapper: Any, model: nn.Module, *, wrapper_type: str) -> Any:
+    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
         """Build the optimizer with the trained parameters only, in the wrapper this strategy works with.
 
         Raises:
@@ -88,8 +90,12 @@ class FolderCheckpointMixin(BaseStrategy):
                 raise ConfigError(
                     f'optim_wrapper has {sorted(misplaced)}: give strategy.gradient_clipping and strategy.accumulation instead.'
                 )
-            # the strategy decides on the wrapper, so that swapping the strategy is one edit
-            optim_wrapper = {**optim_wrapper, 'type': wrapper_type}
+            given = optim_wrapper.get('type')
+            if given not in (None, self.wrapper_type):
+                raise ConfigError(
+                    f'optim_wrapper.type is {given!r}, but {type(self).__name__} works with {self.wrapper_type!r}. Leave it out.'
+                )
+            optim_wrapper = {**optim_wrapper, 'type': self.wrapper_type}
             if optim_wrapper.get('paramwise_cfg'):
                 # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
                 optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}

@@ -63,6 +63,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         ConfigError: for values that do not go together.
     """
 
+    wrapper_type = 'DeepSpeedOptimWrapper'
+
     def __init__(
         self,
         *,
@@ -168,11 +170,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
     def _train_batch(self) -> int:
         return self.micro_batch * self.accumulation * self.world_size
 
-    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
-        """Build the optimizer with the trained parameters only."""
-        return self.build_trained_optimizer(optim_wrapper, model, wrapper_type='DeepSpeedOptimWrapper')
-
-    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The forward of a micro-batch: the total, and what to log."""
         data = self.module.data_preprocessor(data, True)  # type: ignore
         return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore
