@@ -52,6 +52,8 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
+# What the recipe says and not the part: a swap keeps it
+KEPT = {'strategy': ('accumulation', 'target_batch', 'gradient_clipping')}
 # Parts between two others: their weights fit only the neighbours they were trained with
 BRIDGES = {
     'mllm': [('model', 'seg_head')],
@@ -71,6 +73,8 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     *parents, last = PART_PATHS[part]
     node = source
     for key in parents:
+        if not isinstance(node.get(key), dict):
+            raise ConfigError(f'--swap {swap!r}: the config has no {key!r} to swap a part of. Give it a model first.')
         node = node[key]
     if part in ('vision_tower', 'projector', 'language_model') and not takes(MLLMS, node, part):
         raise ConfigError(
@@ -89,6 +93,9 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
         gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
         if gone:
             print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
+    if isinstance(old, dict):
+        new = {key: value for key, value in new.items() if key not in KEPT.get(part, ())}
+        new |= {key: old[key] for key in KEPT.get(part, ()) if key in old}
     node[last] = new
     for bridge in BRIDGES.get(part, ()):
         untie(source, bridge, swap)

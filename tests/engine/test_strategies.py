@@ -99,7 +99,12 @@ def plain():
     return losses, weights
 
 
-ONE = [*(f'one_{stage}' for stage in STAGES), *(f'one_{stage}_{offload}' for stage, offload in OFFLOADED), 'one_single', 'one_ddp']
+ONE = [
+    *(f'one_{stage}' for stage in STAGES),
+    *(f'one_{stage}_{offload}' for stage, offload in OFFLOADED),
+    'one_single',
+    'one_ddp',
+]
 
 
 @pytest.mark.parametrize('name', ONE)

@@ -7,7 +7,7 @@ import pickle
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
+from lisa_mm.engine.optimizer import optim_wrapper_faults
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -70,6 +71,22 @@ class FolderCheckpointMixin(BaseStrategy):
         """Called after the model's weights were loaded: bring along what else holds them."""
         raise NotImplementedError
 
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What can be said of the arguments before there are processes."""
+        faults = []
+        accumulation, target = arguments.get('accumulation'), arguments.get('target_batch')
+        if accumulation is not None and target is not None:
+            faults.append(f'strategy has both accumulation={accumulation} and target_batch={target}: give one of them.')
+        for key, value in (('accumulation', accumulation), ('target_batch', target)):
+            if value is not None and value < 1:
+                faults.append(f'strategy.{key} is {value}; it must be at least 1.')
+        if arguments.get('gradient_clipping', 1.0) < 0:
+            faults.append(
+                f'strategy.gradient_clipping is {arguments["gradient_clipping"]}; give a norm > 0, or 0 for no clipping.'
+            )
+        return faults
+
     def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
         """Resolve how much is accumulated, and say so in the log."""
         self.micro_batch = micro_batch
@@ -85,16 +102,9 @@ class FolderCheckpointMixin(BaseStrategy):
             ConfigError: for settings that belong to the strategy, or a model without trained parameters.
         """
         if isinstance(optim_wrapper, dict):
-            misplaced = {'clip_grad': 'gradient_clipping', 'accumulative_counts': 'accumulation'}.keys() & optim_wrapper.keys()
-            if misplaced:
-                raise ConfigError(
-                    f'optim_wrapper has {sorted(misplaced)}: give strategy.gradient_clipping and strategy.accumulation instead.'
-                )
-            given = optim_wrapper.get('type')
-            if given not in (None, self.wrapper_type):
-                raise ConfigError(
-                    f'optim_wrapper.type is {given!r}, but {type(self).__name__} works with {self.wrapper_type!r}. Leave it out.'
-                )
+            faults = optim_wrapper_faults(optim_wrapper, self.wrapper_type, type(self).__name__)
+            if faults:
+                raise ConfigError(faults)
             optim_wrapper = {**optim_wrapper, 'type': self.wrapper_type}
             if optim_wrapper.get('paramwise_cfg'):
                 # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
