@@ -76,7 +76,7 @@ class MixtureDataset(Dataset):
                 faults.append(f'MixtureDataset.rates.{group} is {rate!r}; it must be a number >= 0.')
         for group, entries in datasets.items():
             faults += [
-                f'MixtureDataset.datasets.{group}: {entry.get("type")} has a pipeline of its own; the mixture has one: take it out.'
+                f'MixtureDataset.datasets.{group}: {entry.get("type")} has a pipeline of its own: take it out.'
                 for entry in entries
                 if isinstance(entry, dict) and entry.get('pipeline')
             ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
 
 IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
@@ -245,6 +246,8 @@ class BaseLoss(nn.Module):
 
     def __init__(self, weight: float = 1.0):
         super().__init__()
+        if weight < 0:
+            raise ConfigError(f'{type(self).__name__}.weight is {weight}; give a factor >= 0 (0 leaves the loss out).')
         self.weight = weight
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""ZeRO 0-3 with and without offload, DDP and the single device, on one and two processes, against a plain loop that averages gradients."""
+"""ZeRO 0-3, offload, DDP and the single device, on one and two processes, against a plain loop that averages gradients."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
+from ..architecture import written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
 from ..weights import on_meta
 
@@ -101,7 +102,7 @@ class HFMLLM(BaseMLLM):
             raise ConfigError("mllm.config needs model_type, e.g. 'llava'.")
         if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
             raise CheckpointError(f'mllm.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
-        written = AutoConfig.for_model(**config) if config else AutoConfig.from_pretrained(folder)
+        written = written_architecture(config, 'model.mllm.config') if config else AutoConfig.from_pretrained(folder)
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:
