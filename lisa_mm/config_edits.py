@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from .errors import ConfigError, nearest
 from .registry import MLLMS, takes
+from .runner_checks import LOADER_KEYS
 
 RUNNER_KEYS = frozenset(
     [
@@ -54,6 +55,11 @@ PART_PATHS = {
 }
 # What the recipe says and not the part: a swap keeps it
 KEPT = {'strategy': ('accumulation', 'target_batch', 'gradient_clipping')}
+# Dicts without a type of their own: an option may add these keys
+OPEN_KEYS = {
+    'optim_wrapper': ('type', 'optimizer', 'paramwise_cfg', 'constructor'),
+    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), LOADER_KEYS),
+}
 # Parts between two others: their weights fit only the neighbours they were trained with
 BRIDGES = {
     'mllm': [('model', 'seg_head')],
@@ -129,7 +135,7 @@ def apply_option(source: dict[str, Any], option: str) -> None:
         return
     if not isinstance(node, dict):
         raise ConfigError(f'--cfg-options {dotted}: {".".join(parents)} is {node!r}, it has no keys.')
-    allowed = RUNNER_KEYS if not parents else set(node)
+    allowed = RUNNER_KEYS if not parents else {*node, *OPEN_KEYS.get('.'.join(parents), ())}
     if last not in node and 'type' not in node and last not in allowed:
         raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
     if last in node and node[last] == value and type(node[last]) is type(value):

@@ -142,10 +142,10 @@ def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
         where = f'param_scheduler[{number}]' if isinstance(config['param_scheduler'], list) else 'param_scheduler'
         if takes(PARAM_SCHEDULERS, scheduler, 'total_iters') and type(steps) is int:
             fill(scheduler, {'total_iters': steps}, where, faults)
+        if type(steps) is not int or steps < 1:
+            continue  # a fault of train_cfg, or nothing to schedule
         dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1, device='cpu'))], lr=1.0)
-        check_part(
-            PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=steps != 0, optimizer=dummy
-        )
+        check_part(PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=True, optimizer=dummy)
 
 
 def check_strategy(config: Any, faults: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Damage that users do to a config: kinds of it, each with a seeded choice of place and value.
 
-A kind gives the command line's options, or a changed text of the config, and what its error must hold: the key, the value that was
-given, and a remedy.
+A kind gives the command line's options, or a changed text of the config, and what its error must hold: the key, the value
+that was given, and a remedy.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def lora(name: str, key: str, value: object, remedy: str) -> Damage:
 def misspelt_top_level_key(rng):
     key = rng.choice(['train_dataloader', 'strategy', 'optim_wrapper', 'param_scheduler', 'custom_hooks'])
     wrong = misspelt(key, rng)
-    return Damage('misspelt_top_level_key', wrong, wrong, f'Did you mean {key!r}', text=edit(NANO, f'\n{key} =', f'\n{wrong} =', key))
+    return Damage(
+        'misspelt_top_level_key', wrong, wrong, f'Did you mean {key!r}', text=edit(NANO, f'\n{key} =', f'\n{wrong} =', key)
+    )
 
 
 def edit(path: Path, old: str, new: str, key: str) -> str:
@@ -104,7 +106,10 @@ def misspelt_part_key(rng):
 def misspelt_architecture_key(rng):
     key = rng.choice(['hidden_size', 'num_hidden_layers', 'intermediate_size'])
     wrong = misspelt(key, rng)
-    text = MIX.read_text() + f"\nmask_decoder = dict(type='HFMaskDecoder', config=dict(model_type='sam', vision_config=dict({wrong}=64)))"
+    text = (
+        MIX.read_text()
+        + f"\nmask_decoder = dict(type='HFMaskDecoder', config=dict(model_type='sam', vision_config=dict({wrong}=64)))"
+    )
     text += "\nmodel['mask_decoder'] = mask_decoder\n"
     return Damage('misspelt_architecture_key', wrong, wrong, f'Did you mean {key!r}', config=MIX, text=text)
 
@@ -127,9 +132,7 @@ def unknown_type(rng):
         ]
     )
     wrong = misspelt(name, rng)
-    return option('unknown_type', f'{path}.type', wrong, f'Did you mean {name!r}', shown=wrong) if False else Damage(
-        'unknown_type', wrong, wrong, f'Did you mean {name!r}', [f'{path}.type={wrong}']
-    )
+    return Damage('unknown_type', wrong, wrong, f'Did you mean {name!r}', [f'{path}.type={wrong}'])
 
 
 @kind
@@ -160,17 +163,22 @@ def lora_target_that_matches_nothing(rng):
 
 @kind
 def lora_rank(rng):
-    return lora('lora_rank', 'r', rng.choice([0, -1, -8]), '')
+    return lora('lora_rank', 'r', rng.choice([0, -1, -8]), 'positive integer')
 
 
 @kind
 def lora_dropout(rng):
-    return lora('lora_dropout', 'lora_dropout', rng.choice([1.5, -0.1, 5]), '')
+    damage = lora('lora_dropout', 'lora_dropout', rng.choice([1.5, -0.1, 5]), 'between 0 and 1')
+    damage.key = 'dropout'  # peft's words
+    return damage
 
 
 @kind
 def lora_unknown_argument(rng):
-    return lora('lora_unknown_argument', misspelt('lora_alpha', rng), 8, "Did you mean 'lora_alpha'")
+    wrong = misspelt('lora_alpha', rng)
+    damage = lora('lora_unknown_argument', wrong, 8, "Did you mean 'lora_alpha'")
+    damage.value = wrong
+    return damage
 
 
 @kind
@@ -201,7 +209,7 @@ def negative_loss_weight(rng):
 @kind
 def learning_rate_as_text(rng):
     value = rng.choice(['1e-3', '3e-4', '0.1'])
-    return option('learning_rate_as_text', 'optim_wrapper.optimizer.lr', repr(repr(value)), 'without quotes', shown=value)
+    return option('learning_rate_as_text', 'optim_wrapper.optimizer.lr', repr(value), 'without quotes', shown=value)
 
 
 @kind
@@ -248,7 +256,9 @@ def validation_interval(rng):
 
 @kind
 def image_size_and_patch(rng):
-    return option('image_size_and_patch', 'model.mask_decoder.image_encoder.image_size', rng.choice([190, 193, 100]), 'Give a multiple')
+    return option(
+        'image_size_and_patch', 'model.mask_decoder.image_encoder.image_size', rng.choice([190, 193, 100]), 'Give a multiple'
+    )
 
 
 @kind
@@ -265,18 +275,26 @@ def heads_that_do_not_divide(rng):
 @kind
 def language_heads_that_do_not_divide(rng):
     value = rng.choice([3, 5, 7])
-    return option('language_heads', 'model.mllm.language_model.config.num_attention_heads', value, 'not a multiple', shown=f'({value})')
+    return option(
+        'language_heads', 'model.mllm.language_model.config.num_attention_heads', value, 'not a multiple', shown=f'({value})'
+    )
 
 
 @kind
 def global_blocks_out_of_depth(rng):
     block = rng.choice([4, 9, -1])
-    return option('global_blocks_out_of_depth', 'model.mask_decoder.image_encoder.global_attn_indexes', f'(1, {block})', 'give 0 to 3', shown=block)
+    return option(
+        'global_blocks_out_of_depth',
+        'model.mask_decoder.image_encoder.global_attn_indexes',
+        f'(1, {block})',
+        'give 0 to 3',
+        shown=block,
+    )
 
 
 @kind
 def tower_layer(rng):
-    return option('tower_layer', 'model.mllm.vision_tower.layer', rng.choice([-5, 4, 17]), '')
+    return option('tower_layer', 'model.mllm.vision_tower.layer', rng.choice([-5, 4, 17]), ' to ')
 
 
 @kind
@@ -287,7 +305,9 @@ def unknown_template(rng):
 
 @kind
 def missing_tokenizer(rng):
-    return Damage('missing_tokenizer', 'tokenizer', 'CausalLM', 'needs tokenizer=FOLDER', ['model.mllm.language_model.tokenizer=None'])
+    return Damage(
+        'missing_tokenizer', 'tokenizer', 'CausalLM', 'needs tokenizer=FOLDER', ['model.mllm.language_model.tokenizer=None']
+    )
 
 
 @kind
@@ -326,10 +346,8 @@ def offload_without_its_stage(rng):
 @kind
 def unknown_zero_option(rng):
     wrong = misspelt('reduce_bucket_size', rng)
-    return zero('unknown_zero_option', 'zero_options', {wrong: 5}, "Did you mean 'reduce_bucket_size'") if False else Damage(
-        'unknown_zero_option', 'zero_options', wrong, "Did you mean 'reduce_bucket_size'",
-        [f"strategy={ {'type': 'LisaDeepSpeedStrategy', 'zero_options': {wrong: 5}} !r}"],
-    )
+    strategy = {'type': 'LisaDeepSpeedStrategy', 'zero_options': {wrong: 5}}
+    return Damage('unknown_zero_option', 'zero_options', wrong, "Did you mean 'reduce_bucket_size'", [f'strategy={strategy!r}'])
 
 
 @kind
@@ -352,8 +370,8 @@ def accumulation(rng):
 @kind
 def unknown_strategy(rng):
     wrong = misspelt('LisaDeepSpeedStrategy', rng)
-    return Damage('unknown_strategy', 'strategy', wrong, "Did you mean 'LisaDeepSpeedStrategy'", [f"strategy=dict(type='{wrong}')"] and
-                  [f'strategy={ {"type": wrong} !r}'])
+    strategy = {'type': wrong}
+    return Damage('unknown_strategy', 'strategy', wrong, "Did you mean 'LisaDeepSpeedStrategy'", [f'strategy={strategy!r}'])
 
 
 @kind
@@ -395,7 +413,7 @@ def rate_that_is_none(rng):
     return Damage('rate_that_is_none', 'lr_mult', str(value), 'number >= 0', [f'optim_wrapper.paramwise_cfg={rates!r}'])
 
 
-def registered(name: str, path: str, type_: str, rng: random.Random, *, is_list: bool = False) -> Damage:
+def registered(name: str, path: str, type_: str, rng: random.Random) -> Damage:
     wrong = misspelt(type_, rng)
     return Damage(name, path.split('.')[0], wrong, f'Did you mean {type_!r}', [f'{path}.type={wrong}'])
 
@@ -407,7 +425,13 @@ def unknown_sampler(rng):
 
 @kind
 def sampler_that_cannot_seek(rng):
-    return Damage('sampler_that_cannot_seek', 'sampler', 'DefaultSampler', 'SeekableSampler', ['train_dataloader.sampler.type=DefaultSampler'])
+    return Damage(
+        'sampler_that_cannot_seek',
+        'sampler',
+        'DefaultSampler',
+        'SeekableSampler',
+        ['train_dataloader.sampler.type=DefaultSampler'],
+    )
 
 
 @kind

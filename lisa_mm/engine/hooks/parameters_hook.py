@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -43,16 +44,23 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     Returns:
         Part -> (parameters, those trained), LISA's parts first.
     """
-    embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
     counts: dict[str, tuple[int, int]] = {}
+    part_of = name_of_part(model)
     for name, parameter in model.named_parameters():
-        part = _part_of(_as_parts(name, id(parameter) in decoder | embeddings), id(parameter) in embeddings)
+        part = part_of(name, parameter)
         # a parameter sharded by DeepSpeed is empty between its uses
         size = int(getattr(parameter, 'ds_numel', parameter.numel()))
         total, trained = counts.get(part, (0, 0))
         counts[part] = total + size, trained + size * parameter.requires_grad
     known = [part for part in _ORDER if part in counts]
     return {part: counts[part] for part in [*known, *(part for part in counts if part not in known)]}
+
+
+def name_of_part(model: nn.Module) -> Callable[[str, nn.Parameter], str]:
+    """A function that says which part a parameter belongs to, by its name in the model."""
+    embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
+    language = decoder | embeddings
+    return lambda name, parameter: _part_of(_as_parts(name, id(parameter) in language), id(parameter) in embeddings)
 
 
 def parameter_table(model: nn.Module) -> str:

@@ -84,6 +84,7 @@ class HFMLLM(BaseMLLM):
         self._image_text = image_text
         self._image_options = dict(image_options or {})
         self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
+        self.written = dict(config) if config else None
         self.image_token_id = _image_token_id(self.model.config)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
         self._accepted |= set(inspect.signature(self.model.model.forward).parameters)
