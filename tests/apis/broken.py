@@ -276,7 +276,11 @@ def heads_that_do_not_divide(rng):
 def language_heads_that_do_not_divide(rng):
     value = rng.choice([3, 5, 7])
     return option(
-        'language_heads', 'model.mllm.language_model.config.num_attention_heads', value, 'not a multiple', shown=f'({value})'
+        'language_heads_that_do_not_divide',
+        'model.mllm.language_model.config.num_attention_heads',
+        value,
+        'not a multiple',
+        shown=f'({value})',
     )
 
 
