@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,22 @@ from mmengine.utils import import_modules_from_strings
 
 from .config_edits import RUNNER_KEYS, apply_option, apply_swap
 from .config_files import drop_replaced_parts, flattened, follow_types
-from .errors import ConfigError, UserError, nearest
-from .registry import (
-    DATASETS,
-    LOOPS,
-    LOSSES,
-    MASK_DECODERS,
-    METRICS,
-    MLLMS,
-    SEG_HEADS,
-    STRATEGIES,
-    TRANSFORMS,
-    check_arguments,
-    takes,
+from .errors import ConfigError
+from .registry import LOOPS, LOSSES, MASK_DECODERS, MLLMS, SEG_HEADS, TRANSFORMS, check_arguments, takes
+from .runner_checks import (
+    check_dataset,
+    check_hooks,
+    check_loader,
+    check_metrics,
+    check_optimizer,
+    check_part,
+    check_schedules,
+    check_strategy,
+    collect,
+    fill,
 )
 
+DERIVED = {'vision_preprocess', 'tokenizer', 'mask_preprocess'}  # what transforms take of the model's parts
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -49,9 +51,7 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
     if not path.is_file():
         raise ConfigError(f'{path}: no such config. lisa_mm.get_config(NAME) gives the path of one that ships with the package.')
     content = with_here(flattened(path, read_file), path.resolve().parent)
-    imports = content.get('custom_imports')
-    if imports:
-        import_modules_from_strings(**imports)
+    run_imports(content.get('custom_imports'), path)
     check_top_level(content, str(path))
     source = {key: value for key, value in content.items() if key in RUNNER_KEYS}
     for swap in swaps:
@@ -64,11 +64,34 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The content of a config file whose bases, if any, are of its own style."""
+    """The content of a config file whose bases, if any, are of its own style; whatever stops the file is told with its line.
+
+    Raises:
+        ConfigError: for a file that does not run, or a base file that is not there.
+    """
     try:
         return Config.fromfile(path).to_dict()
-    except (SyntaxError, NameError) as error:
-        raise ConfigError(f'{path} is no valid config: {error}') from error
+    except Exception as error:
+        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).suffix == '.py']
+        line = next((frame.lineno for frame in reversed(ours) if Path(frame.filename).resolve() == path.resolve()), None)
+        line = error.lineno if isinstance(error, SyntaxError) else line
+        where = f'{path}, line {line}' if line else str(path)
+        raise ConfigError(f'{where} is no valid config: {type(error).__name__}: {error}. Correct it there.') from error
+
+
+def run_imports(imports: Any, path: Path) -> None:
+    """Import the plugins that a config names in ``custom_imports``."""
+    if not imports:
+        return
+    if not isinstance(imports, dict) or set(imports) - {'imports', 'allow_failed_imports'} or 'imports' not in imports:
+        raise ConfigError(f"{path}: custom_imports is {imports!r}; give custom_imports=dict(imports=['my_package']).")
+    try:
+        import_modules_from_strings(**imports)
+    except ImportError as error:
+        raise ConfigError(
+            f'{path}: custom_imports {imports["imports"]!r} cannot be imported ({error}). '
+            'Install the package (pip install -e DIR), or put its folder on PYTHONPATH.'
+        ) from error
 
 
 def with_here(node: Any, folder: Path) -> Any:
@@ -119,16 +142,14 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
         loader = config.get(name)
         if loader:
             compile_dataloader(loader, derived, config.get('data_root'), name, faults)
-    for name in ('val_evaluator', 'test_evaluator'):
-        for number, metric in enumerate(as_list(config.get(name))):
-            check_part(METRICS, metric, f'{name}[{number}]', faults)
     if config.get('train_cfg'):
-        given = {**config.train_cfg.to_dict(), 'runner': None, 'dataloader': None}  # the runner gives these two
-        check_part(LOOPS, given, 'train_cfg', faults)
-    if config.get('strategy'):
-        check_part(STRATEGIES, config.strategy, 'strategy', faults)
-    for scheduler in as_list(config.get('param_scheduler')):
-        fill(scheduler, {'total_iters': (config.get('train_cfg') or {}).get('max_iters')}, 'param_scheduler', faults)
+        given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner gives these two
+        check_part(LOOPS, config.train_cfg, 'train_cfg', faults, **given)
+    check_metrics(config, faults)
+    check_strategy(config, faults)
+    check_schedules(config, faults)
+    check_hooks(config, faults)
+    check_optimizer(config, built, faults)
     if faults:
         raise ConfigError(faults)
     return config, built
@@ -187,17 +208,18 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
 def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | None, where: str, faults: list[str]) -> None:
     """Fill a dataloader's data sets, transforms and collation."""
     for dataset, path in datasets_in(loader.get('dataset'), f'{where}.dataset'):
-        if data_root and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
-            dataset['data_root'] = data_root
         for number, transform in enumerate(dataset.get('pipeline') or []):
             spot = f'{path}.pipeline[{number}]'
             accepted = {k: v for k, v in derived.items() if takes(TRANSFORMS, transform, k)}
             fill(transform, accepted, spot, faults)
-            check_part(TRANSFORMS, transform, spot, faults)
-        check_part(DATASETS, dataset, path, faults)
+            # of a part that has faults nothing follows: that is said once
+            unknown = {k: {} for k in DERIVED - set(derived) - set(transform) if takes(TRANSFORMS, transform, k)}
+            check_part(TRANSFORMS, transform, spot, faults, build=not unknown, **unknown)
+        check_dataset(dataset, path, data_root, faults)
     collate = loader.get('collate_fn')
     if collate and collate.get('type') == 'seg_collate' and 'pad_token_id' in derived:
         fill(collate, {'pad_token_id': derived['pad_token_id']}, f'{where}.collate_fn', faults)
+    check_loader(loader, where, faults)
 
 
 def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
@@ -211,45 +233,6 @@ def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
         for name, group in named:
             for number, child in enumerate(group or []):
                 yield from datasets_in(child, f'{path}.{key}{"." + name if name else ""}[{number}]')
-
-
-def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) -> None:
-    """Write derived values; a written one that differs is a fault."""
-    for key, value in values.items():
-        if value is None:
-            continue
-        if key in part and part[key] != value:
-            faults.append(f'{where}.{key} is {part[key]!r}, but it follows from the other parts as {value!r}. Leave it out.')
-        part[key] = value
-
-
-def check_part(registry: Any, part: Any, where: str, faults: list[str]) -> None:
-    """Type and arguments of a part from one of mmengine's registries."""
-    name = part.get('type')
-    cls = name if isinstance(name, type) else registry.get(name) if name else None
-    if cls is None:
-        registry.import_from_location()
-        faults.append(f'{where}: {name!r} is no registered {registry.name}.{nearest(str(name), registry.module_dict)}')
-        return
-    collect(faults, lambda: check_arguments(cls, {k: v for k, v in part.items() if k != 'type'}, where))
-
-
-def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> Any:
-    """Run and keep the user's faults; None then."""
-    try:
-        return action()
-    except ConfigError as error:
-        faults += [prefix + fault for fault in error.faults if prefix + fault not in faults]
-    except UserError as error:
-        faults.append(prefix + str(error))
-    return None
-
-
-def as_list(value: Any) -> Sequence[Any]:
-    """None, one or several."""
-    if value is None:
-        return []
-    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def derived_values(source: Config, compiled: Config) -> list[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from .errors import ConfigError, nearest
 from .registry import MLLMS, takes
+from .runner_checks import LOADER_KEYS
 
 RUNNER_KEYS = frozenset(
     [
@@ -52,6 +53,13 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
+# What the recipe says and not the part: a swap keeps it
+KEPT = {'strategy': ('accumulation', 'target_batch', 'gradient_clipping')}
+# Dicts without a type of their own: an option may add these keys
+OPEN_KEYS = {
+    'optim_wrapper': ('type', 'optimizer', 'paramwise_cfg', 'constructor'),
+    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), LOADER_KEYS),
+}
 # Parts between two others: their weights fit only the neighbours they were trained with
 BRIDGES = {
     'mllm': [('model', 'seg_head')],
@@ -71,6 +79,8 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     *parents, last = PART_PATHS[part]
     node = source
     for key in parents:
+        if not isinstance(node.get(key), dict):
+            raise ConfigError(f'--swap {swap!r}: the config has no {key!r} to swap a part of. Give it a model first.')
         node = node[key]
     if part in ('vision_tower', 'projector', 'language_model') and not takes(MLLMS, node, part):
         raise ConfigError(
@@ -89,6 +99,9 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
         gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
         if gone:
             print_log(f'--swap {swap}: {", ".join(gone)} of the old {part} are part of the new one', logger='current')
+    if isinstance(old, dict):
+        new = {key: value for key, value in new.items() if key not in KEPT.get(part, ())}
+        new |= {key: old[key] for key in KEPT.get(part, ()) if key in old}
     node[last] = new
     for bridge in BRIDGES.get(part, ()):
         untie(source, bridge, f'--swap {swap}')
@@ -122,7 +135,7 @@ def apply_option(source: dict[str, Any], option: str) -> None:
         return
     if not isinstance(node, dict):
         raise ConfigError(f'--cfg-options {dotted}: {".".join(parents)} is {node!r}, it has no keys.')
-    allowed = RUNNER_KEYS if not parents else set(node)
+    allowed = RUNNER_KEYS if not parents else {*node, *OPEN_KEYS.get('.'.join(parents), ())}
     if last not in node and 'type' not in node and last not in allowed:
         raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
     if last in node and node[last] == value and type(node[last]) is type(value):

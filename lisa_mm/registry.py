@@ -19,6 +19,7 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+from .argument_types import type_faults
 from .errors import ConfigError, nearest
 
 
@@ -89,10 +90,13 @@ class RoleRegistry(Registry):
 
 
 def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> None:
-    """Compare a part's arguments with the signature of its class.
+    """Compare a part's arguments with the signature of its class: names, and types where they are annotated.
+
+    What a class can say of its arguments before it has data or processes, it says in ``argument_faults(arguments)``, a class
+    method that returns sentences.
 
     Raises:
-        ConfigError: naming every unknown and every missing argument.
+        ConfigError: naming every unknown, missing and wrong argument.
     """
     parameters = inspect.signature(cls).parameters
     accepted = accepted_arguments(cls)
@@ -106,6 +110,9 @@ def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> No
         required = parameter.default is parameter.empty
         if required and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in arguments:
             faults.append(f'{where}: {cls.__name__} needs the argument {name!r}.')
+    faults += type_faults(cls, arguments, where)
+    if not faults and hasattr(cls, 'argument_faults'):
+        faults += cls.argument_faults(arguments)
     if faults:
         raise ConfigError(faults)
 
@@ -140,7 +147,7 @@ ROLES = [MLLMS, BACKBONES, PROJECTORS, LANGUAGE_MODELS, SEG_HEADS, MASK_DECODERS
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='lisa_mm', locations=['lisa_mm.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='lisa_mm', locations=['lisa_mm.datasets'])
-DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='lisa_mm', locations=['lisa_mm.datasets'])
+DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='lisa_mm', locations=['lisa_mm.engine'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='lisa_mm', locations=['lisa_mm.datasets.transforms'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='lisa_mm', locations=['lisa_mm.evaluation'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='lisa_mm', locations=['lisa_mm.engine'])

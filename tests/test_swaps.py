@@ -75,6 +75,19 @@ def test_what_depends_on_the_mask_decoder_follows(configs, name, size, resize):
     assert step.mask_preprocess.resize == resize
 
 
+STRATEGIES = sorted(path.stem for path in (ROOT / 'configs' / '_base_' / 'strategies').glob('*.py'))
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_what_depends_on_the_strategy_follows_and_the_batch_stays(strategy):
+    wrapper = 'DeepSpeedOptimWrapper' if strategy.startswith('zero') else 'OptimWrapper'
+    for name, target in (('lisa_7b_mix', 160), ('lisa_nano', None)):
+        compiled = compile_config(load_config(ROOT / 'configs' / 'lisa' / f'{name}.py', swaps=[f'strategy={strategy}']))
+        assert compiled.optim_wrapper.type == wrapper
+        assert compiled.strategy.get('target_batch') == target
+        assert compiled.strategy.get('bf16', False) == strategy.endswith('bf16')
+
+
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp('demo')

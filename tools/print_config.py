@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()
 
+    from lisa_mm.apis.checking import image_tokens_by_size
     from lisa_mm.apis.examples import example_conversation
     from lisa_mm.config import compile_with_model, derived_values, load_config
 
@@ -34,7 +35,7 @@ def main() -> None:
     for key, value in derived_values(source, compiled):
         print(f'#   {key} = {value!r}')
     spec = model.mllm.tokenizer_spec
-    example = example_conversation(spec, model.mllm.num_image_tokens(0, 0))
+    example = example_conversation(spec, next(iter(image_tokens_by_size(model.mllm, {'not_checked': []}).values()), 0))
     print(f'# a conversation in the template {spec["template"]!r}, what carries loss in «»:')
     print('#   ' + example.text.replace('\n', '\\n'))
     if example.missing:

@@ -15,7 +15,7 @@ with read_base():
     from .._base_.mllms.llava_v1_7b import mllm
     from .._base_.runtime.default import *
     from .._base_.schedules.lisa_5k import *  # 5,000 it x 160 img = 800,000 samples
-    from .._base_.strategies.zero2_bf16 import strategy  # 2 img x 10 acc x 8 GPU = 160
+    from .._base_.strategies.zero2_bf16 import strategy
 
 model = dict(
     type='LISA',
@@ -25,3 +25,4 @@ model = dict(
     mask_decoder=mask_decoder,
     losses=losses,
 )
+strategy.update(target_batch=160)  # 2 img x 10 accumulated x 8 GPU; on fewer GPUs more is accumulated

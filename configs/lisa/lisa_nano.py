@@ -67,7 +67,6 @@ train_dataloader['dataset'].update(texts_per_image=2, others_per_image=5)
 train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=200, val_at_start=True)
 strategy = dict(type='LisaDeepSpeedStrategy', zero_stage=2, gradient_clipping=1.0)
 optim_wrapper = dict(
-    type='DeepSpeedOptimWrapper',
     optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.95), weight_decay=0.0),
     paramwise_cfg=dict(custom_keys=lr_of_part),
 )

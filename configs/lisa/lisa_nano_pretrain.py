@@ -106,5 +106,5 @@ val_dataloader = dict(
 
 train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=2000)
 strategy = dict(type='LisaSingleDeviceStrategy', gradient_clipping=1.0)
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.95), weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.95), weight_decay=0.01))
 param_scheduler = dict(type='WarmupDecayLR', warmup_iters=100)

@@ -18,6 +18,7 @@ from .examples import example_conversation
 
 FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
 PROCESSES = (1, 2, 4, 8)
+IMAGE_SIZES = ((480, 640), (336, 336), (1024, 1024), (427, 1280))  # (H, W) that are shown
 
 
 def check_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[str] = ()) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def check_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[
         return report
     describe_model(model, compiled, report)
     describe_batch(compiled, report)
+    describe_mixture(compiled, report)
     describe_datasets(compiled, report)
     report['ok'] = not report['faults']
     return report
@@ -69,12 +71,14 @@ def files_of(node: Any, path: str = '') -> Iterator[tuple[str, str]]:
 
 def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> None:
     """Parts with widths, tokens, the template's example, LoRA and parameters."""
-    from ..engine.hooks.parameters_hook import count_parameters
+    from ..engine.hooks.parameters_hook import count_parameters, learning_rates, parameter_table
 
     mllm, decoder = model.mllm, model.mask_decoder
     written = compiled.model
-    image_tokens = mllm.num_image_tokens(0, 0)
-    parts = {'mllm': {'type': written.mllm.type, 'width': mllm.hidden_size}}
+    spec = mllm.tokenizer_spec
+    by_size = image_tokens_by_size(mllm, report)
+    image_tokens = next(iter(by_size.values()), None)
+    parts: dict[str, dict[str, Any]] = {'mllm': {'type': written.mllm.type, 'width': mllm.hidden_size}}
     for name, width in (('vision_tower', 'out_channels'), ('projector', None), ('language_model', 'hidden_size')):
         if name in written.mllm:
             part = getattr(mllm, name)
@@ -82,22 +86,25 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
                 'type': written.mllm[name].type,
                 'width': getattr(part, width) if width else mllm.hidden_size,
             }
+    parts |= parts_inside(mllm)
     parts['seg_head'] = {'type': written.seg_head.type, 'width': decoder.prompt_dim}
     parts['mask_decoder'] = {'type': written.mask_decoder.type, 'width': decoder.prompt_dim, **decoder.preprocess}
     report['parts'] = parts
 
-    spec = mllm.tokenizer_spec
     cut = next((t for t in transforms_of(compiled) if t.get('type') == 'EncodeConversations'), {})
     total = cut.get('max_length', inspect.signature(EncodeConversations).parameters['max_length'].default)
     limits = [int(total)] if total else []
-    limits += [int(cut['max_text_length']) + image_tokens] if cut.get('max_text_length') else []
+    limits += [int(cut['max_text_length']) + image_tokens] if cut.get('max_text_length') and image_tokens is not None else []
     report['tokens'] = {
         'image_tokens': image_tokens,
+        **({'image_tokens_by_size': by_size} if mllm.tokens_by_image else {}),
         'tokens_per_row': min(limits) if limits else None,
         'seg_token_id': model.seg_token_id,
-        'embedding_rows': getattr(getattr(mllm, 'language_model', None), 'vocab_size', None),
+        'embedding_rows': mllm.causal_lm.get_input_embeddings().weight.shape[0],  # type: ignore[operator]
     }
-    example = example_conversation(spec, image_tokens)
+    if model.seg_token_id is None:
+        report['not_checked'].append(f'id of [SEG]: {spec["pretrained"]} missing')
+    example = example_conversation(spec, image_tokens or 0)
     report['template'] = {
         'name': spec['template'],
         'example': example.text,
@@ -113,13 +120,31 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
     report['parameters'] = {
         part: {'all': total, 'trained': trained} for part, (total, trained) in count_parameters(model).items()
     }
-    report['table'] = _table(model)
+    report['rates'] = learning_rates(model, compiled.get('optim_wrapper') or {})
+    report['table'] = parameter_table(model)
 
 
-def _table(model: LISA) -> str:
-    from ..engine.hooks.parameters_hook import parameter_table
+def image_tokens_by_size(mllm: Any, report: dict[str, Any]) -> dict[str, int]:
+    """Tokens of an image by its size in pixels; where a whole model's processor says it and is absent, nothing."""
+    if not mllm.tokens_by_image:
+        return {'any': mllm.num_image_tokens(0, 0)}
+    processor = mllm.preprocess['processor']
+    if not Path(processor).is_dir():
+        report['not_checked'].append(f'tokens of an image, which the processor says: {processor} missing')
+        return {}
+    return {f'{height} x {width}': mllm.num_image_tokens(height, width) for height, width in IMAGE_SIZES}
 
-    return parameter_table(model)
+
+def parts_inside(mllm: Any) -> dict[str, dict[str, Any]]:
+    """Vision tower and language model of a whole model, by its architecture."""
+    config = getattr(getattr(mllm, 'model', None), 'config', None)
+    inside = {}
+    for name, key in (('vision_tower', 'vision_config'), ('language_model', 'text_config')):
+        part = getattr(config, key, None)
+        if part is not None:
+            layers = getattr(part, 'num_hidden_layers', None) or getattr(part, 'depth', None)
+            inside[f'mllm.{name}'] = {'type': f'{part.model_type} (inside)', 'width': part.hidden_size, 'layers': layers}
+    return inside
 
 
 def transforms_of(compiled: Config) -> Iterator[Any]:
@@ -157,6 +182,25 @@ def describe_batch(compiled: Config, report: dict[str, Any]) -> None:
     }
 
 
+def describe_mixture(compiled: Config, report: dict[str, Any]) -> None:
+    """Share and data sets of each group of a mixture."""
+    from ..datasets.mixture import GROUPS, RATES
+
+    dataset = (compiled.get('train_dataloader') or {}).get('dataset') or {}
+    if dataset.get('type') != 'MixtureDataset':
+        return
+    wanted = {**RATES, **(dataset.get('rates') or {})}
+    used = [group for group in GROUPS if dataset.datasets.get(group) and wanted[group] > 0]
+    total = sum(wanted[group] for group in used)
+    report['mixture'] = {
+        group: {
+            'share': wanted[group] / total,
+            'datasets': [' '.join(filter(None, [d['type'], d.get('name'), d.get('split')])) for d in dataset.datasets[group]],
+        }
+        for group in used
+    }
+
+
 def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
     """Which data sets are there and how many records each has; a broken record is a fault."""
     from ..registry import DATASETS
@@ -180,6 +224,14 @@ def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
             report['datasets'][where] = {'type': dataset.type, 'records': len(built)}
 
 
+def rates_text(rates: dict[str, list[float]]) -> str:
+    """One rate for all, or those of each part."""
+    every = {rate for found in rates.values() for rate in found}
+    if len(every) == 1:
+        return f'{every.pop():g} for all that is trained'
+    return ', '.join(f'{" to ".join(f"{rate:g}" for rate in found)} {part}' for part, found in rates.items())
+
+
 def report_text(report: dict[str, Any]) -> str:
     """The report in words."""
     lines = [f'config      {report["config"]}']
@@ -188,8 +240,10 @@ def report_text(report: dict[str, Any]) -> str:
     if 'tokens' in report:
         tokens, template, batch = report['tokens'], report['template'], report.get('batch')
         seg = tokens['seg_token_id']
+        by_size = ', '.join(f'{count} at {size}' for size, count in tokens.get('image_tokens_by_size', {}).items())
+        shown = by_size or ('not checked' if tokens['image_tokens'] is None else tokens['image_tokens'])
         lines += [
-            f'tokens      {tokens["image_tokens"]} an image, at most {tokens["tokens_per_row"]} a row in training; [SEG] is '
+            f'tokens      {shown} an image, at most {tokens["tokens_per_row"]} a row in training; [SEG] is '
             f'{"not checked" if seg is None else seg} of {tokens["embedding_rows"]} rows',
             f'template    {template["name"]}, what carries loss in «»:',
             '  ' + template['example'].replace('\n', '\\n'),
@@ -205,10 +259,13 @@ def report_text(report: dict[str, Any]) -> str:
             per_step = f'{batch["images_per_step"]} images a step' + (' and process' if batch['depends_on_processes'] else '')
             lines += [
                 f'batch       {per_step} = {batch["images_per_forward"]} a forward, accumulated {accumulated} processes',
+                f'rates       {rates_text(report["rates"])}',
                 f'steps       {batch["steps"]:,} x {batch["images_per_step"]} = {batch["samples"]:,} samples',
             ]
     for key, entry in report.get('files', {}).items():
         lines.append(f'file        {key}: {entry["path"]}{"" if entry["present"] else " missing"}')
+    for group, entry in report.get('mixture', {}).items():
+        lines.append(f'mixture     {entry["share"]:6.1%} {group}: {", ".join(entry["datasets"])}')
     for where, entry in report.get('datasets', {}).items():
         records = 'not checked' if entry['records'] is None else f'{entry["records"]:,} records'
         lines.append(f'data        {where}: {entry["type"]}, {records}')

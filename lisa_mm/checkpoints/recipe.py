@@ -38,9 +38,7 @@ def fine_tuning_config(parts: dict[str, dict[str, Any]], *, data_root: str) -> d
         **runtime,
         'train_cfg': dict(type='IterTrainLoop', max_iters=5000, val_interval=500),
         'strategy': dict(type='LisaDeepSpeedStrategy', zero_stage=2, gradient_clipping=1.0, accumulation=10),
-        'optim_wrapper': dict(
-            type='DeepSpeedOptimWrapper', optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.95), weight_decay=0.0)
-        ),
+        'optim_wrapper': dict(optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.95), weight_decay=0.0)),
         'param_scheduler': dict(type='WarmupDecayLR', warmup_iters=100),
     }
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, nearest
 from ..registry import TRANSFORMS
 from .conversation import Turn
 from .index import RecordIndex, cache_path, fingerprint
@@ -56,6 +56,7 @@ class BaseSegDataset(BaseDataset):
     """
 
     METAINFO = {}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
 
     def __init__(
         self,
@@ -87,6 +88,23 @@ class BaseSegDataset(BaseDataset):
             indices=indices,
             serialize_data=True,
         )
+
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What can be said of the arguments before data is read."""
+        return [
+            f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
+            f'{nearest(str(arguments[key]), allowed)}'
+            for key, allowed in cls.CHOICES.items()
+            if key in arguments and arguments[key] not in allowed
+        ]
+
+    @classmethod
+    def check_choices(cls, **given: str) -> None:
+        """Raise a ConfigError for a value that is not in :attr:`CHOICES`."""
+        faults = cls.argument_faults(given)
+        if faults:
+            raise ConfigError(faults)
 
     @property
     def title(self) -> str:
@@ -252,9 +270,3 @@ def check_file(path: Path, what: str, where: str) -> None:
     """Raise a DataError if a file is missing."""
     if not path.is_file():
         raise DataError(f'{where}: {what} {path} is missing. Put it there or take the record out.', file=path, record=where)
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise a ConfigError for a value that is not allowed."""
-    if value not in allowed:
-        raise ConfigError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}.')

@@ -13,7 +13,12 @@ from ..models.base import IGNORE_INDEX
 
 @FUNCTIONS.register_module()
 def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str, Any]:
-    """See :class:`lisa_mm.models.lisa.LISA` for the names and shapes of ``inputs``."""
+    """Joins samples to a batch; :class:`lisa_mm.models.lisa.LISA` says the names and shapes of ``inputs``.
+
+    Args:
+        batch: What the pipeline packed, one a sample.
+        pad_token_id: Fills rows up to the longest (derived from the tokenizer).
+    """
     rows = [row for item in batch for row in item['inputs']['rows']]
     counts = [len(item['inputs']['rows']) for item in batch]
     lengths = torch.tensor([len(ids) for ids, _ in rows])

@@ -47,33 +47,50 @@ class MixtureDataset(Dataset):
         pipeline: list[Any] | None = None,
         seed: int = 0,
     ):
-        for group in [*datasets, *(rates or {})]:
-            if group not in GROUPS:
-                raise ConfigError(f'MixtureDataset: {group!r} is no group.{nearest(group, GROUPS)}')
+        faults = self.argument_faults({'datasets': datasets, 'rates': rates})
+        if faults:
+            raise ConfigError(faults)
         wanted = {**RATES, **(rates or {})}
-        for group, rate in wanted.items():
-            if not isinstance(rate, (int, float)) or rate < 0:
-                raise ConfigError(f'MixtureDataset.rates.{group} is {rate!r}; it must be a number >= 0.')
         self.seed = seed
         self.groups = {
             group: [self._build(entry, seed, group) for entry in datasets[group]]
             for group in GROUPS
             if datasets.get(group) and wanted[group] > 0
         }
-        if not self.groups:
-            raise ConfigError('MixtureDataset has no data set: give at least one group a data set and a rate above 0.')
         total = sum(wanted[group] for group in self.groups)
         self.shares = {group: wanted[group] / total for group in self.groups}
         self.pipeline = Compose(build_transforms(pipeline))
         self.excluded = self._exclude(exclude_val or [])
         self._edges = np.cumsum(list(self.shares.values()))
 
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What can be said of the arguments before data is read."""
+        datasets, rates = arguments.get('datasets') or {}, arguments.get('rates') or {}
+        named = [('datasets', group) for group in datasets] + [('rates', group) for group in rates]
+        faults = [
+            f'MixtureDataset.{key}: {group!r} is no group.{nearest(group, GROUPS)}' for key, group in named if group not in GROUPS
+        ]
+        for group, rate in rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
+                faults.append(f'MixtureDataset.rates.{group} is {rate!r}; it must be a number >= 0.')
+        for group, entries in datasets.items():
+            faults += [
+                f'MixtureDataset.datasets.{group}: {entry.get("type")} has a pipeline of its own: take it out.'
+                for entry in entries
+                if isinstance(entry, dict) and entry.get('pipeline')
+            ]
+        if not faults and not any(datasets.get(group) and {**RATES, **rates}[group] > 0 for group in GROUPS):
+            faults.append(
+                f'MixtureDataset has no data set in datasets={dict.fromkeys(datasets)}, rates={dict(rates)}: '
+                'give at least one group a data set and a rate above 0.'
+            )
+        return faults
+
     @staticmethod
     def _build(entry: Any, seed: int, group: str) -> BaseSegDataset:
         if isinstance(entry, BaseSegDataset):
             return entry
-        if entry.get('pipeline'):
-            raise ConfigError(f'MixtureDataset.datasets.{group}: {entry["type"]} has a pipeline of its own; the mixture has one.')
         built = DATASETS.build({'seed': seed, **entry})
         if not isinstance(built, BaseSegDataset):
             raise ConfigError(f'MixtureDataset.datasets.{group}: {entry["type"]} does not derive from BaseSegDataset.')

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
-from .base import Asked, BaseSegDataset, check_choice
+from .base import Asked, BaseSegDataset
 from .masks import encode_segmentation
 from .reading import CocoFile
 
@@ -35,6 +35,8 @@ class PartSegDataset(BaseSegDataset):
         pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
+    CHOICES = {'name': tuple(LAYOUTS)}
+
     def __init__(
         self,
         data_root: str = '',
@@ -48,7 +50,7 @@ class PartSegDataset(BaseSegDataset):
         skip_bad: bool = False,
         cache_index: bool = True,
     ):
-        check_choice('name', name, tuple(LAYOUTS))
+        self.check_choices(name=name)
         self.name = name
         self.parts_per_image = parts_per_image
         super().__init__(

@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..registry import DATASETS
 from . import prompts
 from .asking import choose
-from .base import Asked, BaseSegDataset, check_choice, check_file
+from .base import Asked, BaseSegDataset, check_file
 from .masks import shape_kind
 from .reading import field, read_json
 
@@ -39,6 +39,8 @@ class ReasonSegDataset(BaseSegDataset):
         pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
+    CHOICES = {'control': CONTROLS}
+
     def __init__(
         self,
         data_root: str = '',
@@ -55,7 +57,7 @@ class ReasonSegDataset(BaseSegDataset):
         skip_bad: bool = False,
         cache_index: bool = True,
     ):
-        check_choice('control', control, CONTROLS)
+        self.check_choices(control=control)
         self.split = split
         self.texts_per_image = texts_per_image
         self.others_per_image = others_per_image

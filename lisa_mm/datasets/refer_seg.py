@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
-from .base import Asked, BaseSegDataset, check_choice
+from .base import Asked, BaseSegDataset
 from .masks import encode_segmentation
 from .reading import CocoFile, field, read_refs
 
@@ -36,6 +36,8 @@ class ReferSegDataset(BaseSegDataset):
         pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
+    CHOICES = {'name': NAMES}
+
     def __init__(
         self,
         data_root: str = '',
@@ -51,7 +53,7 @@ class ReferSegDataset(BaseSegDataset):
         skip_bad: bool = False,
         cache_index: bool = True,
     ):
-        check_choice('name', name, NAMES)
+        self.check_choices(name=name)
         self.name = name
         self.split = split
         self.split_by = split_by or ('umd' if name == 'refcocog' else 'unc')

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
-from .base import Asked, BaseSegDataset, check_choice
+from .base import Asked, BaseSegDataset
 from .classes import class_names
 from .masks import read_label_map
 from .reading import field, read_json
@@ -64,6 +64,8 @@ class SemSegDataset(BaseSegDataset):
         pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
     """
 
+    CHOICES = {'name': tuple(LAYOUTS)}
+
     def __init__(
         self,
         data_root: str = '',
@@ -79,7 +81,7 @@ class SemSegDataset(BaseSegDataset):
         skip_bad: bool = False,
         cache_index: bool = True,
     ):
-        check_choice('name', name, tuple(LAYOUTS))
+        self.check_choices(name=name)
         self.name = name
         self.split = split or SPLITS[name]
         self.classes_per_image = classes_per_image

@@ -8,10 +8,11 @@ from .loops import IterTrainLoop
 from .runner import LisaRunner
 from .sampler import SeekableSampler
 from .schedules import WarmupDecayLR
-from .strategies import LisaDeepSpeedStrategy, LisaSingleDeviceStrategy
+from .strategies import LisaDDPStrategy, LisaDeepSpeedStrategy, LisaSingleDeviceStrategy
 
 __all__ = [
     'IterTrainLoop',
+    'LisaDDPStrategy',
     'LisaDeepSpeedStrategy',
     'LisaRunner',
     'LisaSingleDeviceStrategy',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,9 +12,11 @@ from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
 from lisa_mm.errors import ConfigError, NonFiniteLossError
-from lisa_mm.registry import LOOPS
+from lisa_mm.registry import DATA_SAMPLERS, LOOPS
 
 from .rng import preserved_rng
+
+CANNOT_SEEK = "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler')."
 
 
 @LOOPS.register_module()
@@ -46,16 +48,12 @@ class IterTrainLoop(BaseLoop):
         val_begin: int = 1,
         val_at_start: bool = False,
     ):
+        faults = self.argument_faults({'max_iters': max_iters, 'val_interval': val_interval, 'val_begin': val_begin})
+        if faults:
+            raise ConfigError(faults)
         super().__init__(runner, dataloader)
-        if not isinstance(max_iters, int) or max_iters < 0 or val_interval < 0:
-            raise ConfigError(
-                f'train_cfg has max_iters={max_iters!r}, val_interval={val_interval!r}: both must be whole numbers >= 0.'
-            )
         if not hasattr(self.dataloader.sampler, 'seek'):
-            raise ConfigError(
-                f'train_dataloader.sampler is {type(self.dataloader.sampler).__name__}, which cannot resume: '
-                "use sampler=dict(type='SeekableSampler')."
-            )
+            raise ConfigError(CANNOT_SEEK.format(type(self.dataloader.sampler).__name__))
         self._max_iters = max_iters
         self._iter = 0
         self._epoch = 0
@@ -67,6 +65,20 @@ class IterTrainLoop(BaseLoop):
         self.resumed = False
         if hasattr(self.dataloader.dataset, 'metainfo'):
             runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What can be said of the arguments before there is a runner."""
+        faults = [
+            f'train_cfg.{key} is {arguments[key]!r}; give a whole number >= 0.'
+            for key in ('max_iters', 'val_interval', 'val_begin')
+            if key in arguments and (type(arguments[key]) is not int or arguments[key] < 0)
+        ]
+        loader = arguments.get('dataloader')
+        sampler = (loader.get('sampler') or {}).get('type') if isinstance(loader, dict) else None
+        if isinstance(sampler, str) and DATA_SAMPLERS.get(sampler) and not hasattr(DATA_SAMPLERS.get(sampler), 'seek'):
+            faults.append(CANNOT_SEEK.format(sampler))
+        return faults
 
     @property
     def max_iters(self) -> int:
@@ -118,11 +130,11 @@ class IterTrainLoop(BaseLoop):
         for index in range(count):
             if index:
                 batch = next(micro_batches)
-            total, parts = strategy.compute_losses(batch)
+            last = index == count - 1
+            total, parts = strategy.compute_losses(batch, last=last)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float()
             fault = fault or self._find_fault(parts, batch)
-            last = index == count - 1
             # a process that stopped alone would leave the others waiting: all agree once, before the gradients are averaged
             if last or strategy.world_size == 1:
                 means = self._agree({name: float(value) / count for name, value in sums.items()} if last else {}, fault)

@@ -274,6 +274,8 @@ class BaseLoss(nn.Module):
 
     def __init__(self, weight: float = 1.0):
         super().__init__()
+        if weight < 0:
+            raise ConfigError(f'{type(self).__name__}.weight is {weight}; give a factor >= 0 (0 leaves the loss out).')
         self.weight = weight
 
     @abstractmethod

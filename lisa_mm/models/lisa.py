@@ -75,7 +75,12 @@ class LISA(BaseModel):
         self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
         self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
         # None only on the meta device, where the tokenizer may be absent
-        self.seg_token_id: int = token_ids(built_mllm).seg if seg_token_id is None else seg_token_id  # type: ignore[assignment]
+        of_tokenizer = token_ids(built_mllm).seg
+        if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer:
+            raise ConfigError(
+                f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer} in the tokenizer of model.mllm. Leave it out.'
+            )
+        self.seg_token_id: int = of_tokenizer if seg_token_id is None else seg_token_id  # type: ignore[assignment]
         self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
         self._freeze(lora, tuning, train_embeddings)
 

@@ -104,7 +104,11 @@ def _checked(lora: dict[str, Any], where: str) -> LoraConfig:
             faults.append(f'{where}.{key} is not taken: {reason}. Allowed: {", ".join(TAKEN)}.')
     if not lora.get('target_modules'):
         faults.append(f"{where}.target_modules is missing, e.g. ['q_proj', 'v_proj'] or 'all-linear'.")
-    init = lora.get('init_lora_weights', True)
+    rank, dropout, init = lora.get('r', 8), lora.get('lora_dropout', 0.0), lora.get('init_lora_weights', True)
+    if type(rank) is not int or rank < 1:
+        faults.append(f'{where}.r is {rank!r}; the rank is a whole number of at least 1, e.g. 8.')
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        faults.append(f'{where}.lora_dropout is {dropout!r}; allowed: from 0 to below 1, e.g. 0.05.')
     if not (init is True or init == 'gaussian' or _is_pissa(init)):
         faults.append(
             f'{where}.init_lora_weights is {init!r}; allowed: {INITIALISATIONS} (others need data, or do not begin at zero).'

@@ -55,7 +55,7 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
         CheckpointError: if the tokenizer is absent, unless on the meta device beside a written architecture.
     """
     spec = mllm.tokenizer_spec
-    architecture = getattr(getattr(mllm, 'language_model', None), 'written', None)
+    architecture = getattr(mllm, 'written', None) or getattr(getattr(mllm, 'language_model', None), 'written', None)
     if not planned(spec) or architecture is None:
         tokenizer = build_tokenizer(**spec)
         return TokenIds(int(tokenizer.convert_tokens_to_ids(SEG_TOKEN)), int(tokenizer.pad_token_id))  # type: ignore[arg-type]

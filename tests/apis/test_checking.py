@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import lisa_mm
 from lisa_mm.apis.checking import check_config, report_text
 from lisa_mm.apis.examples import example_conversation
 
+ROOT = Path(__file__).parents[2]
 NANO = lisa_mm.get_config('lisa/lisa_nano_pretrain')  # builds without any weights
 NANO_TOKENIZER = str(Path(lisa_mm.PACKAGE_DIR) / 'weights' / 'nano' / 'tokenizer')
 MIX = ['lisa_7b_mix', 'lisa_13b_mix', 'lisa_7b_llava15_mix', 'lisa_13b_llava15_mix']
@@ -83,6 +86,53 @@ def test_what_needs_absent_files_is_not_called_ok(reports):
     assert 'round trip ok' not in text
     assert '«Sure, it is [SEG].</s>»' in text
     json.dumps(report)
+
+
+WHOLE = ['mllm=qwen2_5_vl_7b', 'mask_decoder=sam2_hiera_l']
+
+
+def test_a_whole_model_without_its_processor(reports):
+    """Widths and layers of the published model; what the processor says is not called ok."""
+    report = check_config(lisa_mm.get_config('lisa/lisa_7b_mix'), WHOLE)
+    assert report['faults'] == []
+    assert (report['parts']['mllm.vision_tower']['width'], report['parts']['mllm.vision_tower']['layers']) == (1280, 32)
+    assert (report['parts']['mllm.language_model']['width'], report['parts']['mllm.language_model']['layers']) == (3584, 28)
+    assert report['lora'] == {'modules': 56, 'by_name': {'q_proj': 28, 'v_proj': 28}}
+    assert report['parameters']['mllm.language_model (lora)']['trained'] == 28 * 8 * ((3584 + 3584) + (3584 + 512))  # 4 kv heads
+    assert report['tokens']['image_tokens'] is None
+    assert report['tokens']['embedding_rows'] == 152064
+    text = report_text(report)
+    for what in ('tokens of an image, which the processor says', 'id of [SEG]', 'round trip of the template'):
+        assert f'not checked: {what}' in text
+    assert 'round trip ok' not in text
+
+
+def test_rates_and_shares(reports):
+    report = reports('lisa_7b_mix')
+    assert {rate for rates in report['rates'].values() for rate in rates} == {3e-4}
+    assert {group: entry['share'] for group, entry in report['mixture'].items()} == {
+        'sem_seg': 9 / 16,
+        'refer_seg': 3 / 16,
+        'vqa': 3 / 16,
+        'reason_seg': 1 / 16,
+    }
+    nano = check_config(lisa_mm.get_config('lisa/lisa_nano'))
+    assert nano['rates']['mask_decoder.decoder'] == [5e-4]  # 5e-3 x 0.1
+    assert nano['rates']['seg_head'] == [1e-3]
+    assert nano['rates']['mllm.language_model (lora)'] == [5e-3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [*MIX, 'whole'])
+def test_check_config_fits_in_3_gb(name):
+    """The command's own peak, in a process of its own."""
+    config, swaps = (MIX[0], ['--swap', *WHOLE]) if name == 'whole' else (name, [])
+    program = 'import resource, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__"); '
+    program += 'print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    command = [sys.executable, '-c', program, 'tools/check_config.py', f'configs/lisa/{config}.py', *swaps]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) < 3 * 1024**2  # KiB
 
 
 def test_a_tokenizer_that_is_there_makes_the_round_trip():

@@ -178,12 +178,12 @@ def test_one_progress_line_an_interval(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'max_iters': -1}, 'max_iters=-1'),
+        ({'max_iters': -1}, 'max_iters is -1'),
         ({'config': {'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 1}, 'clip_grad': {}}}}, r'strategy\.gradient_clipping'),
         ({'config': {'strategy': {'type': SINGLE, 'target_batch': 3}}}, r'target_batch is 3, .* one of \[2, 4, 6\]'),
         ({'config': {'strategy': {'type': 'SingleDeviceStrategy'}}}, "Did you mean 'LisaSingleDeviceStrategy'"),
         ({'strategy': 'LisaDeepSpeedStrategy', 'stage': 4}, 'zero_stage is 4'),
-        ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'bf16': True, 'fp16': True}}, 'both bf16 and fp16'),
+        ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'bf16': True, 'fp16': True}}, 'both bf16=True and fp16=True'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'fp16': True}}, 'fp16 needs a GPU'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'offload': 'all'}}, "'all' needs 3"),
         ({'scores': [0.1], 'save_best': 'mIoU'}, r"save_best is 'mIoU'; validation gave \['val_set/cIoU', 'val_set/gIoU'\]"),

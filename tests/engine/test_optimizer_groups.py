@@ -21,7 +21,6 @@ class TiedModel(ToyModel):
 def test_a_tied_parameter_is_in_one_group_with_its_parts_rate(tmp_path, monkeypatch, strategy):
     monkeypatch.setattr('test_loop_and_hooks.model_of', lambda options: TiedModel())
     wrapper = {
-        'type': 'OptimWrapper',
         'optimizer': {'type': 'AdamW', 'lr': 0.01},
         'paramwise_cfg': {'custom_keys': {'embedding': {'lr_mult': 0.1}}},
     }

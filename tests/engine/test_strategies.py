@@ -1,4 +1,4 @@
-"""ZeRO 0-3 and the single device, on one and two processes, against a plain loop that averages gradients."""
+"""ZeRO 0-3, offload, DDP and the single device, on one and two processes, against a plain loop that averages gradients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from toy import ToyDataset, collate, model_of
 from lisa_mm.engine import SeekableSampler
 
 STAGES = [0, 1, 2, 3]
+PLAIN = {'single': 'LisaSingleDeviceStrategy', 'ddp': 'LisaDDPStrategy'}
+OFFLOADED = [(1, 'optimizer'), (2, 'optimizer'), (3, 'optimizer'), (3, 'all')]
 STEPS, ACCUMULATION = 5, 2
 
 
@@ -55,7 +57,10 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp('strategies')
     common = {'max_iters': STEPS, 'accumulation': ACCUMULATION, 'clip': 0.5}
     one = [{**common, 'work_dir': str(root / f'one_{stage}'), 'stage': stage} for stage in STAGES]
-    one.append({**common, 'work_dir': str(root / 'one_single'), 'strategy': 'LisaSingleDeviceStrategy'})
+    one += [{**common, 'work_dir': str(root / f'one_{name}'), 'strategy': strategy} for name, strategy in PLAIN.items()]
+    for stage, offload in OFFLOADED:
+        options = {'stage': stage, 'more_strategy': {'offload': offload}}
+        one.append({**common, **options, 'work_dir': str(root / f'one_{stage}_{offload}')})
     half = {'max_iters': 4, 'accumulation': ACCUMULATION, 'interval': 2, 'model': {'dropout': 0.3}}
     for stage in (0, 1, 2, 3):
         half_run = {**half, 'stage': stage, 'more_strategy': {'bf16': True}}
@@ -63,12 +68,23 @@ def runs(tmp_path_factory):
         resume = str(root / f'bf16_{stage}' / 'iter_2')
         one.append({**half_run, 'work_dir': str(root / f'bf16_{stage}_resumed'), 'resume': resume})
     two = [{**common, 'work_dir': str(root / f'two_{stage}'), 'stage': stage, 'empty_rank_of': 2} for stage in STAGES]
+    for unused in (False, True):  # whether a batch without masks touches the mask head with weight 0, or not at all
+        name = 'two_ddp_unused' if unused else 'two_ddp'
+        options = {'strategy': PLAIN['ddp'], 'model': {'unused': unused}, 'empty_rank_of': 2}
+        two.append({**common, **options, 'work_dir': str(root / name)})
+    for name, resume in (('whole_ddp', False), ('resumed_ddp', str(root / 'whole_ddp' / 'iter_2'))):
+        two.append({**half, 'work_dir': str(root / name), 'strategy': PLAIN['ddp'], 'resume': resume})
     for stage in STAGES:
         two.append({**half, 'work_dir': str(root / f'whole_{stage}'), 'stage': stage})
         resume = str(root / f'whole_{stage}' / 'iter_2')
         two.append({**half, 'work_dir': str(root / f'resumed_{stage}'), 'stage': stage, 'resume': resume})
     # iteration 2 begins at sample 8 = 2 processes x 2 samples x 2 accumulated; 10 and 11 are its first micro-batch on process 1
     two.append({**common, 'work_dir': str(root / 'nan'), 'stage': 2, 'nan_at': 11})
+    one.append({**half, 'work_dir': str(root / 'whole_single'), 'strategy': PLAIN['single']})
+    for name, strategy in PLAIN.items():
+        half_run = {**half, 'strategy': strategy, 'more_strategy': {'bf16': True}}
+        one.append({**half_run, 'work_dir': str(root / f'bf16_{name}')})
+        one.append({**half_run, 'work_dir': str(root / f'bf16_{name}_resumed'), 'resume': str(root / f'bf16_{name}' / 'iter_2')})
     processes = [start(one), start(two, processes=2)]
     for process in processes:
         finish(process)
@@ -83,24 +99,39 @@ def plain():
     return losses, weights
 
 
-@pytest.mark.parametrize('name', [*(f'one_{stage}' for stage in STAGES), 'one_single'])
+ONE = [
+    *(f'one_{stage}' for stage in STAGES),
+    *(f'one_{stage}_{offload}' for stage, offload in OFFLOADED),
+    'one_single',
+    'one_ddp',
+]
+
+
+@pytest.mark.parametrize('name', ONE)
 def test_one_process_equals_a_plain_loop(runs, plain, name):
     check(runs / name, plain[0][1], plain[1][1])
 
 
-@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.parametrize('stage', [*STAGES, 'ddp', 'ddp_unused'])
 def test_two_processes_equal_a_plain_loop_also_when_one_has_no_masks(runs, plain, stage):
     check(runs / f'two_{stage}', plain[0][2], plain[1][2])
 
 
-@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.parametrize('stage', [*STAGES, 'ddp'])
 def test_two_processes_resume_to_the_bit(runs, stage):
     assert_equal_to_the_bit(runs / f'whole_{stage}', runs / f'resumed_{stage}')
 
 
-@pytest.mark.parametrize('stage', STAGES)
+@pytest.mark.parametrize('stage', [*STAGES, *PLAIN])
 def test_bfloat16_resumes_to_the_bit(runs, stage):
     assert_equal_to_the_bit(runs / f'bf16_{stage}', runs / f'bf16_{stage}_resumed')
+
+
+def test_bfloat16_is_not_float32_and_parameters_stay_in_float32_without_deepspeed(runs):
+    found, exact = (result(runs / name)['losses'][0]['loss'] for name in ('bf16_single', 'whole_single'))
+    assert found == pytest.approx(exact, rel=0.02)
+    assert found != exact
+    assert {value.dtype for value in torch.load(runs / 'bf16_single' / 'final.pt').values()} == {torch.float32}
 
 
 def test_nan_on_one_process_stops_all(runs):

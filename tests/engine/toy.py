@@ -49,8 +49,9 @@ def collate(samples: list[dict]) -> dict:
 class ToyModel(BaseModel):
     """A trained embedding, a frozen linear layer, a trained linear layer; dropout, so that the random state matters."""
 
-    def __init__(self, *, dropout: float = 0.0, frozen_seed: int = 1, width: int = WIDTH):
+    def __init__(self, *, dropout: float = 0.0, frozen_seed: int = 1, width: int = WIDTH, unused: bool = False):
         super().__init__()
+        self.unused = unused
         generator = torch.Generator().manual_seed(0)
         self.embedding = nn.Embedding(VOCABULARY, width)
         self.frozen = nn.Linear(width, width)
@@ -71,10 +72,11 @@ class ToyModel(BaseModel):
         if mode == 'predict':
             return data_samples
         has_mask = torch.tensor([float(sample.masks) for sample in data_samples], dtype=dtype)
-        # a batch without masks touches the mask head with weight 0
+        # a batch without masks touches the mask head with weight 0, or with ``unused`` not at all
+        touched = bool(has_mask.any()) or not self.unused
         return {
             'loss_ce': (predicted - inputs['target'].to(dtype)).square().mean(),
-            'loss_mask': (self.mask_head(hidden).squeeze(1).square() * has_mask).sum(),
+            'loss_mask': (self.mask_head(hidden).squeeze(1).square() * has_mask).sum() if touched else hidden.sum() * 0,
         }
 
 
@@ -82,7 +84,7 @@ def make_config(options: dict) -> dict:
     strategy = {'type': options.get('strategy', 'LisaDeepSpeedStrategy'), 'gradient_clipping': options.get('clip', 1.0)}
     if strategy['type'] == 'LisaDeepSpeedStrategy':
         strategy['zero_stage'] = options.get('stage', 2)
-        strategy.update(options.get('more_strategy', {}))
+    strategy.update(options.get('more_strategy', {}))
     strategy['accumulation'] = options.get('accumulation', 2)
     max_iters = options.get('max_iters', 5)
     return {

@@ -3,7 +3,6 @@
 strategy = dict(
     type='LisaDeepSpeedStrategy',
     zero_stage=3,
-    target_batch=160,  # 8 GPU x 2 img x 10 accumulated; on fewer GPUs more is accumulated
     gradient_clipping=1.0,
     bf16=True,
     zero_options=dict(

@@ -27,6 +27,10 @@ class EncodeConversations(BaseTransform):
         max_text_length: Tokens of a row's text, in training, whatever the tower's number of image tokens; None does not cut.
     """
 
+    # pixel_values: a whole model's processor says there which tokens its image takes
+    needs = ('gt_masks', 'pixel_values')
+    gives = ('rows',)
+
     def __init__(
         self,
         tokenizer: dict[str, Any],

@@ -25,6 +25,9 @@ class LoadImage(BaseTransform):
     Text alone (``img_path`` None) gets a black image that none of its tokens look at: a batch keeps one shape.
     """
 
+    needs = ()
+    gives = ('img', 'original_size')
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results['img_path']
         if path is None:
@@ -44,6 +47,9 @@ class LoadImage(BaseTransform):
 @TRANSFORMS.register_module()
 class DecodeMasks(BaseTransform):
     """``encoded_masks`` -> ``gt_masks`` (K, H, W) uint8; ignored pixels are background in training, 255 in testing (as LISA)."""
+
+    needs = ('original_size',)
+    gives = ('gt_masks',)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results['original_size']
@@ -70,6 +76,9 @@ class ResizeForVisionTower(BaseTransform):
         vision_preprocess: Arguments of ``CLIPImageProcessor``, or what :func:`process_image` wants (derived from the mllm).
     """
 
+    needs = ('img',)
+    gives = ('pixel_values',)
+
     def __init__(self, vision_preprocess: dict[str, Any]):
         self.whole_model = dict(vision_preprocess) if 'processor' in vision_preprocess else None
         if self.whole_model:
@@ -93,6 +102,9 @@ class ResizeForMaskDecoder(BaseTransform):
     Args:
         mask_preprocess: ``image_size`` and ``resize`` (derived from the mask decoder).
     """
+
+    needs = ('img',)
+    gives = ('mask_image', 'resized_size')
 
     def __init__(self, mask_preprocess: dict[str, Any]):
         self.size = int(mask_preprocess['image_size'])

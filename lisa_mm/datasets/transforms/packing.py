@@ -17,6 +17,9 @@ META = ('sample_id', 'img_path', 'original_size', 'resized_size', 'conversations
 class PackSegInputs(BaseTransform):
     """-> ``{'inputs': {pixel_values or image_inputs, mask_image, rows}, 'data_sample': SegDataSample}``."""
 
+    needs = ('original_size', 'resized_size', 'gt_masks', 'rows', 'pixel_values', 'mask_image')
+    gives = ('inputs', 'data_sample')
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         sample = SegDataSample(metainfo={key: results[key] for key in META})
         sample.set_data({'gt_masks': torch.from_numpy(results['gt_masks'])})

@@ -10,6 +10,8 @@ from torch import nn
 
 from lisa_mm.registry import HOOKS
 
+from ..optimizer import rate_of
+
 _LANGUAGE = 'mllm.language_model'
 _ORDER = (
     'mllm.vision_tower',
@@ -69,14 +71,10 @@ def learning_rates(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> dict[s
     Returns:
         Part -> its rates, ascending.
     """
-    base = float(optim_wrapper['optimizer']['lr'])
-    keys = (optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
-    longest_first = sorted(sorted(keys), key=len, reverse=True)
     rates: dict[str, set[float]] = {}
     for part, name, parameter in _parameters_by_part(model):
         if parameter.requires_grad:
-            key = next((key for key in longest_first if key in name), None)
-            rates.setdefault(part, set()).add(base * (keys[key].get('lr_mult', 1.0) if key is not None else 1.0))
+            rates.setdefault(part, set()).add(rate_of(name, optim_wrapper))
     return {part: sorted(values) for part, values in rates.items()}
 
 

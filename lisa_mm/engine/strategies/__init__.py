@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .ddp import LisaDDPStrategy
 from .deepspeed import LisaDeepSpeedStrategy
 from .single_device import LisaSingleDeviceStrategy
 
-__all__ = ['LisaDeepSpeedStrategy', 'LisaSingleDeviceStrategy']
+__all__ = ['LisaDDPStrategy', 'LisaDeepSpeedStrategy', 'LisaSingleDeviceStrategy']

@@ -1,4 +1,4 @@
-"""What both strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
+"""What the strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
+from lisa_mm.engine.optimizer import optim_wrapper_faults
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -31,10 +32,12 @@ _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft'
 class FolderCheckpointMixin(BaseStrategy):
     """Put before one of mmengine's strategies: one checkpoint format, one way to accumulate.
 
-    The strategy class provides ``zero_stage`` and the methods that raise NotImplementedError here.
+    The strategy class provides ``zero_stage``, ``wrapper_type`` and the methods that raise NotImplementedError here.
     """
 
     zero_stage: int | None
+    # the optimizer's wrapper that it works with: a config says nothing of it, so that swapping the strategy is one edit
+    wrapper_type: str
     # an mmengine model or DeepSpeed's engine in a wrapper, of which type checkers know nothing
     model: Any
     optim_wrapper: Any
@@ -48,8 +51,8 @@ class FolderCheckpointMixin(BaseStrategy):
         """The model without any wrapper."""
         raise NotImplementedError
 
-    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch: the total, and what to log."""
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch: the total, and what to log; ``last`` of those of an optimizer step."""
         raise NotImplementedError
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
@@ -68,6 +71,22 @@ class FolderCheckpointMixin(BaseStrategy):
         """Called after the model's weights were loaded: bring along what else holds them."""
         raise NotImplementedError
 
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What can be said of the arguments before there are processes."""
+        faults = []
+        accumulation, target = arguments.get('accumulation'), arguments.get('target_batch')
+        if accumulation is not None and target is not None:
+            faults.append(f'strategy has both accumulation={accumulation} and target_batch={target}: give one of them.')
+        for key, value in (('accumulation', accumulation), ('target_batch', target)):
+            if value is not None and value < 1:
+                faults.append(f'strategy.{key} is {value}; it must be at least 1.')
+        if arguments.get('gradient_clipping', 1.0) < 0:
+            faults.append(
+                f'strategy.gradient_clipping is {arguments["gradient_clipping"]}; give a norm > 0, or 0 for no clipping.'
+            )
+        return faults
+
     def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
         """Resolve how much is accumulated, and say so in the log."""
         self.micro_batch = micro_batch
@@ -76,20 +95,17 @@ class FolderCheckpointMixin(BaseStrategy):
         )
         self.logger.info(describe_batch(accumulation=self.accumulation, micro_batch=micro_batch, world_size=self.world_size))
 
-    def build_trained_optimizer(self, optim_wrapper: Any, model: nn.Module, *, wrapper_type: str) -> Any:
+    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
         """Build the optimizer with the trained parameters only, in the wrapper this strategy works with.
 
         Raises:
             ConfigError: for settings that belong to the strategy, or a model without trained parameters.
         """
         if isinstance(optim_wrapper, dict):
-            misplaced = {'clip_grad': 'gradient_clipping', 'accumulative_counts': 'accumulation'}.keys() & optim_wrapper.keys()
-            if misplaced:
-                raise ConfigError(
-                    f'optim_wrapper has {sorted(misplaced)}: give strategy.gradient_clipping and strategy.accumulation instead.'
-                )
-            # the strategy decides on the wrapper, so that swapping the strategy is one edit
-            optim_wrapper = {**optim_wrapper, 'type': wrapper_type}
+            faults = optim_wrapper_faults(optim_wrapper, self.wrapper_type, type(self).__name__)
+            if faults:
+                raise ConfigError(faults)
+            optim_wrapper = {**optim_wrapper, 'type': self.wrapper_type}
             if optim_wrapper.get('paramwise_cfg'):
                 # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
                 optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import deepspeed
@@ -11,12 +12,12 @@ import mmengine._strategy.deepspeed as mmengine_deepspeed
 import torch
 from deepspeed.runtime.base_optimizer import ZeROOptimizer
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.runtime.zero.config import DeepSpeedZeroConfig, ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
-from lisa_mm.errors import ConfigError
+from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 
 from ..launch import detect_launcher
@@ -63,6 +64,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         ConfigError: for values that do not go together.
     """
 
+    wrapper_type = 'DeepSpeedOptimWrapper'
+
     def __init__(
         self,
         *,
@@ -77,19 +80,11 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         train_micro_batch_size_per_gpu: int = 1,
         **kwargs: Any,
     ):
-        faults = []
-        if zero_stage not in (0, 1, 2, 3):
-            faults.append(f'strategy.zero_stage is {zero_stage!r}; it can be 0, 1, 2 or 3.')
-        if bf16 and fp16:
-            faults.append('strategy has both bf16 and fp16: choose one.')
+        faults = self.argument_faults(
+            {'zero_stage': zero_stage, 'bf16': bf16, 'fp16': fp16, 'offload': offload, 'zero_options': zero_options}
+        )
         if fp16 and not torch.cuda.is_available():
             faults.append('strategy.fp16 needs a GPU, and there is none: use bf16, or neither.')
-        if offload not in (None, 'optimizer', 'all'):
-            faults.append(f"strategy.offload is {offload!r}; it can be None, 'optimizer' or 'all'.")
-        elif (offload == 'all' and zero_stage != 3) or (offload == 'optimizer' and zero_stage == 0):
-            faults.append(
-                f"strategy.offload={offload!r} does not go with zero_stage={zero_stage}: 'optimizer' needs 1-3, 'all' needs 3."
-            )
         if faults:
             raise ConfigError(faults)
         super().__init__(
@@ -110,6 +105,28 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             # torch's AdamW on the CPU instead of one that is compiled at the first step
             zero_force_ds_cpu_optimizer=False,
         )
+
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        """What does not go together, as far as it can be said before there are processes."""
+        stage, offload = arguments.get('zero_stage', 2), arguments.get('offload')
+        faults = super().argument_faults(arguments)
+        if stage not in (0, 1, 2, 3):
+            faults.append(f'strategy.zero_stage is {stage!r}; it can be 0, 1, 2 or 3.')
+        if arguments.get('bf16') and arguments.get('fp16'):
+            faults.append('strategy has both bf16=True and fp16=True: choose one.')
+        if offload not in (None, 'optimizer', 'all'):
+            faults.append(f"strategy.offload is {offload!r}; it can be None, 'optimizer' or 'all'.")
+        elif (offload == 'all' and stage != 3) or (offload == 'optimizer' and stage == 0):
+            faults.append(
+                f"strategy.offload={offload!r} does not go with zero_stage={stage}: 'optimizer' needs 1-3, 'all' needs 3."
+            )
+        known = DeepSpeedZeroConfig.model_fields
+        return faults + [
+            f'strategy.zero_options has no {key!r}.{nearest(key, known)}'
+            for key in arguments.get('zero_options') or {}
+            if key not in known
+        ]
 
     def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
         # an engine needs a process group also in a world of one
@@ -168,11 +185,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
     def _train_batch(self) -> int:
         return self.micro_batch * self.accumulation * self.world_size
 
-    def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
-        """Build the optimizer with the trained parameters only."""
-        return self.build_trained_optimizer(optim_wrapper, model, wrapper_type='DeepSpeedOptimWrapper')
-
-    def compute_losses(self, data: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The forward of a micro-batch: the total, and what to log."""
         data = self.module.data_preprocessor(data, True)  # type: ignore
         return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore

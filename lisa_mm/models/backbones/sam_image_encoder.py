@@ -66,8 +66,9 @@ class SAMImageEncoder(BaseImageEncoder):
             given = dict(VARIANTS[variant])
         elif len(given) < len(widths):
             raise ConfigError(f"image_encoder: give variant ('vit_b', 'vit_l', 'vit_h') or all of {sorted(widths)}.")
-        if image_size % patch_size:
-            raise ConfigError(f'image_encoder.image_size {image_size} is no multiple of patch_size {patch_size}.')
+        faults = size_faults(image_size, patch_size, window_size, **given)  # type: ignore[arg-type]
+        if faults:
+            raise ConfigError(faults)
         self.image_size = image_size
         self.patch_size = patch_size
         self._out_channels = out_channels
@@ -95,3 +96,33 @@ class SAMImageEncoder(BaseImageEncoder):
     def forward(self, pixels: Tensor) -> ImageEmbeddings:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return ImageEmbeddings(self.vit(pixels.to(self.vit.patch_embed.proj.weight.dtype)), {})
+
+
+def size_faults(
+    image_size: int,
+    patch_size: int,
+    window_size: int,
+    *,
+    embed_dim: int,
+    depth: int,
+    num_heads: int,
+    global_attn_indexes: tuple[int, ...],
+) -> list[str]:
+    """Which sizes do not go together."""
+    where, faults = 'model.mask_decoder.image_encoder', []
+    if patch_size < 1 or image_size < 1 or image_size % patch_size:
+        down = max(image_size // max(patch_size, 1), 1) * max(patch_size, 1)
+        faults.append(
+            f'{where}.image_size {image_size} is no multiple of patch_size {patch_size}. Give a multiple, e.g. image_size={down}.'
+        )
+    if num_heads < 1 or embed_dim % num_heads:
+        faults.append(f'{where}.embed_dim {embed_dim} is no multiple of num_heads {num_heads}. Change one of them.')
+    if window_size < 1:
+        faults.append(f'{where}.window_size is {window_size}; give at least 1 (patches).')
+    beyond = [index for index in global_attn_indexes if not 0 <= index < depth]
+    if beyond:
+        faults.append(
+            f'{where}.global_attn_indexes {list(global_attn_indexes)} names block {beyond[0]}, but depth is {depth}: '
+            f'give 0 to {depth - 1}.'
+        )
+    return faults

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
+from ..architecture import written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
@@ -24,7 +22,6 @@ from ..weights import check_architecture, on_meta
 from .quantization import quantization_options
 
 COMMON = ('llama', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3_text', 'smollm3', 'olmo2')  # tested families
-LEGACY = ('rope_theta', 'rope_scaling', 'torch_dtype')  # older names that transformers still reads
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -54,16 +51,7 @@ def build_config(written: dict[str, Any]) -> PretrainedConfig:
         raise ConfigError(f'language_model.config.model_type {kind!r} is unknown.{nearest(str(kind), COMMON)}')
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ConfigError(f'language_model.config.model_type {kind!r} is no causal language model.{nearest(kind, COMMON)}')
-    fields = set(inspect.signature(CONFIG_MAPPING[kind]).parameters) | {'model_type', *LEGACY}
-    for key in written:  # transformers keeps any key: a misspelt one would leave its default
-        close = difflib.get_close_matches(key, fields - set(written), n=1, cutoff=0.85) if key not in fields else []
-        if close:
-            raise ConfigError(f'language_model.config has {key!r}, which {kind} does not know. Did you mean {close[0]!r}?')
-    try:
-        return AutoConfig.for_model(**written)
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = ' '.join(str(error).split())
-        raise ConfigError(f'language_model.config is no architecture of {kind!r}: {reason}') from error
+    return written_architecture(written, 'language_model.config')
 
 
 @LANGUAGE_MODELS.register_module()
@@ -139,10 +127,16 @@ class CausalLM(BaseLanguageModel):
 
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
-        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
+        if Path(self._tokenizer_spec['pretrained']).is_dir():
             from ...datasets.tokenizer import build_tokenizer
 
-            vocab_size = len(build_tokenizer(**self._tokenizer_spec))
+            tokens = len(build_tokenizer(**self._tokenizer_spec))
+            if vocab_size is not None and vocab_size < tokens:
+                raise ConfigError(
+                    f'language_model.vocab_size is {vocab_size}, but the tokenizer has {tokens} tokens with [SEG] and the image '
+                    f'tokens: it must be at least {tokens}. Leave it out.'
+                )
+            vocab_size = vocab_size or tokens
         elif vocab_size is None:
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
         if vocab_size is not None:

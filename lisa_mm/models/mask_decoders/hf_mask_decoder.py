@@ -23,6 +23,7 @@ from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
+from ..architecture import written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings
 from ..weights import load_strictly, on_meta, read_weights
 from .sam_keys import from_segment_anything
@@ -206,7 +207,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         if kind not in CLASSES:
             raise ConfigError(f'mask_decoder.config.model_type is {kind!r}.{nearest(str(kind), CLASSES)}')
         check_timm(kind)
-        return AutoConfig.for_model(**config)
+        return written_architecture(config, 'model.mask_decoder.config')
     if path is None:
         raise ConfigError("HFMaskDecoder needs pretrained=FOLDER or config=dict(model_type='sam', ...).")
     if not (path / 'config.json').is_file():

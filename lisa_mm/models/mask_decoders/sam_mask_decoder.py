@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
+from ...errors import ConfigError
 from ...registry import BACKBONES, MASK_DECODERS
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
 from ..precision import Float32PositionEmbedding
@@ -55,6 +56,11 @@ class SAMMaskDecoder(BaseMaskDecoder):
         encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
         grid = encoder.image_size // encoder.patch_size  # type: ignore[operator]
         dim = encoder.out_channels
+        if num_heads < 1 or dim % 8 or dim // 2 % num_heads:  # the attention to the image runs at half the width
+            raise ConfigError(
+                f'model.mask_decoder.num_heads is {num_heads}, but half of the width {dim} (image_encoder.out_channels) is no '
+                'multiple of it, or the width no multiple of 8. Change one of them.'
+            )
         self.image_encoder = encoder
         self.prompt_encoder = PromptEncoder(
             embed_dim=dim,

@@ -15,6 +15,7 @@ from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionP
 
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
+from ..architecture import written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
 from ..new_rows import add_rows
 from ..weights import on_meta
@@ -87,6 +88,7 @@ class HFMLLM(BaseMLLM):
         self._image_text = image_text
         self._image_options = dict(image_options or {})
         self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
+        self.written = dict(config) if config else None
         self.image_token_id = _image_token_id(self.model.config)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
         self._accepted |= set(inspect.signature(self.model.model.forward).parameters)
@@ -106,7 +108,7 @@ class HFMLLM(BaseMLLM):
         if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
             raise CheckpointError(f'mllm.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
         there = folder is not None and (folder / 'config.json').is_file()
-        written = AutoConfig.from_pretrained(folder) if there else AutoConfig.for_model(**(config or {}))  # type: ignore[arg-type]
+        written = AutoConfig.from_pretrained(folder) if there else written_architecture(config or {}, 'model.mllm.config')
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:

@@ -47,6 +47,8 @@ class SegTokenHead(BaseSegHead):
         super().__init__(frozen=frozen)
         if state not in ('predicting', 'at'):
             raise ConfigError(f"seg_head.state is {state!r}; allowed: 'predicting' (as LISA), 'at'.")
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f'model.seg_head.dropout is {dropout}; give a share from 0 to 1.')
         self.state = state
         last = nn.Linear(in_channels, prompt_dim)
         with torch.no_grad():

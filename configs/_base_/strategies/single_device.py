@@ -1,0 +1,3 @@
+"""One process, no DeepSpeed, in float32."""
+
+strategy = dict(type='LisaSingleDeviceStrategy', gradient_clipping=1.0)

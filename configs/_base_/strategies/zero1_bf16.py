@@ -1,0 +1,8 @@
+"""ZeRO-1 in bfloat16: the optimizer's state is sharded."""
+
+strategy = dict(
+    type='LisaDeepSpeedStrategy',
+    zero_stage=1,
+    gradient_clipping=1.0,
+    bf16=True,
+)

@@ -1,0 +1,142 @@
+"""Every part that a config can name: what it is, and what it takes."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
+
+from .. import PACKAGE_DIR
+from ..config import load_config
+from ..config_edits import PART_PATHS
+from ..errors import ConfigError, nearest
+from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, ROLES, STRATEGIES, TRANSFORMS
+
+REGISTRIES: tuple[Registry, ...] = (
+    *ROLES,
+    MODELS,
+    DATASETS,
+    TRANSFORMS,
+    DATA_SAMPLERS,
+    FUNCTIONS,
+    METRICS,
+    STRATEGIES,
+    LOOPS,
+    PARAM_SCHEDULERS,
+    HOOKS,
+)
+# Given by what contains or runs the part, never written in a config
+GIVEN = {'optimizer', 'runner', 'dataloader', 'batch', 'kwargs', 'params'}
+OF_THE_FRAMEWORK = ('mmengine', 'mmcv', 'torch', 'transformers')
+
+
+def list_parts(name: str | None = None, *, config: str | Path | None = None, everything: bool = False) -> dict[str, Any]:
+    """Registered parts by role, and the overlays of ``--swap``.
+
+    Args:
+        name: Only this part.
+        config: Also the plugins that this config's ``custom_imports`` registers.
+        everything: Also what mmengine and mmcv register.
+
+    Returns:
+        ``{'parts': {role: {name: {'summary', 'arguments': {argument: {'default', 'about'}}}}},
+        'overlays': {part: {name: summary}}}``; an argument without a default must be given or is derived.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if config is not None:
+        load_config(config)
+    parts: dict[str, dict[str, Any]] = {}
+    for registry in REGISTRIES:
+        registry.import_from_location()
+        found = dict(registry.module_dict)
+        if everything and registry.parent is not None:
+            found = {**registry.parent.module_dict, **found}
+        ours = {key: cls for key, cls in sorted(found.items()) if everything or not cls.__module__.startswith(OF_THE_FRAMEWORK)}
+        described = {key: describe(cls) for key, cls in ours.items() if name in (None, key)}
+        if described:
+            parts.setdefault(registry.name, {}).update(described)
+    overlays = list_overlays(config)
+    if name is not None and not parts:
+        known = {key for registry in REGISTRIES for key in registry.module_dict}
+        where = [f'--swap {part}={name}' for part, names in overlays.items() if name in names]
+        hint = f' It is an overlay: {", ".join(where)}.' if where else nearest(name, known)
+        raise ConfigError(f'{name!r} is no registered part.{hint} A class of your own: --config CONFIG with custom_imports.')
+    return {'parts': parts, 'overlays': {} if name else overlays}
+
+
+def describe(cls: Any) -> dict[str, Any]:
+    """First line of the docstring; arguments with defaults and their lines of the docstring."""
+    about = documented_arguments(cls)
+    arguments = {}
+    for source in signatures(cls):
+        for key, parameter in source.parameters.items():
+            if key in ('self', *GIVEN) or key in arguments or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                continue
+            entry: dict[str, Any] = {'about': about.get(key, '')}
+            if parameter.default is not parameter.empty:
+                entry['default'] = parameter.default
+            arguments[key] = entry
+    return {'summary': summary_of(inspect.getdoc(cls)), 'arguments': arguments}
+
+
+def signatures(cls: Any) -> list[inspect.Signature]:
+    """Of the class, and of this package's bases through ``**kwargs``."""
+    if not inspect.isclass(cls):
+        return [inspect.signature(cls)]
+    own = [c for c in cls.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(OF_THE_FRAMEWORK) and c is not object]
+    return [inspect.signature(own[0].__init__)] if own else []
+
+
+def summary_of(doc: str | None) -> str:
+    """The first line of a docstring."""
+    return (doc or '').strip().split('\n')[0]
+
+
+def documented_arguments(cls: Any) -> dict[str, str]:
+    """Argument -> its text in the ``Args:`` of the class or of a base that it names."""
+    found: dict[str, str] = {}
+    classes = cls.__mro__ if inspect.isclass(cls) else [cls]
+    for doc in [inspect.cleandoc(c.__doc__) for c in classes if c.__doc__ and c is not object]:
+        match = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', doc, flags=re.S | re.M)
+        block = match.group(1) if match else ''
+        for entry in re.finditer(r'^    ([a-z_0-9, ]+?)(?: \([^)]*\))?: (.*?)(?=^    \S|\Z)', block, flags=re.S | re.M):
+            for key in entry.group(1).split(','):
+                found.setdefault(key.strip(), ' '.join(entry.group(2).split()))
+    return found
+
+
+def list_overlays(config: str | Path | None = None) -> dict[str, dict[str, str]]:
+    """What ``--swap PART=NAME`` finds beside the package, and beside a config."""
+    roots = [*(Path(config).resolve().parents if config else ()), PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+    overlays: dict[str, dict[str, str]] = {}
+    for part in PART_PATHS:
+        folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
+        for root in roots:
+            for file in sorted((root / '_base_' / folder).glob('*.py')):
+                doc = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8')))
+                overlays.setdefault(part, {}).setdefault(file.stem, summary_of(doc))
+    return overlays
+
+
+def listing_text(listing: dict[str, Any], *, verbose: bool = False) -> str:
+    """The listing in words."""
+    lines = []
+    for role, parts in listing['parts'].items():
+        lines += ['', role] if lines else [role]
+        for name, part in parts.items():
+            lines.append(f'  {name}: {part["summary"]}')
+            shown = [key + (f'={entry["default"]!r}' if 'default' in entry else '') for key, entry in part['arguments'].items()]
+            if shown and not verbose:
+                lines.append(f'      {", ".join(shown)}')
+            elif verbose:
+                pairs = zip(shown, part['arguments'].values(), strict=True)
+                lines += [f'      {text}: {entry["about"]}' for text, entry in pairs]
+    for part, names in listing['overlays'].items():
+        lines += ['', f'--swap {part}=...', *(f'  {name}: {summary}' for name, summary in names.items())]
+    return '\n'.join(lines)

@@ -1,0 +1,81 @@
+"""Whole copies of the model on every process, by torch's DistributedDataParallel."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from mmengine._strategy import DDPStrategy
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+
+from lisa_mm.registry import STRATEGIES
+
+from ..launch import detect_launcher
+from .plain import PlainStepsMixin
+
+
+@STRATEGIES.register_module()
+class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
+    """Averages the gradients of all processes, once an optimizer step: micro-batches before the last are not communicated.
+
+    A trained parameter that a batch does not use (no masks on one process, say) is looked for after each forward, so that no
+    process waits for its gradient.
+
+    Args:
+        accumulation: Micro-batches of one optimizer step; their gradients are averaged.
+        target_batch: Instead: samples of one optimizer step over all processes.
+        gradient_clipping: The largest norm of the gradient; 0 for no clipping.
+        bf16: The forward of training computes in bfloat16 (autocast); parameters, gradients and optimizer stay in float32.
+        train_micro_batch_size_per_gpu: Samples of one forward; the runner takes it from the data loader.
+        kwargs: mmengine's ``BaseStrategy`` arguments; the runner gives them.
+    """
+
+    def __init__(
+        self,
+        *,
+        accumulation: int | None = None,
+        target_batch: int | None = None,
+        gradient_clipping: float = 1.0,
+        bf16: bool = False,
+        train_micro_batch_size_per_gpu: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.gradient_clipping = gradient_clipping
+        self.bf16 = bf16
+        self.set_up_batch(accumulation=accumulation, target_batch=target_batch, micro_batch=train_micro_batch_size_per_gpu)
+
+    def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
+        # DDP needs a process group also in a world of one
+        detect_launcher()
+        super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
+
+    def _setup_distributed(self, launcher: str = 'pytorch', backend: str | None = None, **kwargs: Any) -> None:
+        # mmengine's own sets a CUDA device for gloo too; detect_launcher has brought every launcher to one environment
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+        torch.distributed.init_process_group(backend or ('nccl' if torch.cuda.is_available() else 'gloo'), **kwargs)
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        device = torch.device('cuda', int(os.environ['LOCAL_RANK'])) if torch.cuda.is_available() else torch.device('cpu')
+        model = self.convert_model(model.to(device))
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            return model  # DDP refuses it; the optimizer says so in our words, and an evaluation needs no wrapper
+        return MMDistributedDataParallel(
+            module=model,
+            device_ids=[device.index] if device.type == 'cuda' else None,
+            broadcast_buffers=False,
+            find_unused_parameters=True,
+        )
+
+    @property
+    def module(self) -> nn.Module:
+        """The model inside torch's wrapper."""
+        return self.model.module if isinstance(self.model, MMDistributedDataParallel) else self.model
+
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch, which decides whether its backward averages over the processes."""
+        self.model.require_backward_grad_sync = last
+        return super().compute_losses(data, last=last)

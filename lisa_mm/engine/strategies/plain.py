@@ -1,0 +1,55 @@
+"""Steps by torch alone: what one device and DDP share."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from .base import FolderCheckpointMixin
+
+
+class PlainStepsMixin(FolderCheckpointMixin):
+    """Accumulates, clips and steps with the optimizer's wrapper of mmengine; the state is whole on every process."""
+
+    zero_stage = None
+    wrapper_type = 'OptimWrapper'
+    bf16: bool
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self.model
+
+    def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The forward of a micro-batch: the total, and what to log."""
+        module: Any = self.module
+        data = module.data_preprocessor(data, True)
+        device = next(module.parameters()).device.type
+        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
+            losses = self.model(**data, mode='loss')
+        return module.parse_losses(losses)
+
+    def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add a micro-batch's gradient; with the last one, clip and step."""
+        (loss / self.accumulation).backward()
+        if not last:
+            return
+        if self.gradient_clipping > 0:
+            parameters = [parameter for group in self.optim_wrapper.param_groups for parameter in group['params']]
+            torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clipping)
+        self.optim_wrapper.step()
+        self.optim_wrapper.zero_grad()
+
+    def optimizer_state(self) -> dict:
+        """The optimizer's state, in plain types."""
+        return self.optim_wrapper.optimizer.state_dict()
+
+    def load_optimizer_state(self, state: dict) -> None:
+        """Restore :meth:`optimizer_state`."""
+        self.optim_wrapper.optimizer.load_state_dict(state)
+
+    def weights_changed(self) -> None:
+        """Nothing else holds the weights."""

@@ -1,0 +1,83 @@
+"""An architecture written in a config, as transformers' config class; what is wrong with it is one of the config's faults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from ..errors import ConfigError, nearest
+
+# Taken by config classes beside their fields: older names that transformers still reads; attn_implementation is ours to set
+COMMON = {'model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'}
+HEADS = ('hidden_size', 'num_attention_heads'), ('num_attention_heads', 'num_key_value_heads')
+IMAGES = (('image_size', 'patch_size'),)
+
+
+def written_architecture(
+    written: Mapping[str, Any], where: str, *, cls: type[PretrainedConfig] | None = None
+) -> PretrainedConfig:
+    """The config object of an architecture.
+
+    Args:
+        written: Keys of a class of transformers; with ``model_type`` where ``cls`` is not given.
+        where: Path in the config, for errors.
+        cls: The class, where it is known.
+
+    Raises:
+        ConfigError: for an unknown ``model_type``, unknown keys, values of a wrong type, sizes that don't divide.
+    """
+    if cls is None:
+        kind = written.get('model_type')
+        if kind not in CONFIG_MAPPING:
+            raise ConfigError(
+                f'{where}.model_type is {kind!r}, which transformers does not know.{nearest(str(kind), CONFIG_MAPPING)}'
+            )
+        cls = CONFIG_MAPPING[kind]
+    faults = unknown_keys(written, cls, where)
+    if faults:
+        raise ConfigError(faults)
+    try:
+        built = AutoConfig.for_model(**written) if 'model_type' in written else cls(**written)
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        said = ' '.join(str(error).split())
+        raise ConfigError(f'{where} is no {cls.__name__}: {said} Correct it there; given: {dict(written)}.') from error
+    faults = undivided(written, built, where)
+    if faults:
+        raise ConfigError(faults)
+    return built
+
+
+def unknown_keys(written: Mapping[str, Any], cls: type[PretrainedConfig], where: str) -> list[str]:
+    """Keys that the class would take in silence and never read, also in the configs of its parts."""
+    known = {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON  # type: ignore[arg-type]
+    faults = []
+    parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
+    for key, value in written.items():
+        if key not in known:
+            faults.append(f'{where}.{key}={value!r}: {cls.__name__} has no {key!r}.{nearest(key, known)}')
+        elif key in parts and isinstance(value, dict):
+            inner: Any = parts[key] if 'model_type' not in value else CONFIG_MAPPING.get(value['model_type'])
+            inner = type(getattr(cls(), key)) if inner is AutoConfig else inner
+            if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+                faults += unknown_keys(value, inner, f'{where}.{key}')  # type: ignore[arg-type]
+    return faults
+
+
+def undivided(written: Mapping[str, Any], built: PretrainedConfig, where: str) -> list[str]:
+    """Sizes of which one must divide the other; where a class has a head width of its own, heads are free."""
+    faults = []
+    for whole, divisor in (*HEADS, *IMAGES):
+        values: list[Any] = [getattr(built, key, None) for key in (whole, divisor)]
+        free = whole == 'hidden_size' and ('head_dim' in written or type(written.get(whole)) is not int)
+        if not all(type(value) is int and value > 0 for value in values) or free:
+            continue
+        if values[0] % values[1]:
+            faults.append(
+                f'{where}.{whole} is {values[0]}, no multiple of {divisor}={values[1]}. Change one of them, e.g. '
+                f'{whole}={values[0] // values[1] * values[1] or values[1]}.'
+            )
+    return faults

@@ -1,0 +1,187 @@
+"""What can be said of the runner's keys (data loaders, optimizer, schedules, hooks, metrics) before there is a runner."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS
+from torch import nn
+from torch.utils.data import DataLoader
+
+from .errors import ConfigError, UserError, nearest
+from .registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, STRATEGIES, TRANSFORMS, check_arguments, takes
+
+LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}  # the latter is mmengine's
+DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
+
+def check_part(registry: Any, part: Any, where: str, faults: list[str], *, build: bool = False, **given: Any) -> Any:
+    """Type and arguments of a part from one of mmengine's registries.
+
+    Args:
+        registry: Of its role.
+        part: ``dict(type=..., **arguments)``; an object that is built already is not judged.
+        where: Its path in the config.
+        faults: Gets what is wrong.
+        build: Also build it, where that needs no data: its own checks of values run.
+        given: Arguments that the runner gives.
+
+    Returns:
+        Its class, or None.
+    """
+    if not isinstance(part, dict):
+        if isinstance(part, (str, int, float, list, tuple)):
+            faults.append(f"{where} is {part!r}; a {registry.name} is given as dict(type='...').")
+        return None
+    name = part.get('type')
+    cls = name if inspect.isclass(name) or inspect.isfunction(name) else registry.get(name) if name else None
+    if cls is None:
+        registry.import_from_location()
+        faults.append(
+            f'{where}.type is {name!r}, which is no registered {registry.name}.{nearest(str(name), registry.module_dict)}'
+        )
+        return None
+    arguments = {key: value for key, value in part.items() if key not in ('type', '_scope_')}
+    before = len(faults)
+    collect(faults, lambda: check_arguments(cls, {**given, **arguments}, where))
+    if build and len(faults) == before:
+        try:
+            cls(**given, **arguments)
+        except UserError as error:
+            faults += [f'{where}: {fault}' for fault in getattr(error, 'faults', [str(error)])]
+        except (TypeError, ValueError, AssertionError, KeyError) as error:  # how mmengine and mmcv refuse values
+            faults.append(f'{where}: {name} does not take {arguments}: {error}.')
+    return cls
+
+
+def collect(faults: list[str], action: Any, prefix: str = '') -> Any:
+    """Run and keep the user's faults; None then."""
+    try:
+        return action()
+    except ConfigError as error:
+        faults += [prefix + fault for fault in error.faults if prefix + fault not in faults]
+    except UserError as error:
+        faults.append(prefix + str(error))
+    return None
+
+
+def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> None:
+    """Keys and numbers of a data loader, its sampler and its collation."""
+    faults += [f'{where} has no {key!r}.{nearest(key, LOADER_KEYS)}' for key in loader if key not in LOADER_KEYS]
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        value = loader.get(key, least)
+        if type(value) is not int or value < least:
+            faults.append(f'{where}.{key} is {value!r}; give a whole number >= {least}.')
+    if loader.get('persistent_workers') and loader.get('num_workers', 0) == 0:
+        faults.append(f'{where}.persistent_workers is True, but num_workers is 0: leave it out, or give num_workers >= 1.')
+    if loader.get('sampler'):
+        check_part(DATA_SAMPLERS, loader['sampler'], f'{where}.sampler', faults, dataset=[0])
+    if loader.get('collate_fn'):
+        check_part(FUNCTIONS, loader['collate_fn'], f'{where}.collate_fn', faults, batch=[])
+
+
+def check_pipeline(pipeline: Sequence[Any], where: str, faults: list[str]) -> None:
+    """Whether each step finds what it needs: by ``needs`` and ``gives`` of the transforms' classes, as far as they have them."""
+    classes = [TRANSFORMS.get(step['type']) if isinstance(step, dict) and 'type' in step else None for step in pipeline]
+    if not all(hasattr(cls, 'needs') and hasattr(cls, 'gives') for cls in classes):
+        return  # a foreign step may give anything
+    known: set[str] = set()
+    for number, cls in enumerate(classes):
+        for key in sorted(set(cls.needs) - known):  # type: ignore[union-attr]
+            givers = [other.__name__ for other in TRANSFORMS.module_dict.values() if key in getattr(other, 'gives', ())]
+            faults.append(
+                f'{where}.pipeline[{number}] {cls.__name__} needs {key!r}, which no step before it gives: '  # type: ignore
+                f'put {" or ".join(givers)} before it.'
+            )
+        known |= set(cls.gives)  # type: ignore[union-attr]
+    if pipeline and 'data_sample' not in known:
+        faults.append(f'{where}.pipeline ends with {classes[-1].__name__}: end it with PackSegInputs.')  # type: ignore[union-attr]
+
+
+def check_dataset(dataset: Any, where: str, data_root: str | None, faults: list[str]) -> None:
+    """Type and arguments of a data set; its root is filled in from the config's."""
+    if data_root and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
+        dataset['data_root'] = data_root
+    if check_part(DATASETS, dataset, where, faults) and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
+        faults.append(f'{where}.data_root is missing: give data_root=DIR at the top of the config (--cfg-options data_root=DIR).')
+    check_pipeline(dataset.get('pipeline') or [], where, faults)
+
+
+def check_hooks(config: Mapping[str, Any], faults: list[str]) -> None:
+    """``default_hooks`` and ``custom_hooks``."""
+    for name, hook in (config.get('default_hooks') or {}).items():
+        if hook is not None:
+            check_part(HOOKS, hook, f'default_hooks.{name}', faults, build=True)
+        close = difflib.get_close_matches(name, DEFAULT_HOOKS, n=1, cutoff=0.8)
+        if close and name not in DEFAULT_HOOKS:
+            faults.append(f'default_hooks.{name}: did you mean {close[0]!r}? A hook of your own belongs in custom_hooks.')
+    for number, hook in enumerate(as_list(config.get('custom_hooks'))):
+        check_part(HOOKS, without(hook, 'priority'), f'custom_hooks[{number}]', faults, build=True)
+
+
+def without(part: Any, key: str) -> Any:
+    """A part without a key that the runner takes out."""
+    return {k: v for k, v in part.items() if k != key} if isinstance(part, dict) else part
+
+
+def check_metrics(config: Mapping[str, Any], faults: list[str]) -> None:
+    """``val_evaluator`` and ``test_evaluator``."""
+    for name in ('val_evaluator', 'test_evaluator'):
+        for number, metric in enumerate(as_list(config.get(name))):
+            check_part(METRICS, metric, f'{name}[{number}]', faults, build=True)
+
+
+def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
+    """``param_scheduler``; the length of the run is filled in where it is taken."""
+    steps = (config.get('train_cfg') or {}).get('max_iters')
+    for number, scheduler in enumerate(as_list(config.get('param_scheduler'))):
+        where = f'param_scheduler[{number}]' if isinstance(config['param_scheduler'], list) else 'param_scheduler'
+        if takes(PARAM_SCHEDULERS, scheduler, 'total_iters') and type(steps) is int:
+            fill(scheduler, {'total_iters': steps}, where, faults)
+        if type(steps) is not int or steps < 1:
+            continue  # a fault of train_cfg, or nothing to schedule
+        dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1, device='cpu'))], lr=1.0)
+        check_part(PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=True, optimizer=dummy)
+
+
+def check_strategy(config: Any, faults: list[str]) -> None:
+    """``strategy``, and that the optimizer's wrapper goes with it; its type follows."""
+    from .engine.optimizer import optim_wrapper_faults
+
+    if not config.get('strategy'):
+        return
+    cls = check_part(STRATEGIES, config['strategy'], 'strategy', faults)
+    wrapper_type = getattr(cls, 'wrapper_type', None)
+    if wrapper_type and isinstance(config.get('optim_wrapper'), dict):
+        faults += optim_wrapper_faults(config['optim_wrapper'], wrapper_type, cls.__name__)
+        config['optim_wrapper']['type'] = wrapper_type
+
+
+def check_optimizer(config: Mapping[str, Any], model: nn.Module | None, faults: list[str]) -> None:
+    """``optim_wrapper``: the optimizer, its values, and rates by part."""
+    from .engine.optimizer import optimizer_faults
+
+    optim_wrapper = config.get('optim_wrapper')
+    if isinstance(optim_wrapper, dict):
+        faults += optimizer_faults(optim_wrapper, [name for name, _ in model.named_parameters()] if model else [])
+
+
+def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) -> None:
+    """Write derived values; a written one that differs is a fault."""
+    for key, value in values.items():
+        if value is None:
+            continue
+        if key in part and part[key] != value:
+            faults.append(f'{where}.{key} is {part[key]!r}, but it follows from the other parts as {value!r}. Leave it out.')
+        part[key] = value
+
+
+def as_list(value: Any) -> Sequence[Any]:
+    """None, one or several."""
+    if value is None:
+        return []
+    return value if isinstance(value, (list, tuple)) else [value]
