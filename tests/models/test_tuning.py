@@ -29,10 +29,8 @@ from .language_families import language_model
 from .whole import LORA, SAM, batch, build, gradients_are_where_they_belong, sample
 
 SIZE = (48, 64)
-# the last layer's features, so that every layer has a part in them
-TOWER = dict(
-    type='CLIPVisionTower', config={key: value for key, value in CLIP.items() if key != 'model_type'}, full_view=True, layer=-1
-)
+# features of the layer before the last: adapters in the last would have no part in them
+TOWER = dict(type='CLIPVisionTower', config={key: value for key, value in CLIP.items() if key != 'model_type'}, full_view=True)
 LAYERS = 'mllm.language_model.model.model.layers.'
 SMALL = dict(r=2, lora_alpha=4, target_modules='all-linear')
 # Settings of LISA -> what the names of trained parameters of the language model look like
