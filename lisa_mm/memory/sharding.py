@@ -68,7 +68,9 @@ class Sharding:
         )
         if kind == 'LisaSingleDeviceStrategy':
             if processes > 1:
-                raise ConfigError(f'LisaSingleDeviceStrategy is for one GPU, not {processes}: set strategy.type=LisaDeepSpeedStrategy.')
+                raise ConfigError(
+                    f'LisaSingleDeviceStrategy is for one GPU, not {processes}: set strategy.type=LisaDeepSpeedStrategy.'
+                )
             return cls(None, accumulation=accumulation, device=device)
         stage, options = int(strategy.get('zero_stage', 2)), dict(strategy.get('zero_options') or {})
         overlap = options.get('overlap_comm')
@@ -240,7 +242,9 @@ class _Partitioned(_Walk):
         begins = [sum(trace.trained[:number]) for number in range(len(trace.trained))]
         low, high = rank * self.part, (rank + 1) * self.part
         self.own = {n for n, (b, size) in enumerate(zip(begins, trace.trained, strict=True)) if b < high and b + size > low}
-        self.split = {n for n, (b, s) in enumerate(zip(begins, trace.trained, strict=True)) if b // self.part != (b + s - 1) // self.part}
+        self.split = {
+            n for n, (b, s) in enumerate(zip(begins, trace.trained, strict=True)) if b // self.part != (b + s - 1) // self.part
+        }
         self.owner = [begin // self.part for begin in begins]
         self.own_numel = sum(trace.trained[number] for number in self.own)
         self.accumulated = 0  # bytes of the gradients of earlier micro-batches
