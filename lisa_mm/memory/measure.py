@@ -1,7 +1,7 @@
 """The memory of real training steps on this CPU, by the allocation events of torch's profiler.
 
-Every allocation and release of a tensor's memory since the start of the process is an event; the peak of their sum within a step is
-what is measured. Nothing of the calculation in this package takes part.
+Every allocation and release of a tensor's memory since the start of the process is an event; the peak of their sum within a step
+is what is measured. Nothing of the calculation in this package takes part.
 
     python -m lisa_mm.memory.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
 """

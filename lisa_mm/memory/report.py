@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -61,7 +62,7 @@ class Estimator:
         """Of a source config as a dict.
 
         Raises:
-            ConfigError: for a strategy that does not go with so many processes, or parts that cannot be built without their files.
+            ConfigError: for a strategy that does not go with so many processes, or parts that need files that are absent.
         """
         loader = source.get('train_dataloader')
         if not loader:
@@ -142,10 +143,7 @@ def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None)
     Raises:
         ConfigError: for numbers that are not positive, or a model that cannot be built.
     """
-    if gpus < 1:
-        raise ConfigError(f'--gpus is {gpus}; it must be at least 1.')
-    if gpu_memory is not None and not gpu_memory > 0:
-        raise ConfigError(f'--gpu-memory is {gpu_memory:g}; give the memory of one GPU in GiB, e.g. 24.')
+    _check_numbers(gpus, gpu_memory)
     estimator, written = Estimator(gpus), source.to_dict()
     estimate = estimator.estimate(written)
     memory, trace, batch = estimate.memory, estimate.trace, estimate.batch
@@ -175,6 +173,34 @@ def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None)
         report |= {'gpu_memory': gpu_memory, 'fits': memory.peak <= limit}
         report['edits'] = [] if report['fits'] else list(find_edits(estimator, written, limit))
     return report
+
+
+def add_memory(report: dict[str, Any], source: Config, gpus: int | None, gpu_memory: float | None) -> None:
+    """Put ``memory`` into a report of :func:`lisa_mm.apis.checking.check_config`; what prevents it is a fault there.
+
+    Raises:
+        ConfigError: for numbers that make no sense.
+    """
+    if gpus is None:
+        if gpu_memory is not None:
+            raise ConfigError('--gpu-memory says how large a GPU is, but not how many there are: give --gpus N too.')
+        return
+    _check_numbers(gpus, gpu_memory)
+    try:
+        report['memory'] = memory_report(source, gpus=gpus, gpu_memory=gpu_memory)
+    except ConfigError as error:
+        missing = [what.removesuffix(' missing') for what in report['not_checked']]
+        for fault in error.faults:
+            # an architecture that only an absent folder knows is no fault of the config
+            absent = any(file in fault for file in missing)
+            report['not_checked' if absent else 'faults'].append(f'memory: {fault}')
+
+
+def _check_numbers(gpus: int, gpu_memory: float | None) -> None:
+    if gpus < 1:
+        raise ConfigError(f'--gpus is {gpus}; it must be at least 1.')
+    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
+        raise ConfigError(f'--gpu-memory is {gpu_memory:g}; give the memory of one GPU in GiB, e.g. 24.')
 
 
 def _checkpointing_key(source: dict[str, Any]) -> str:
@@ -208,7 +234,9 @@ def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
         options = strategy.get('zero_options')
         if stage and int((options or {}).get('reduce_bucket_size', Sharding.bucket)) > 50_000_000:
             yield [
-                'strategy.zero_options.reduce_bucket_size=50000000' if options else "strategy.zero_options={'reduce_bucket_size':50000000}"
+                'strategy.zero_options.reduce_bucket_size=50000000'
+                if options
+                else "strategy.zero_options={'reduce_bucket_size':50000000}"
             ]
         for larger in range(max(stage + 1, 2), 4):
             if gpus > 1:
@@ -241,9 +269,9 @@ def find_edits(estimator: Estimator, source: dict[str, Any], limit: float) -> It
         if best is not None and smallest['peak'] >= best:
             return  # nothing saves any more
         best, together = smallest['peak'], smallest['options']
-        rest = [options for options in possible_edits(edited(source, together), estimator.processes)]
+        rest = list(possible_edits(edited(source, together), estimator.processes))
         found = [entry for options in rest if (entry := _try(estimator, source, [*together, *options], limit))]
-    if len(together):
+    if together:
         fitting = [entry for entry in found if entry['fits']]
         yield from fitting[:1]
 
@@ -265,7 +293,8 @@ def memory_text(report: dict[str, Any]) -> list[str]:
     assumed = report['assumed']
     count = report['gpus']
     lines = [
-        f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (not run on a GPU), for {assumed["images"]} images x '
+        f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (not run on a GPU), '
+        f'for {assumed["images"]} images x '
         f'{assumed["rows_of_an_image"]} rows x {assumed["tokens_of_a_row"]} tokens, '
         f'masks of {assumed["image_size"][0]} x {assumed["image_size"][1]} pixels (assumed)',
         line('parameters, frozen', report['parameters_frozen']),

@@ -26,8 +26,6 @@ _FILLS: dict[Any, Callable[..., Any]] = {
     aten.empty_like.default: lambda args: 0,
     aten.new_empty.default: lambda args: 0,
 }
-# Kernels that work in buffers of their own: how many of the size of their first argument
-_INSIDE: dict[Any, int] = {}
 
 
 class LiveStorages:
@@ -54,10 +52,6 @@ class LiveStorages:
         storage = tensor.untyped_storage()
         key = storage._cdata
         self._known[key] = (weakref.ref(storage, lambda _: self._drop(key)), 0)
-
-    def work(self, size: int) -> None:
-        """Something that lives within one operation."""
-        self._note(self.live + size)
 
     @contextmanager
     def watch(self) -> Iterator[list[int]]:
@@ -107,16 +101,13 @@ class ShapeMode(TorchDispatchMode):
             out = self._create(func, args, kwargs)
         for tensor in _tensors(out):
             self.storages.add(tensor)
-        if func in _INSIDE:
-            self.storages.work(_INSIDE[func] * args[0].numel() * args[0].element_size())
         return out
 
     def _on_shapes(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if 'device' in kwargs:
             kwargs['device'] = _META
         if func is aten.index.Tensor:
-            args = (args[0], [self._indices(index) for index in args[1]])
-            args = (args[0], [one for several in args[1] for one in several])
+            args = (args[0], [one for index in args[1] for one in self._indices(index)])
         out = func(*_as_shapes(args), **_as_shapes(kwargs))
         if func in _FILLS and not out.is_floating_point():
             return torch.full(out.shape, _FILLS[func](args), dtype=out.dtype)
@@ -125,9 +116,9 @@ class ShapeMode(TorchDispatchMode):
     @staticmethod
     def _indices(index: Tensor | None) -> list[Tensor | None]:
         """A real mask as the positions it picks, whose number the shape of the result needs."""
-        if isinstance(index, Tensor) and index.dtype == torch.bool and not index.is_meta:
-            return list(index.nonzero(as_tuple=True))
-        return [index]
+        if index is None or index.dtype != torch.bool or index.is_meta:
+            return [index]
+        return list(index.nonzero(as_tuple=True))
 
     def _on_values(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         device = kwargs.get('device')
@@ -175,7 +166,7 @@ def _as_shape(tensor: Tensor) -> Tensor:
 
 
 class DeviceChoices(TorchFunctionMode):
-    """Gives attention to the kernel that the device would choose; on the meta device torch takes the one that keeps every product.
+    """Gives attention to the kernel that the device would choose: on the meta device torch takes the one that keeps all products.
 
     Tensors made of lists, which no dispatch sees, keep their values too.
 
