@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import subprocess
@@ -25,13 +26,12 @@ NANO = lisa_mm.get_config('lisa/lisa_nano_pretrain')
 @pytest.fixture(scope='module')
 def reports():
     """A report a size of GPU, made once."""
-    source = load_config(SEVEN)
-    return {size: memory_report(source, gpus=8, gpu_memory=size) for size in (24, 12)}
+    return functools.cache(lambda size: memory_report(load_config(SEVEN), gpus=8, gpu_memory=size))
 
 
 def test_seven_billion_on_8_x_24(reports):
     """Numbers by hand from the published recipe."""
-    report = reports[24]
+    report = reports(24)
     assert report['fits']
     assert report['edits'] == []
     lora, embeddings = 32 * 2 * 2 * 8 * 4096, 2 * 32003 * 4096
@@ -50,8 +50,9 @@ def test_seven_billion_on_8_x_24(reports):
     assert report['peak'] == max(report['forward_backward'], report['step'])
 
 
+@pytest.mark.slow
 def test_what_would_make_it_fit_is_calculated(reports):
-    report = reports[12]
+    report = reports(12)
     assert not report['fits']
     source = load_config(SEVEN).to_dict()
     fitting = [edit for edit in report['edits'] if edit['fits']]
@@ -67,6 +68,7 @@ def test_what_would_make_it_fit_is_calculated(reports):
     json.dumps(report)
 
 
+@pytest.mark.slow
 def test_several_edits_where_none_is_enough_alone():
     source = load_config(SEVEN, options=['model.mllm.language_model.gradient_checkpointing=False'])
     report = memory_report(source, gpus=8, gpu_memory=9)
@@ -77,6 +79,7 @@ def test_several_edits_where_none_is_enough_alone():
     assert 'strategy.zero_stage=3' in together['options']
 
 
+@pytest.mark.slow
 def test_nothing_helps_on_a_tiny_gpu():
     report = memory_report(load_config(SEVEN), gpus=1, gpu_memory=3)
     assert not report['fits']
@@ -84,6 +87,7 @@ def test_nothing_helps_on_a_tiny_gpu():
     assert ('no edit known here' in text) == (not any(edit['fits'] for edit in report['edits']))
 
 
+@pytest.mark.slow
 def test_a_whole_model_whose_processor_is_absent():
     source = load_config(SEVEN, swaps=['mllm=qwen2_5_vl_7b', 'mask_decoder=sam2_hiera_l'])
     report = memory_report(source, gpus=8, gpu_memory=80)
