@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from lisa_mm.apis import benchmark_data
+from lisa_mm.apis import benchmark_data, benchmark_memory
 from lisa_mm.apis.command import run_command
 
 
@@ -14,10 +14,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n  python tools/benchmark.py data\n  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
+        epilog='examples:\n  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
+        '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     benchmark_data.add_parser(commands)
+    benchmark_memory.add_parser(commands)
     memory = commands.add_parser('import-memory', help='peak memory of importing a made-up checkpoint')
     memory.add_argument('--size', default='3GB', help='of the checkpoint; twice as much disk is needed (default: %(default)s)')
     memory.add_argument('--shard', default='500MB', help='largest shard (default: %(default)s)')

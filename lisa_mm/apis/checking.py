@@ -13,6 +13,7 @@ from mmengine.config import Config
 from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
+from ..memory.report import add_memory, memory_text
 from ..models import LISA
 from .examples import example_conversation
 
@@ -21,16 +22,25 @@ PROCESSES = (1, 2, 4, 8)
 IMAGE_SIZES = ((480, 640), (336, 336), (1024, 1024), (427, 1280))  # (H, W) that are shown
 
 
-def check_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[str] = ()) -> dict[str, Any]:
+def check_config(
+    path: str | Path,
+    swaps: Iterable[str] = (),
+    options: Iterable[str] = (),
+    *,
+    gpus: int | None = None,
+    gpu_memory: float | None = None,
+) -> dict[str, Any]:
     """Compile a config and report on it; nothing that a missing file would tell is called ok.
 
     Args:
         path: A config file.
         swaps, options: See :func:`lisa_mm.config.load_config`.
+        gpus, gpu_memory: See :func:`lisa_mm.memory.report.memory_report`.
 
     Returns:
-        ``{'config', 'ok', 'faults', 'not_checked', ...}``; without faults also ``parts``, ``tokens``, ``template``, ``lora``,
-        ``parameters``, ``batch``, ``files`` and ``datasets``. ``ok`` says that there is no fault, not that all was checked.
+        ``{'config', 'ok', 'faults', 'not_checked', ...}``, with ``gpus`` also ``memory``; without faults also ``parts``,
+        ``tokens``, ``template``, ``lora``, ``parameters``, ``batch``, ``files`` and ``datasets``. ``ok`` says that there is no
+        fault, not that all was checked.
     """
     report: dict[str, Any] = {'config': str(path), 'ok': False, 'faults': [], 'not_checked': []}
     try:
@@ -42,6 +52,7 @@ def check_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[
     report['files'] = {key: {'path': file, 'present': Path(file).exists()} for key, file in files.items()}
     missing = sorted({entry['path'] for entry in report['files'].values() if not entry['present']})
     report['not_checked'] += [f'{file} missing' for file in missing]
+    add_memory(report, source, gpus, gpu_memory)
     try:
         compiled, model = compile_with_model(source)
     except ConfigError as error:
@@ -269,6 +280,7 @@ def report_text(report: dict[str, Any]) -> str:
     for where, entry in report.get('datasets', {}).items():
         records = 'not checked' if entry['records'] is None else f'{entry["records"]:,} records'
         lines.append(f'data        {where}: {entry["type"]}, {records}')
+    lines += memory_text(report['memory']) if 'memory' in report else []
     lines += [f'not checked: {what}' for what in report['not_checked']]
     lines += [f'fault: {fault}' for fault in report['faults']]
     count = len(report['faults'])

@@ -1,0 +1,109 @@
+"""How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
+
+Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/memory). Measured: by the allocation events
+of torch's profiler around real training steps. The configurations and which were set aside are in lisa_mm/memory/cases.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+ALLOWED = 0.15  # of the measured value
+
+
+def add_parser(subparsers: Any) -> None:
+    """``tools/benchmark.py memory``."""
+    parser = subparsers.add_parser(
+        'memory',
+        help='calculated against measured memory of training steps (CPU)',
+        description=__doc__,
+        epilog='example:\n  python tools/benchmark.py memory --out memory.json --table memory.md --figure docs/images/memory.png',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--only', metavar='TEXT', help='configurations whose name contains this')
+    parser.add_argument('--out', help='a json with the numbers')
+    parser.add_argument('--table', help='a markdown table')
+    parser.add_argument('--figure', help='a png: measured on one axis, calculated on the other')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Calculate, measure, print.
+
+    Raises:
+        UserError: if no configuration has such a name, or one is off by more than 15 %.
+    """
+    from ..memory.cases import CASES, HELD_OUT
+    from ..memory.measure import measure
+
+    chosen = [case for case in CASES if (args.only or '') in case.name]
+    if not chosen:
+        raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(c.name for c in CASES)}.')
+    rows = []
+    for case in chosen:
+        row = {'name': case.name, 'held_out': case.name in HELD_OUT, 'calculated': calculate(case), 'measured': measure(case)}
+        row['difference'] = row['calculated'] / row['measured'] - 1
+        rows.append(row)
+        print(markdown_row(row), flush=True)
+    if args.out:
+        Path(args.out).write_text(json.dumps(rows, indent=1))
+    if args.table:
+        Path(args.table).write_text(markdown(rows))
+    if args.figure:
+        draw(rows, Path(args.figure))
+    worst = max(rows, key=lambda row: abs(row['difference']))
+    print(f'largest difference {worst["difference"]:+.1%}: {worst["name"]}')
+    if abs(worst['difference']) > ALLOWED:
+        raise UserError(f'{worst["name"]} is off by more than {ALLOWED:.0%}: the calculation no longer follows what is run.')
+
+
+def calculate(case: Any) -> int:
+    """Peak bytes of a case, from its config."""
+    from ..memory.measure import shape_of
+    from ..memory.report import build_on_shapes
+    from ..memory.sharding import Sharding, step_memory
+    from ..memory.trace import trace_step
+
+    source = case.source()
+    sharding = Sharding.from_config(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
+    trace = trace_step(build_on_shapes(source['model']), shape_of(case), half=case.bf16, device='cpu')
+    return step_memory(trace, sharding).peak
+
+
+def markdown_row(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    aside = 'set aside' if row['held_out'] else ''
+    return f'| {row["name"]} | {aside} | {row["calculated"] / 1e6:.1f} | {row["measured"] / 1e6:.1f} | {row["difference"]:+.1%} |'
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    head = ['| configuration | | calculated, MB | measured, MB | difference |', '|---|---|---:|---:|---:|']
+    return '\n'.join([*head, *(markdown_row(row) for row in rows)]) + '\n'
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Measured against calculated, with the allowed band."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 4.5))
+    top = 1.1e-6 * max(max(row['calculated'], row['measured']) for row in rows)
+    axes.fill_between([0, top], [0, top * (1 - ALLOWED)], [0, top * (1 + ALLOWED)], color='0.9', label=f'within {ALLOWED:.0%}')
+    axes.plot([0, top], [0, top], color='0.6', linewidth=1)
+    for aside, marker, label in ((False, 'o', 'used to make it right'), (True, '^', 'set aside')):
+        chosen = [row for row in rows if row['held_out'] == aside]
+        axes.plot([r['measured'] / 1e6 for r in chosen], [r['calculated'] / 1e6 for r in chosen], marker, label=label)
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel='measured, MB', ylabel='calculated, MB', title='Peak memory of a training step')
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

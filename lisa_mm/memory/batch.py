@@ -1,0 +1,89 @@
+"""A batch of a given shape, for the calculation (on the meta device) and for the measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
+from ..structures import SegDataSample
+
+ANSWER = 12  # tokens of a row that carry loss, [SEG] among them ("Sure, it is [SEG].</s>")
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """What the memory of a forward depends on.
+
+    Args:
+        images: Of a forward.
+        rows: Conversations of an image, each with one ``[SEG]``.
+        tokens: Of a row with its image tokens, the same for all rows.
+        size: Height and width of the images, to which masks are brought.
+    """
+
+    images: int
+    rows: int
+    tokens: int
+    size: tuple[int, int]
+
+
+def image_inputs(model: Any) -> tuple[str, Any, int]:
+    """Vision inputs of one image: their key in a sample, the inputs on the default device, and the number of image tokens."""
+    mllm = model.mllm
+    if not mllm.tokens_by_image:
+        side = mllm.preprocess['crop_size']
+        pixels = torch.zeros(3, side['height'], side['width'], dtype=torch.uint8)
+        return 'pixel_values', pixels, mllm.num_image_tokens(0, 0)
+    vision = mllm.model.config.vision_config
+    merge = getattr(vision, 'spatial_merge_size', None)
+    if merge:  # Qwen-VL: as many patches as the processor's limit of pixels lets through
+        unit = vision.patch_size * merge
+        side = max(1, int((_longest_edge(mllm.preprocess) / unit**2) ** 0.5))
+        grid = torch.tensor([[1, side * merge, side * merge]], device='cpu')
+        patches = int(grid.prod())
+        features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        return 'image_inputs', {'pixel_values': torch.zeros(patches, features), 'image_grid_thw': grid}, side * side
+    size = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
+    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
+    tokens = getattr(mllm.model.config, 'image_seq_length', None) or (size // patch) ** 2
+    return 'image_inputs', {'pixel_values': torch.zeros(1, 3, size, size)}, tokens
+
+
+def _longest_edge(preprocess: dict[str, Any]) -> int:
+    options = preprocess.get('image_options') or {}
+    size = options.get('size') or {}
+    return int(options.get('max_pixels') or size.get('longest_edge') or 12845056)  # the last is Qwen2-VL's own
+
+
+def sample_item(model: Any, shape: BatchShape, index: int = 0) -> dict[str, Any]:
+    """One item as the end of a pipeline gives it; ids are real, images and masks are on the default device.
+
+    Args:
+        model: A LISA; its widths and the id of ``[SEG]`` are used.
+        shape: Of the batch.
+        index: Names the sample.
+    """
+    key, seen, image_tokens = image_inputs(model)
+    if shape.tokens < image_tokens + ANSWER + 2:
+        raise ValueError(f'{shape.tokens} tokens of a row leave no room beside {image_tokens} image tokens')
+    seg = model.seg_token_id or 5
+    ids = torch.full((shape.tokens,), 6, device='cpu')
+    ids[1 : 1 + image_tokens] = IMAGE_TOKEN_ID
+    ids[-3] = seg
+    labels = torch.full((shape.tokens,), IGNORE_INDEX, device='cpu')
+    labels[-ANSWER:] = ids[-ANSWER:]
+    preprocess = model.mask_decoder.preprocess
+    side, size = preprocess['image_size'], shape.size
+    scale = side / max(size)
+    resized = (round(size[0] * scale), round(size[1] * scale)) if preprocess['resize'] == 'longest_side' else (side, side)
+    sample = SegDataSample(
+        metainfo=dict(
+            sample_id=f'shape_{index}', img_path='', original_size=size, resized_size=resized, conversations=[[]] * shape.rows
+        )
+    )
+    sample.set_data({'gt_masks': torch.ones(shape.rows, *size, dtype=torch.uint8)})
+    inputs = {key: seen, 'mask_image': torch.zeros(3, side, side, dtype=torch.uint8), 'rows': [(ids, labels)] * shape.rows}
+    return {'inputs': inputs, 'data_sample': sample}

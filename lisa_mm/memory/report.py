@@ -1,0 +1,333 @@
+"""Whether a config fits on GPUs of some size, and which edit would make it fit."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config import datasets_in, with_weights
+from ..config_edits import apply_option
+from ..datasets.transforms import EncodeConversations
+from ..errors import ConfigError
+from .batch import ANSWER, BatchShape, image_inputs
+from .sharding import Sharding, StepMemory, step_memory
+from .trace import Trace, trace_step
+
+GIB = 2**30
+RESERVE = 1.5 * GIB  # assumed: CUDA's context, NCCL's buffers, what the allocator cannot use between blocks
+# None of these is in a config; where the data says otherwise, so does the memory
+ASSUMED_SIZE = (768, 1024)  # pixels of an image file, to which masks are brought
+ASSUMED_TEXT = 256  # tokens beside the image where nothing cuts a row
+# Arguments of data sets that say how many rows an image gets
+ROWS = ('classes_per_image', 'sentences_per_image', 'texts_per_image', 'others_per_image', 'phrases_per_image')
+LORA = {'r': 8, 'lora_alpha': 16, 'lora_dropout': 0.05, 'target_modules': ['q_proj', 'v_proj']}  # the published recipe's
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory of a config.
+
+    Args:
+        memory: Of a GPU.
+        trace: What a micro-batch allocates.
+        batch: The shape that was assumed.
+    """
+
+    memory: StepMemory
+    trace: Trace
+    batch: BatchShape
+
+
+class Estimator:
+    """Calculates the memory of variants of a config; the same model and batch are run once.
+
+    Args:
+        processes: GPUs.
+        device: 'cuda', or 'cpu' to compare with a measurement.
+        size: Height and width of the images.
+    """
+
+    def __init__(self, processes: int, *, device: str = 'cuda', size: tuple[int, int] = ASSUMED_SIZE):
+        self.processes, self.device, self.size = processes, device, size
+        self._traces: dict[str, tuple[Trace, BatchShape]] = {}
+
+    def estimate(self, source: dict[str, Any]) -> Estimate:
+        """Of a source config as a dict.
+
+        Raises:
+            ConfigError: for a strategy that does not go with so many processes, or parts that need files that are absent.
+        """
+        loader = source.get('train_dataloader')
+        if not loader:
+            raise ConfigError('the config has no train_dataloader: there is no training to calculate the memory of.')
+        sharding = Sharding.from_config(
+            source.get('strategy'), processes=self.processes, micro_batch=int(loader['batch_size']), device=self.device
+        )
+        pipeline = [step for dataset, _ in datasets_in(loader.get('dataset'), '') for step in dataset.get('pipeline') or []]
+        key = repr((source['model'], loader['batch_size'], _limits(pipeline), sharding.half))
+        if key not in self._traces:
+            self._traces[key] = self._trace(source['model'], loader, pipeline, sharding.half)
+        trace, batch = self._traces[key]
+        return Estimate(step_memory(trace, sharding), trace, batch)
+
+    def _trace(self, parts: dict[str, Any], loader: Any, pipeline: list[Any], half: bool) -> tuple[Trace, BatchShape]:
+        import torch
+
+        model = build_on_shapes(parts)
+        with torch.device('meta'):
+            image_tokens = image_inputs(model)[2]
+        total, text = _limits(pipeline)
+        tokens = image_tokens + (text or ASSUMED_TEXT)
+        if total is not None:
+            tokens = min(tokens, total) if text else total
+        # an image is kept or cut as a whole: a limit below it gives no training at all
+        tokens = max(tokens, image_tokens + ANSWER + 2)
+        batch = BatchShape(int(loader['batch_size']), rows_of_an_image(loader), tokens, self.size)
+        return trace_step(model, batch, half=half, device=self.device), batch
+
+
+def build_on_shapes(parts: dict[str, Any]) -> Any:
+    """The model on the meta device; tokenizers and processors may be absent."""
+    from ..models import LISA
+    from ..models.weights import shapes_only
+
+    arguments = {key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'}
+    with shapes_only():
+        # which row of the embeddings is [SEG] does not matter here
+        return LISA(**{'seg_token_id': 5, **arguments})
+
+
+def _limits(pipeline: list[Any]) -> tuple[int | None, int | None]:
+    """Largest numbers of tokens of a row: with its image, and of its text."""
+    step = next((step for step in pipeline if step.get('type') == 'EncodeConversations'), None)
+    if step is None:
+        return None, None
+    defaults = inspect.signature(EncodeConversations).parameters
+    total, text = (step.get(name, defaults[name].default) for name in ('max_length', 'max_text_length'))
+    return total, text
+
+
+def rows_of_an_image(loader: Any) -> int:
+    """Most conversations that the training data sets make of one image, by their arguments."""
+    from ..registry import DATASETS
+
+    most = 1
+    for dataset, _ in datasets_in(loader.get('dataset'), ''):
+        cls = DATASETS.get(dataset.get('type')) if isinstance(dataset.get('type'), str) else dataset.get('type')
+        if cls is None or dataset.get('datasets'):
+            continue
+        parameters = inspect.signature(cls).parameters
+        most = max(most, sum(int(dataset.get(name, parameters[name].default)) for name in ROWS if name in parameters))
+    return most
+
+
+def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None) -> dict[str, Any]:
+    """The memory of a GPU by what takes it, whether it fits, and which edits would make it fit.
+
+    Args:
+        source: From :func:`lisa_mm.config.load_config`.
+        gpus: Number of GPUs.
+        gpu_memory: Of each in GiB; without it nothing is said about fitting.
+
+    Returns:
+        Bytes by name (``parameters_trained``, ``parameters_frozen``, ``gradients``, ``optimizer``, ``buckets``, ``activations``,
+        ...), ``peak``, ``reserve``, ``assumed``, ``cpu``; with ``gpu_memory`` also ``fits`` and ``edits``.
+
+    Raises:
+        ConfigError: for numbers that are not positive, or a model that cannot be built.
+    """
+    _check_numbers(gpus, gpu_memory)
+    estimator, written = Estimator(gpus), source.to_dict()
+    estimate = estimator.estimate(written)
+    memory, trace, batch = estimate.memory, estimate.trace, estimate.batch
+    report: dict[str, Any] = {
+        'gpus': gpus,
+        **asdict(memory),
+        'peak': memory.peak,
+        'reserve': int(RESERVE),
+        'sam_encoder': trace.encoder,
+        'vision': trace.vision,
+        'activations_with_checkpointing': _with_checkpointing(estimator, written, True),
+        'activations_without_checkpointing': _with_checkpointing(estimator, written, False),
+        'cpu': {
+            'offloaded': memory.offloaded * gpus,
+            # every process builds the model in float32 before DeepSpeed casts and shards it
+            'loading': 4 * (sum(trace.trained) + sum(trace.frozen)) * gpus,
+        },
+        'assumed': {
+            'images': batch.images,
+            'rows_of_an_image': batch.rows,
+            'tokens_of_a_row': batch.tokens,
+            'image_size': list(batch.size),
+        },
+    }
+    if gpu_memory is not None:
+        limit = gpu_memory * GIB - RESERVE
+        report |= {'gpu_memory': gpu_memory, 'fits': memory.peak <= limit}
+        report['edits'] = [] if report['fits'] else list(find_edits(estimator, written, limit))
+    return report
+
+
+def add_memory(report: dict[str, Any], source: Config, gpus: int | None, gpu_memory: float | None) -> None:
+    """Put ``memory`` into a report of :func:`lisa_mm.apis.checking.check_config`; what prevents it is a fault there.
+
+    Raises:
+        ConfigError: for numbers that make no sense.
+    """
+    if gpus is None:
+        if gpu_memory is not None:
+            raise ConfigError('--gpu-memory says how large a GPU is, but not how many there are: give --gpus N too.')
+        return
+    _check_numbers(gpus, gpu_memory)
+    try:
+        report['memory'] = memory_report(source, gpus=gpus, gpu_memory=gpu_memory)
+    except ConfigError as error:
+        missing = [what.removesuffix(' missing') for what in report['not_checked']]
+        for fault in error.faults:
+            # an architecture that only an absent folder knows is no fault of the config
+            absent = any(file in fault for file in missing)
+            report['not_checked' if absent else 'faults'].append(f'memory: {fault}')
+
+
+def _check_numbers(gpus: int, gpu_memory: float | None) -> None:
+    if gpus < 1:
+        raise ConfigError(f'--gpus is {gpus}; it must be at least 1.')
+    if gpu_memory is not None and not 0 < gpu_memory < math.inf:
+        raise ConfigError(f'--gpu-memory is {gpu_memory:g}; give the memory of one GPU in GiB, e.g. 24.')
+
+
+def _checkpointing_key(source: dict[str, Any]) -> str:
+    inner = 'language_model' in source['model']['mllm']
+    return 'model.mllm.language_model.gradient_checkpointing' if inner else 'model.mllm.gradient_checkpointing'
+
+
+def _with_checkpointing(estimator: Estimator, source: dict[str, Any], on: bool) -> int:
+    return estimator.estimate(edited(source, [f'{_checkpointing_key(source)}={on}'])).trace.peak
+
+
+def edited(source: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """A copy with options applied."""
+    changed = copy.deepcopy(source)
+    for option in options:
+        apply_option(changed, option)
+    return changed
+
+
+def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
+    """Options that may save memory, those that change the training least first."""
+    model, strategy = source['model'], source.get('strategy') or {}
+    deepspeed = strategy.get('type') == 'LisaDeepSpeedStrategy'
+    stage = int(strategy.get('zero_stage', 2))
+    part = model['mllm'].get('language_model', model['mllm'])
+    if not part.get('gradient_checkpointing'):
+        yield [f'{_checkpointing_key(source)}=True']
+    if deepspeed:
+        if not strategy.get('bf16') and not strategy.get('fp16'):
+            yield ['strategy.bf16=True']
+        options = strategy.get('zero_options')
+        if stage and int((options or {}).get('reduce_bucket_size', Sharding.bucket)) > 50_000_000:
+            yield [
+                'strategy.zero_options.reduce_bucket_size=50000000'
+                if options
+                else "strategy.zero_options={'reduce_bucket_size':50000000}"
+            ]
+        for larger in range(max(stage + 1, 2), 4):
+            if gpus > 1:
+                yield [f'strategy.zero_stage={larger}']
+        if not strategy.get('offload'):
+            if stage:
+                yield ['strategy.offload=optimizer']
+            yield ['strategy.zero_stage=3', 'strategy.offload=all']
+    if int(source['train_dataloader']['batch_size']) > 1:
+        yield ['train_dataloader.batch_size=1']
+    for dataset, path in datasets_in(source['train_dataloader'].get('dataset'), 'train_dataloader.dataset'):
+        for number, step in enumerate(dataset.get('pipeline') or []):
+            if step.get('type') == 'EncodeConversations' and (step.get('max_text_length') or 0) > 128:
+                yield [f'{path}.pipeline.{number}.max_text_length=128']
+    if model.get('tuning') == 'full':
+        yield ['model.tuning=None', f'model.lora={LORA!r}'.replace(' ', '')]
+    if model.get('train_embeddings', True):
+        yield ['model.train_embeddings=False']
+
+
+def find_edits(estimator: Estimator, source: dict[str, Any], limit: float) -> Iterator[dict[str, Any]]:
+    """Each single edit with the peak it gives; where none is enough, the ones together that are, as far as there are."""
+    choices = list(possible_edits(source, estimator.processes))
+    found = [entry for options in choices if (entry := _try(estimator, source, options, limit))]
+    yield from found
+    together: list[str] = []
+    best = None
+    while found and not any(entry['fits'] for entry in found):
+        smallest = min(found, key=lambda entry: entry['peak'])
+        if best is not None and smallest['peak'] >= best:
+            return  # nothing saves any more
+        best, together = smallest['peak'], smallest['options']
+        rest = list(possible_edits(edited(source, together), estimator.processes))
+        found = [entry for options in rest if (entry := _try(estimator, source, [*together, *options], limit))]
+    if together:
+        fitting = [entry for entry in found if entry['fits']]
+        yield from fitting[:1]
+
+
+def _try(estimator: Estimator, source: dict[str, Any], options: list[str], limit: float) -> dict[str, Any] | None:
+    try:
+        peak = estimator.estimate(edited(source, options)).memory.peak
+    except ConfigError:
+        return None  # such as a batch that does not divide
+    return {'options': options, 'peak': peak, 'fits': peak <= limit}
+
+
+def memory_text(report: dict[str, Any]) -> list[str]:
+    """The report in lines."""
+
+    def line(name: str, value: float, note: str = '') -> str:
+        return f'  {name:42s} {value / GIB:8.2f} GiB{"  " + note if note else ""}'
+
+    assumed = report['assumed']
+    count = report['gpus']
+    lines = [
+        f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (not run on a GPU), '
+        f'for {assumed["images"]} images x '
+        f'{assumed["rows_of_an_image"]} rows x {assumed["tokens_of_a_row"]} tokens, '
+        f'masks of {assumed["image_size"][0]} x {assumed["image_size"][1]} pixels (assumed)',
+        line('parameters, frozen', report['parameters_frozen']),
+        line('parameters, trained', report['parameters_trained']),
+    ]
+    if report['gathered']:
+        lines.append(line('parameters made whole for use (ZeRO-3)', report['gathered']))
+    lines += [
+        line('optimizer', report['optimizer'], 'float32 weights and two moments' if report['parameters_trained'] else ''),
+        line('gradients', report['gradients']),
+        line('buckets of DeepSpeed', report['buckets']),
+        line('activations and temporaries', report['activations'], 'at the moment of the peak'),
+        line('  most, with gradient checkpointing', report['activations_with_checkpointing']),
+        line('  most, without', report['activations_without_checkpointing']),
+        line("  SAM's image encoder alone", report['sam_encoder'], 'gone before the masks' if report['sam_encoder'] else ''),
+        line('  vision tower alone', report['vision']),
+        line('peak of forward and backward', report['forward_backward']),
+        line("peak of the optimizer's step", report['step']),
+        line('reserve', report['reserve'], 'assumed: CUDA, NCCL, fragmentation'),
+        line('needed', report['peak'] + report['reserve']),
+        f'  CPU: {report["cpu"]["loading"] / GIB:.0f} GiB while {count} processes load float32 weights'
+        + (f', {report["cpu"]["offloaded"] / GIB:.0f} GiB for what is offloaded' if report['cpu']['offloaded'] else ''),
+    ]
+    if 'fits' not in report:
+        return lines
+    verdict = 'fits' if report['fits'] else 'does not fit'
+    lines.append(f'  {verdict} into {report["gpu_memory"]:g} GiB')
+    for title, fits in (('would fit with', True), ('not enough alone', False)):
+        chosen = [edit for edit in report['edits'] if edit['fits'] == fits]
+        lines += [f'  {title}:'] if chosen else []
+        for edit in chosen:
+            options = ' '.join(shlex.quote(option) for option in edit['options'])
+            lines.append(f'    --cfg-options {options}  ({(edit["peak"] + report["reserve"]) / GIB:.2f} GiB)')
+    if not report['fits'] and not any(edit['fits'] for edit in report['edits']):
+        lines.append('  no edit known here makes it fit: take more GPUs or larger ones')
+    return lines

@@ -1,0 +1,149 @@
+"""What a micro-batch allocates between its start and the gradient of each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..datasets.collate import seg_collate
+from .batch import BatchShape, sample_item
+from .shapes import LiveStorages, on_shapes, run_backward
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The moment at which a parameter's gradient is complete.
+
+    Args:
+        parameter: Its place among the trained parameters.
+        peak: Most bytes of activations, temporaries and this gradient since the gradient before it.
+        live: Bytes of them alive now, with this gradient.
+    """
+
+    parameter: int
+    peak: int
+    live: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Bytes of activations and temporaries over a micro-batch; gradients leave at once, parameters are not in it.
+
+    Args:
+        trained: Elements of each trained parameter, in the order of the model's.
+        frozen: Elements of each frozen one.
+        parameter_bytes: Of one element (4, or 2 in half precision).
+        buffers: Bytes of the model's buffers.
+        inputs: Bytes of the batch.
+        encoder: Peak within the mask decoder's image encoder.
+        vision: Peak within the language model's vision side.
+        held: Activations that forward keeps for backward, with the inputs.
+        forward_peak: Of the forward.
+        gradients: In the order in which backward gives them.
+        end_peak: After the last gradient.
+    """
+
+    trained: tuple[int, ...]
+    frozen: tuple[int, ...]
+    parameter_bytes: int
+    buffers: int
+    inputs: int
+    encoder: int
+    vision: int
+    held: int
+    forward_peak: int
+    gradients: tuple[Gradient, ...]
+    end_peak: int
+
+    @property
+    def peak(self) -> int:
+        """Of activations and temporaries, whatever the gradients do."""
+        return max([self.forward_peak, self.end_peak, *(gradient.peak for gradient in self.gradients)])
+
+
+def trace_step(model: Any, shape: BatchShape, *, half: bool, device: str) -> Trace:
+    """Run forward and backward of a micro-batch on shapes.
+
+    Args:
+        model: A LISA on the meta device; with ``half`` its parameters are bfloat16 afterwards.
+        shape: Of the batch.
+        half: Half precision, as DeepSpeed casts a model for bf16 and fp16.
+        device: Whose attention kernels: 'cpu' or 'cuda'.
+    """
+    if half:
+        model.bfloat16()
+    model.train()
+    storages = LiveStorages()
+    parameters = list(model.parameters())
+    for tensor in [*parameters, *model.buffers()]:
+        storages.overlook(tensor)
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    place = {id(parameter): number for number, parameter in enumerate(trained)}
+    gradients: list[Gradient] = []
+
+    def on_gradient(parameter: torch.Tensor) -> None:
+        gradients.append(Gradient(place[id(parameter)], storages.take_peak(), storages.live))
+        parameter.grad = None
+
+    handles = [parameter.register_post_accumulate_grad_hook(on_gradient) for parameter in trained]
+    with torch.device('meta'):
+        items = [sample_item(model, shape, index) for index in range(shape.images)]
+    try:
+        with on_shapes(storages, device):
+            with (
+                _noted(model.mask_decoder, 'encode_image', storages) as encoder,
+                _noted(model.mllm, _vision_method(model.mllm), storages) as vision,
+            ):
+                data = model.data_preprocessor(seg_collate(items), True)
+                items.clear()
+                inputs = storages.live
+                loss, _ = model.parse_losses(model(**data, mode='loss'))
+            held, forward_peak = storages.live, storages.take_peak()
+            run_backward(loss)
+            end_peak = storages.take_peak()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Trace(
+        trained=tuple(parameter.numel() for parameter in trained),
+        frozen=tuple(parameter.numel() for parameter in parameters if not parameter.requires_grad),
+        parameter_bytes=2 if half else 4,
+        buffers=sum(buffer.nbytes for buffer in model.buffers()),
+        inputs=inputs,
+        encoder=max(encoder, default=0),
+        vision=max(vision, default=0),
+        held=held,
+        forward_peak=forward_peak,
+        gradients=tuple(gradients),
+        end_peak=end_peak,
+    )
+
+
+def _vision_method(mllm: Any) -> str:
+    return 'encode_images' if hasattr(mllm, 'encode_images') else 'encode_image'
+
+
+@contextmanager
+def _noted(owner: Any, name: str, storages: LiveStorages) -> Iterator[list[int]]:
+    """A list that gets the peak within each call of a method of an object; it stays empty for one without that method."""
+    tops: list[int] = []
+    method = getattr(owner, name, None)
+    if method is None:
+        yield tops
+        return
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        with storages.watch() as top:
+            out = method(*args, **kwargs)
+        tops.extend(top)
+        return out
+
+    object.__setattr__(owner, name, noted)
+    try:
+        yield tops
+    finally:
+        owner.__dict__.pop(name)
