@@ -69,10 +69,9 @@ def sample_item(model: Any, shape: BatchShape, index: int = 0) -> dict[str, Any]
     key, seen, image_tokens = image_inputs(model)
     if shape.tokens < image_tokens + ANSWER + 2:
         raise ValueError(f'{shape.tokens} tokens of a row leave no room beside {image_tokens} image tokens')
-    seg = model.seg_token_id or 5
     ids = torch.full((shape.tokens,), 6, device='cpu')
     ids[1 : 1 + image_tokens] = IMAGE_TOKEN_ID
-    ids[-3] = seg
+    ids[-3] = model.seg_token_id
     labels = torch.full((shape.tokens,), IGNORE_INDEX, device='cpu')
     labels[-ANSWER:] = ids[-ANSWER:]
     preprocess = model.mask_decoder.preprocess

@@ -74,7 +74,7 @@ class MemoryCase:
             ),
             strategy=strategy,
             train_cfg=dict(type='IterTrainLoop', max_iters=3),
-            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4)),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-4)),
             train_dataloader=dict(batch_size=self.images),
         )
 

@@ -100,8 +100,10 @@ def build_on_shapes(parts: dict[str, Any]) -> Any:
 
     arguments = {key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'}
     with shapes_only():
-        # which row of the embeddings is [SEG] does not matter here
-        return LISA(**{'seg_token_id': 5, **arguments})
+        model = LISA(**arguments)
+    if model.seg_token_id is None:
+        model.seg_token_id = 5  # without a tokenizer; which row of the embeddings it is does not matter here
+    return model
 
 
 def _limits(pipeline: list[Any]) -> tuple[int | None, int | None]:
@@ -253,8 +255,8 @@ def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
                 yield [f'{path}.pipeline.{number}.max_text_length=128']
     if model.get('tuning') == 'full':
         yield ['model.tuning=None', f'model.lora={LORA!r}'.replace(' ', '')]
-    if model.get('train_embeddings', True):
-        yield ['model.train_embeddings=False']
+    if model.get('train_embeddings', True) is True:
+        yield ['model.train_embeddings=new_rows']
 
 
 def find_edits(estimator: Estimator, source: dict[str, Any], limit: float) -> Iterator[dict[str, Any]]:

@@ -163,14 +163,12 @@ def lora_target_that_matches_nothing(rng):
 
 @kind
 def lora_rank(rng):
-    return lora('lora_rank', 'r', rng.choice([0, -1, -8]), 'positive integer')
+    return lora('lora_rank', 'r', rng.choice([0, -1, -8]), 'at least 1')
 
 
 @kind
 def lora_dropout(rng):
-    damage = lora('lora_dropout', 'lora_dropout', rng.choice([1.5, -0.1, 5]), 'between 0 and 1')
-    damage.key = 'dropout'  # peft's words
-    return damage
+    return lora('lora_dropout', 'lora_dropout', rng.choice([1.5, -0.1, 5]), 'below 1')
 
 
 @kind

@@ -121,7 +121,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             faults.append(
                 f"strategy.offload={offload!r} does not go with zero_stage={stage}: 'optimizer' needs 1-3, 'all' needs 3."
             )
-        known = DeepSpeedZeroConfig.model_fields
+        fields = DeepSpeedZeroConfig.model_fields
+        known = {name for key, field in fields.items() for name in (key, field.alias or key)}  # stage3_... are aliases
         return faults + [
             f'strategy.zero_options has no {key!r}.{nearest(key, known)}'
             for key in arguments.get('zero_options') or {}
