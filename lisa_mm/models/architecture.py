@@ -11,8 +11,11 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from ..errors import ConfigError, nearest
 
-# Taken by config classes beside their fields: older names that transformers still reads; attn_implementation is ours to set
-COMMON = {'model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'}
+# Taken by config classes beside their fields: older names, and what published config.json files say to any class
+COMMON = {
+    *('model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'),
+    *('bos_token_id', 'eos_token_id', 'pad_token_id', 'tie_word_embeddings', 'use_cache', 'transformers_version'),
+}
 HEADS = ('hidden_size', 'num_attention_heads'), ('num_attention_heads', 'num_key_value_heads')
 IMAGES = (('image_size', 'patch_size'),)
 

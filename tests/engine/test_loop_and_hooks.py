@@ -197,7 +197,7 @@ def test_user_errors(tmp_path, options, message):
 def test_a_sampler_that_cannot_seek_is_an_error(tmp_path):
     settings = make_config({'work_dir': str(tmp_path), 'experiment_name': tmp_path.name, 'strategy': SINGLE})
     settings['train_dataloader']['sampler'] = {'type': 'DefaultSampler', 'shuffle': True}
-    with pytest.raises(ConfigError, match='DefaultSampler, which cannot resume'):
+    with pytest.raises(ConfigError, match="'DefaultSampler', which cannot resume"):
         LisaRunner(model_of({}), **settings).train()
 
 

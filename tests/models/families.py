@@ -274,9 +274,8 @@ MAKERS = {
     'idefics3': _idefics3,
 }
 
-_DECODER = dict(
-    hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16, layer_norm_eps=1e-5
-)
+_DECODER = dict(hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16)
+_SAM_DECODER = dict(_DECODER, layer_norm_eps=1e-5)
 _PROMPTS = dict(hidden_size=16, image_size=64, patch_size=8, mask_input_channels=16)
 _PYRAMID = dict(fpn_hidden_size=16, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]])
 _SAM_VISION = dict(
@@ -297,14 +296,14 @@ MASK_DECODERS: dict[str, dict[str, Any]] = {
         model_type='sam',
         vision_config=_SAM_VISION,
         prompt_encoder_config=_PROMPTS,
-        mask_decoder_config=_DECODER,
+        mask_decoder_config=_SAM_DECODER,
         initializer_range=0.02,
     ),
     'sam_hq': dict(
         model_type='sam_hq',
         vision_config=_SAM_VISION,
         prompt_encoder_config=_PROMPTS,
-        mask_decoder_config=dict(_DECODER, vit_dim=24),
+        mask_decoder_config=dict(_SAM_DECODER, vit_dim=24),
         initializer_range=0.02,
     ),
     'sam2': dict(
