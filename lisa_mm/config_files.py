@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,9 @@ from .registry import (
     DATASETS,
     HOOKS,
     LOOPS,
+    MASK_DECODERS,
     METRICS,
+    MLLMS,
     MODELS,
     ROLES,
     STRATEGIES,
@@ -141,6 +144,15 @@ def find_class(name: Any) -> tuple[Any, type] | None:
         if name in registry.module_dict:
             return registry, registry.module_dict[name]
     return None
+
+
+def without_replaced_parts(source: Config) -> Config:
+    """A copy of a source after :func:`drop_replaced_parts` of mllm and mask decoder."""
+    config = Config(copy.deepcopy(source.to_dict()))
+    for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
+        if isinstance(config.model.get(key), dict):
+            drop_replaced_parts(registry, config.model[key], f'model.{key}')
+    return config
 
 
 def drop_replaced_parts(registry: RoleRegistry, part: dict[str, Any], where: str) -> None:

@@ -40,7 +40,7 @@ def main() -> None:
         f'{result["prompts"]:,} prompts: the head explains {result["explained"]:.1%} of their variance, '
         f'{result["explained_held_out"]:.1%} on images held out'
     )
-    print('train with --cfg-options ' + ' '.join(f'{key}={path}' for key, path in result['files'].items()))
+    print('train with it: ' + ' '.join(f'{key}={path}' for key, path in result['files'].items()))
 
 
 if __name__ == '__main__':

@@ -42,7 +42,8 @@ def align_head(
     """Fit a seg head to the prompts of another model, on the conversations of that model's training data.
 
     Args:
-        student: Source of the config whose seg head (and random projector) is wanted; its language model stays as it is.
+        student: Source of the config whose seg head (and random projector) is wanted; its language model stays as it is. Where it
+            names files in ``out`` already, those are made here, and the parts begin at random.
         teacher: Source of the config with the trained head; its training data ask the questions.
         checkpoint: Of the teacher; None takes the parts that its config names.
         out: Folder that gets ``seg_head.safetensors``, and ``projector.safetensors`` if the student's projector has no file.
@@ -56,7 +57,8 @@ def align_head(
     Raises:
         ConfigError: if the two mask decoders take prompts of different width.
     """
-    model, student_batch = _model_and_batches(student, teacher)
+    folder = Path(out)
+    model, student_batch = _model_and_batches(_without_files_of(student, folder), teacher)
     old, teacher_batch = _model_and_batches(teacher, teacher, checkpoint)
     if model.mask_decoder.prompt_dim != old.mask_decoder.prompt_dim:
         raise ConfigError(
@@ -82,7 +84,6 @@ def align_head(
     _fit(model, inputs[:kept], targets[:kept], rounds=rounds, lr=lr, weight_decay=weight_decay)
     middle = targets[:kept].mean(0)
 
-    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     files = {'model.seg_head.pretrained': (folder / 'seg_head.safetensors', model.seg_head)}
     projector = getattr(model.mllm, 'projector', None)
@@ -96,6 +97,16 @@ def align_head(
         'explained_held_out': _explained(model, inputs[kept:], targets[kept:], middle),
         'files': {key: str(path) for key, (path, _) in files.items()},
     }
+
+
+def _without_files_of(config: Config, folder: Path) -> Config:
+    """Parts whose files are made here begin at random."""
+    source = copy.deepcopy(config.to_dict())
+    model = source['model']
+    for part in (model.get('seg_head'), (model.get('mllm') or {}).get('projector')):
+        if part and part.get('pretrained') and Path(part['pretrained']).resolve().parent == folder.resolve():
+            part['pretrained'] = None
+    return Config(source)
 
 
 def _model_and_batches(config: Config, data: Config, checkpoint: str | Path | None = None) -> tuple[LISA, Batch]:

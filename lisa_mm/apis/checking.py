@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
+from ..config_files import without_replaced_parts
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..memory.report import add_memory, memory_text
@@ -44,7 +45,7 @@ def check_config(
     """
     report: dict[str, Any] = {'config': str(path), 'ok': False, 'faults': [], 'not_checked': []}
     try:
-        source = load_config(path, swaps, options)
+        source = without_replaced_parts(load_config(path, swaps, options))
     except ConfigError as error:
         report['faults'] = list(error.faults)
         return report

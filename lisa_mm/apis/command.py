@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -15,3 +16,5 @@ def run_command(main: Callable[[], object]) -> None:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # the reader (head, less) has seen enough; python would complain once more while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -80,6 +80,12 @@ class LISA(BaseModel):
             raise ConfigError(
                 f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer} in the tokenizer of model.mllm. Leave it out.'
             )
+        rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        if of_tokenizer is not None and of_tokenizer >= rows:
+            raise ConfigError(
+                f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {of_tokenizer} in the '
+                f'tokenizer: it must be at least {of_tokenizer + 1}. Leave it out.'
+            )
         self.seg_token_id: int = of_tokenizer if seg_token_id is None else seg_token_id  # type: ignore[assignment]
         self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
         self._freeze(lora, tuning, train_embeddings)

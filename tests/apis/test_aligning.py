@@ -27,7 +27,11 @@ def test_a_new_head_over_the_same_states_learns_the_old_prompts(teacher, tmp_pat
     assert found['explained_held_out'] > 0.5
     assert list(found['files']) == ['model.seg_head.pretrained']  # the projector has a file already
     options = [f'{key}={path}' for key, path in found['files'].items()]
-    begun = align_head(load_config(NANO, (), [*NEW_HEAD, *options]), teacher, None, tmp_path / 'again', images=12, rounds=0)
+    named = load_config(NANO, (), [*NEW_HEAD, *options])
+    made = align_head(named, teacher, None, tmp_path, images=12, rounds=0)  # the file is what is made: the head begins at random
+    assert made['explained'] < 0.5
+    align_head(load_config(NANO, (), NEW_HEAD), teacher, None, tmp_path, images=12, rounds=600)
+    begun = align_head(named, teacher, None, tmp_path / 'again', images=12, rounds=0)
     assert begun['explained'] == pytest.approx(found['explained'], abs=1e-6)  # read from the file
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,15 @@ def test_the_example_shows_the_same_with_and_without_a_tokenizer(template):
     for example in (with_tokens, without):
         assert example.text.count('«') == 2
         assert '<image x 3>' in example.text
+
+
+def test_files_and_memory_of_parts_that_a_whole_model_replaces_are_not_asked_for(tmp_path):
+    """``model.update(mllm=...)`` merges in mmengine: the old tower, projector and language model stay in the file's dict."""
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    config = tmp_path / 'configs' / 'lisa' / 'lisa_qwen2_5_vl_7b_sam2_l.py'
+    head, _, _ = config.read_text().partition("model['mllm']")
+    config.write_text(head + 'model.update(mllm=mllm, mask_decoder=mask_decoder)\n')
+    report = check_config(config, gpus=8, gpu_memory=24.0)
+    assert report['faults'] == []
+    assert sorted(report['files']) == ['model.mask_decoder.pretrained', 'model.mllm.pretrained']
+    assert report['memory']['peak'] > 20 * 2**30

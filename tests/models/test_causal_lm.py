@@ -194,7 +194,7 @@ def test_what_a_user_can_get_wrong():
     tiny.pop('type')
     with pytest.raises(ConfigError, match=r"LlamaConfig has no 'hidden_sise'. Did you mean 'hidden_size'"):
         CausalLM(config=dict(model_type='llama', hidden_sise=32), tokenizer=tiny['tokenizer'])
-    with pytest.raises(ConfigError, match=r"is no LlamaConfig: .*is not a multiple of the number of attention heads"):
+    with pytest.raises(ConfigError, match=r'is no LlamaConfig: .*is not a multiple of the number of attention heads'):
         CausalLM(**{**tiny, 'config': dict(tiny['config'], hidden_size=30)})
     with pytest.raises(ConfigError, match=r"template 'chatml' is unknown"):
         CausalLM(config=dict(model_type='llama', **TEXT), tokenizer=language_model('llama')['tokenizer'], template='chatml')

@@ -127,16 +127,10 @@ class CausalLM(BaseLanguageModel):
 
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
-        if Path(self._tokenizer_spec['pretrained']).is_dir():
+        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
             from ...datasets.tokenizer import build_tokenizer
 
-            tokens = len(build_tokenizer(**self._tokenizer_spec))
-            if vocab_size is not None and vocab_size < tokens:
-                raise ConfigError(
-                    f'language_model.vocab_size is {vocab_size}, but the tokenizer has {tokens} tokens with [SEG] and the image '
-                    f'tokens: it must be at least {tokens}. Leave it out.'
-                )
-            vocab_size = vocab_size or tokens
+            vocab_size = len(build_tokenizer(**self._tokenizer_spec))
         elif vocab_size is None:
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
         if vocab_size is not None:
