@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -76,3 +77,17 @@ def _first_slurm_node() -> str:
     if '[' not in nodes and ',' not in nodes:
         return nodes or '127.0.0.1'
     return subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True, capture_output=True, text=True).stdout.split()[0]
+
+
+def leave_group_at_exit() -> None:
+    """Leave the process group before the interpreter ends: threads of gloo that outlive it now and then abort a run that is done."""
+    # once, however many strategies a process builds
+    atexit.unregister(_leave_group)
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -12,7 +12,7 @@ from torch import nn
 
 from lisa_mm.registry import STRATEGIES
 
-from ..launch import detect_launcher
+from ..launch import detect_launcher, leave_group_at_exit
 from .plain import PlainStepsMixin
 
 
@@ -57,6 +57,7 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         torch.distributed.init_process_group(backend or ('nccl' if torch.cuda.is_available() else 'gloo'), **kwargs)
+        leave_group_at_exit()
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         device = torch.device('cuda', int(os.environ['LOCAL_RANK'])) if torch.cuda.is_available() else torch.device('cpu')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +19,7 @@ from torch import nn
 from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 
-from ..launch import detect_launcher
+from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
 
 
@@ -34,12 +33,6 @@ def _register_optimizers() -> list[str]:
 
 
 mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
-
-
-def _leave_process_group() -> None:
-    """At exit: threads of gloo that outlive the interpreter end a run, done or stopped, now and then with SIGABRT."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 @STRATEGIES.register_module()
@@ -142,9 +135,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             deepspeed.init_distributed(backend or 'nccl', auto_mpi_discovery=False, verbose=False, **kwargs)
         else:
             deepspeed.init_distributed('gloo', auto_mpi_discovery=False, verbose=False, **kwargs)
-        # once, however many strategies a process builds
-        atexit.unregister(_leave_process_group)
-        atexit.register(_leave_process_group)
+        leave_group_at_exit()
 
     @property
     def module(self) -> nn.Module:
