@@ -80,7 +80,7 @@ def _first_slurm_node() -> str:
 
 
 def leave_group_at_exit() -> None:
-    """Leave the process group before the interpreter ends: threads of gloo that outlive it now and then abort a run that is done."""
+    """Leave the process group before the interpreter ends: gloo's threads that outlive it now and then abort a finished run."""
     # once, however many strategies a process builds
     atexit.unregister(_leave_group)
     atexit.register(_leave_group)
