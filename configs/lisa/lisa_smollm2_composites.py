@@ -8,6 +8,11 @@
 DIR holds reason_seg/ReasonSeg/{train,val}. The mask decoder is the nano one, so the new LLM first learns to speak to it
 (align_head: the demo's questions). SAM's image encoder has never seen a photograph and is trained too. Composites: never call
 results on them real-photo segmentation.
+
+Measured (28 minutes on two cores beside other work, 16 of them for align_head; 60 val images, 95 % bootstrap intervals): gIoU
+0.050 [0.029, 0.076] before, 0.193 [0.143, 0.246] after. With exchanged questions 0.184 [0.141, 0.225]: the right question gains
+0.009 [-0.021, 0.042], which is not more than chance. In 150 steps it learns to segment what was pasted and hardly to listen:
+one object of an image has a mask and a question, and nearly every object of val is a new one.
 """
 
 from mmengine.config import read_base
