@@ -110,7 +110,8 @@ def check_top_level(content: Mapping[str, Any], where: str) -> None:
     faults = []
     for key in content:
         if key not in RUNNER_KEYS:
-            close = difflib.get_close_matches(key, RUNNER_KEYS - set(content), n=1, cutoff=0.85)
+            # also beside the right key: a base gives that one, and the leaf's value would be dropped in silence
+            close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
             if close:
                 faults.append(
                     f'{where}: {key!r} is no key of a config. Did you mean {close[0]!r}? A variable needs another name.'

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 import lisa_mm
@@ -103,3 +106,13 @@ def test_a_misspelt_top_level_key(tmp_path):
 )
 def test_literals(text, value):
     assert parse_literal(text) == value
+
+
+def test_a_misspelt_key_beside_the_one_that_a_base_gives(tmp_path):
+    """Else the leaf's value would be dropped in silence as a variable, and the base's would count."""
+    shutil.copytree(Path(NANO).parents[1], tmp_path / 'configs')
+    leaf = tmp_path / 'configs' / 'lisa' / 'lisa_leaf.py'
+    base = 'from mmengine.config import read_base\n\nwith read_base():\n    from .lisa_nano import *\n\n'
+    leaf.write_text(base + 'train_dataloder = dict(batch_size=1)\n')
+    with pytest.raises(ConfigError, match=r"'train_dataloder' is no key of a config\. Did you mean 'train_dataloader'"):
+        load_config(leaf)
