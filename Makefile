@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 2
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[dev,gguf]'
+	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji]'
 	touch $@
 
 train: $(VENV)/.installed

@@ -1,0 +1,8 @@
+"""Named drawings on photographs: thousands of words for little models to learn, without any download but two packages."""
+
+from __future__ import annotations
+
+from .stickers import Sticker, read_stickers
+from .writer import write_scenes
+
+__all__ = ['Sticker', 'read_stickers', 'write_scenes']

@@ -1,0 +1,120 @@
+"""Write scenes of emoji as a jsonl to pretrain on."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+from tqdm import tqdm
+
+from ...errors import UserError
+from ..demo.tokenizer import write_tokenizer
+from .scenes import Pasted, draw_scene
+from .stickers import Sticker, read_stickers
+
+SEED = 11
+SPLITS = ('train', 'val')
+VOCAB_SIZE = 2400
+COLOUR_ROWS, KIND_ROWS = 3, 1
+"""At most, of a scene. Colours are learnt first: without them nothing is, for each name is seen too seldom."""
+
+
+def write_scenes(
+    root: str | Path,
+    packages: Sequence[str | Path],
+    photos: str | Path | None = None,
+    *,
+    train: int = 20000,
+    val: int = 200,
+    seed: int = SEED,
+    workers: int = 2,
+) -> int:
+    """Write `root/train.jsonl`, `root/val.jsonl` and `root/images`, as `JsonlSegDataset` reads them.
+
+    A scene has a row for each emoji with its name, and some for all of a colour or kind ("the red thing", "the animal"); ``val``
+    has the names alone. `root/tokenizer` is a tokenizer of these words.
+
+    Args:
+        root: Written beside it under a temporary name, then renamed; an existing one is refused.
+        packages: See :func:`read_stickers`.
+        photos: Folder of jpg files for the ground; None draws textures.
+        train, val: Scenes.
+        seed, workers: Of the scenes; processes.
+
+    Returns:
+        The number of different names.
+
+    Raises:
+        UserError: if ``root`` exists, or ``photos`` has no jpg.
+    """
+    root = Path(root)
+    if root.exists():
+        raise UserError(f'{root} exists already: choose another folder or remove it.')
+    grounds = sorted(Path(photos).rglob('*.jpg')) if photos else []
+    if photos and not grounds:
+        raise UserError(f'{photos} holds no .jpg file: give a folder of photographs, or none for drawn textures.')
+    stickers = read_stickers(packages)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f'.{root.name}.', dir=root.parent))
+    try:
+        (unfinished / 'images').mkdir()
+        with multiprocessing.get_context('fork').Pool(workers) as pool:
+            for split, count in zip(SPLITS, (train, val), strict=True):
+                draw = partial(_write_scene, folder=unfinished, seed=seed, split=split, stickers=stickers, photos=grounds)
+                scenes = tqdm(pool.imap(draw, range(count), chunksize=16), total=count, desc=split, unit='scene')
+                with (unfinished / f'{split}.jsonl').open('w', encoding='utf-8') as file:
+                    file.writelines(scenes)
+        write_tokenizer(unfinished / 'tokenizer', unfinished / 'train.jsonl', VOCAB_SIZE)
+        unfinished.chmod(0o755)
+        unfinished.rename(root)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return len(stickers)
+
+
+def _write_scene(index: int, folder: Path, seed: int, split: str, stickers: Sequence[Sticker], photos: Sequence[Path]) -> str:
+    """Store the image of a scene; its lines."""
+    cv2.setNumThreads(1)  # each worker has its own scene
+    image, pasted, rng = draw_scene(seed, split, index, stickers, photos)
+    name = f'images/{split}_{index:06d}.jpg'
+    Image.fromarray(image).save(folder / name, quality=92)
+    rows = named_rows(pasted, rng, groups=split == 'train')
+    return ''.join(json.dumps({'image': name, **row}, ensure_ascii=False) + '\n' for row in rows)
+
+
+def named_rows(pasted: Sequence[Pasted], rng: np.random.Generator, *, groups: bool = True) -> list[dict[str, Any]]:
+    """A row for each object; with ``groups`` also rows for colours and kinds that some but not all of them have."""
+    rows = []
+    for one in pasted:
+        name = one.sticker.name if rng.random() < 0.5 else f'the {one.sticker.name}'
+        rows.append({'phrase': name, 'masks': [_encoded(one.mask)]})
+    if groups:
+        colours = [{f'the {c} thing'} if (c := one.sticker.colours[one.drawing]) else set() for one in pasted]
+        kinds = [{f'the {kind}' for kind in one.sticker.kinds} for one in pasted]
+        rows += _group_rows(pasted, colours, rng, COLOUR_ROWS) + _group_rows(pasted, kinds, rng, KIND_ROWS)
+    return rows
+
+
+def _group_rows(pasted: Sequence[Pasted], phrases: list[set[str]], rng: np.random.Generator, most: int) -> list[dict[str, Any]]:
+    """Up to ``most`` rows for phrases that some but not all objects have, with the mask of all that do."""
+    rows = []
+    for phrase in rng.permutation(sorted(set().union(*phrases))).tolist():
+        having = [one.mask for one, own in zip(pasted, phrases, strict=True) if phrase in own]
+        if len(having) < len(pasted) and len(rows) < most:
+            rows.append({'phrase': phrase, 'masks': [_encoded(np.maximum.reduce(having))]})
+    return rows
+
+
+def _encoded(mask: np.ndarray) -> dict[str, Any]:
+    rle = coco_mask.encode(np.asfortranarray(mask))
+    return {'size': [int(v) for v in rle['size']], 'counts': rle['counts'].decode('ascii')}
