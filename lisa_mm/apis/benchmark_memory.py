@@ -66,7 +66,8 @@ def calculate(case: Any) -> int:
     """Peak bytes of a case, from its config."""
     from ..memory.measure import shape_of
     from ..memory.report import build_on_shapes
-    from ..memory.sharding import Sharding, step_memory
+    from ..memory.sharding import Sharding
+    from ..memory.step import step_memory
     from ..memory.trace import trace_step
 
     source = case.source()

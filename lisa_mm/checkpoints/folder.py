@@ -32,11 +32,12 @@ from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
+from .comparing import frozen_faults, trained_faults
+
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
 EXPORT = 'export.json'  # marks a folder that holds a whole model, see exported.py
 LAST = 'last_checkpoint'
 CHECKPOINT_MARKS = (META, LAST)  # of a checkpoint folder, of a work folder
-_SHOWN = 5
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -316,74 +317,15 @@ def load_weights(
         )
     trained, _ = split_state(model)
     tensors = read_weights(folder)
-    faults = _compare(trained, tensors)
+    faults = trained_faults(trained, tensors)
     if check_frozen:
-        faults += _compare_frozen(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
+        faults += frozen_faults(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
     if faults:
         raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
     for name, target in trained.items():
         with torch.no_grad(), gathered(target, modify=True) as whole:
             whole.copy_(tensors[name])
     return read_meta(folder)
-
-
-def _compare(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
-    shapes = {name: tuple(getattr(target, 'ds_shape', target.shape)) for name, target in trained.items()}
-    missing = sorted(set(shapes) - set(tensors))
-    unexpected = sorted(set(tensors) - set(shapes))
-    reshaped = [
-        f'{name} (checkpoint {tuple(tensors[name].shape)}, model {shape})'
-        for name, shape in sorted(shapes.items())
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
-    faults = []
-    if missing:
-        faults.append(f'missing: the model trains {len(missing)} that the checkpoint does not hold: {_first(missing)}')
-    if unexpected:
-        faults.append(f'unexpected: the checkpoint holds {len(unexpected)} that the model does not train: {_first(unexpected)}')
-    if reshaped:
-        faults.append(f'of another shape: {_first(reshaped)}')
-    return faults
-
-
-def _compare_frozen(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
-    differing = []
-    for name in sorted(set(own) & set(recorded)):
-        if own[name]['shape'] != recorded[name]['shape']:
-            differing.append(name)
-            continue
-        ours, theirs = own[name]['sha256'], recorded[name]['sha256']
-        # without a dtype in common (float16 against bfloat16) the values cannot be compared
-        if any(ours[dtype] != theirs[dtype] for dtype in ours.keys() & theirs.keys()):
-            differing.append(name)
-    missing, unexpected = sorted(set(own) - set(recorded)), sorted(set(recorded) - set(own))
-    faults = []
-    if differing:
-        part = _common_module(differing)
-        faults.append(
-            f'the frozen {part} is another one than the checkpoint was trained on: '
-            f'{len(differing)} tensors differ: {_first(differing)}. '
-            'Use the pretrained weights of that training.'
-        )
-    if missing:
-        faults.append(f'the model has {len(missing)} frozen tensors that the training had not: {_first(missing)}')
-    if unexpected:
-        faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {_first(unexpected)}')
-    return faults
-
-
-def _common_module(names: list[str]) -> str:
-    """The longest dotted path that all names begin with."""
-    shared = []
-    for pieces in zip(*(name.split('.')[:-1] for name in names), strict=False):
-        if len(set(pieces)) > 1:
-            break
-        shared.append(pieces[0])
-    return '.'.join(shared) or 'part'
-
-
-def _first(names: list[str]) -> str:
-    return ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from ..config_edits import apply_option
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError
 from .batch import ANSWER, BatchShape, image_inputs
-from .sharding import Sharding, StepMemory, step_memory
+from .sharding import Sharding
+from .step import StepMemory, step_memory
 from .trace import Trace, trace_step
 
 GIB = 2**30

@@ -1,0 +1,68 @@
+"""What of a checkpoint does not fit a model, in words."""
+
+from __future__ import annotations
+
+import torch
+
+_SHOWN = 5
+
+
+def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Names and shapes of the weights that a model trains against the ``tensors`` of a checkpoint."""
+    shapes = {name: tuple(getattr(target, 'ds_shape', target.shape)) for name, target in trained.items()}
+    missing = sorted(set(shapes) - set(tensors))
+    unexpected = sorted(set(tensors) - set(shapes))
+    reshaped = [
+        f'{name} (checkpoint {tuple(tensors[name].shape)}, model {shape})'
+        for name, shape in sorted(shapes.items())
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    faults = []
+    if missing:
+        faults.append(f'missing: the model trains {len(missing)} that the checkpoint does not hold: {_first(missing)}')
+    if unexpected:
+        faults.append(f'unexpected: the checkpoint holds {len(unexpected)} that the model does not train: {_first(unexpected)}')
+    if reshaped:
+        faults.append(f'of another shape: {_first(reshaped)}')
+    return faults
+
+
+def frozen_faults(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
+    """Shapes and hashes of a model's frozen weights against those that a checkpoint recorded."""
+    differing = []
+    for name in sorted(set(own) & set(recorded)):
+        if own[name]['shape'] != recorded[name]['shape']:
+            differing.append(name)
+            continue
+        ours, theirs = own[name]['sha256'], recorded[name]['sha256']
+        # without a dtype in common (float16 against bfloat16) the values cannot be compared
+        if any(ours[dtype] != theirs[dtype] for dtype in ours.keys() & theirs.keys()):
+            differing.append(name)
+    missing, unexpected = sorted(set(own) - set(recorded)), sorted(set(recorded) - set(own))
+    faults = []
+    if differing:
+        part = _common_module(differing)
+        faults.append(
+            f'the frozen {part} is another one than the checkpoint was trained on: '
+            f'{len(differing)} tensors differ: {_first(differing)}. '
+            'Use the pretrained weights of that training.'
+        )
+    if missing:
+        faults.append(f'the model has {len(missing)} frozen tensors that the training had not: {_first(missing)}')
+    if unexpected:
+        faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {_first(unexpected)}')
+    return faults
+
+
+def _common_module(names: list[str]) -> str:
+    """The longest dotted path that all names begin with."""
+    shared = []
+    for pieces in zip(*(name.split('.')[:-1] for name in names), strict=False):
+        if len(set(pieces)) > 1:
+            break
+        shared.append(pieces[0])
+    return '.'.join(shared) or 'part'
+
+
+def _first(names: list[str]) -> str:
+    return ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')
