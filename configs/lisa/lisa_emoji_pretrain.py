@@ -1,8 +1,16 @@
-"""Little vision parts that know 833 names: emoji on photographs, everything trained from scratch.
+"""A little SAM that has seen photographs and 833 named things: emoji on photographs.
 
-npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
-python tools/make_emoji_scenes.py data/emoji emoji-datasource-*.tgz --photos DIR/reason_seg/ReasonSeg/train
-python tools/train.py configs/lisa/lisa_emoji_pretrain.py
+    npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
+    python tools/make_emoji_scenes.py data/emoji emoji-datasource-*.tgz --photos DIR/reason_seg/ReasonSeg/train
+    python tools/train.py configs/lisa/lisa_emoji_pretrain.py
+    python tools/export_parts.py work_dirs/lisa_emoji_pretrain data/emoji_parts
+
+The language model begins as the nano one, which knows colours already; the mask decoder with its image encoder, wider than the
+nano one, from scratch. For minutes masks ignore the phrase, then they listen to colours, then to names.
+
+Measured: 54 minutes on two cores; gIoU 0.35, cIoU 0.34 on 1,180 names in 200 unseen scenes, and still rising. Rows of more than 72
+tokens are cut, with a warning: 764 of all. The photographs were those of the composites' train split, where the objects of that set
+stay as they are, unnamed.
 """
 
 from mmengine.config import read_base
@@ -11,7 +19,7 @@ with read_base():
     from .lisa_nano_pretrain import *
 
 data_root = 'data/emoji'
-max_iters = 9500
+max_iters = 9500  # x 2 img = 19,000 of the 20,000 scenes, each once
 
 model['mllm']['vision_tower'] = dict(type='CLIPVisionTower', pretrained='weights://nano/vision_tower', full_view=True)
 model['mllm']['projector'] = dict(type='LinearProjector', pretrained='weights://nano/projector.safetensors')
