@@ -3,10 +3,15 @@
     python tools/unpack_smollm2.py data/smollm2
     (the four commands of lisa_emoji_pretrain.py: a little SAM that has seen photographs and named things)
     python tools/align_head.py configs/lisa/lisa_smollm2_composites.py work_dirs/lisa_emoji_pretrain \\
-        --out data/smollm2_aligned --images 400 --teacher-options train_dataloader.dataset.name_in_answer=0.0
+        --out data/smollm2_aligned --images 300 \\
+        --teacher-options train_dataloader.dataset.name_in_answer=0.0 train_dataloader.dataset.pipeline.4.max_length=512
     python tools/train.py configs/lisa/lisa_smollm2_composites.py --cfg-options data_root=DIR
 
-DIR holds reason_seg/ReasonSeg/{train,val}.
+DIR holds reason_seg/ReasonSeg/{train,val}. Composites: never call results on them real-photo segmentation.
+
+Measured (5 minutes of align_head, 10 of training on two cores; 60 val images, 95 % bootstrap intervals): gIoU 0.092 [0.051, 0.140] before,
+0.207 [0.143, 0.272] after. With exchanged questions 0.132 [0.088, 0.178]: the right question gains 0.075 [0.016, 0.134], mask by
+mask. The names of val were all seen in the pretraining, in other drawings.
 """
 
 from mmengine.config import read_base
