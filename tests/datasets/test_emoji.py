@@ -149,6 +149,13 @@ def test_photographs_are_the_ground(stickers: list[Sticker], tmp_path: Path) -> 
     assert 8 <= pink < 20
 
 
+def test_a_photograph_that_is_none(stickers: list[Sticker], tmp_path: Path) -> None:
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(DataError, match=r'broken\.jpg cannot be read'):
+        for index in range(20):  # some have a texture
+            draw_scene(0, 'train', index, stickers, [tmp_path / 'broken.jpg'])
+
+
 def test_rows_of_names_and_kinds(stickers: list[Sticker]) -> None:
     for index in range(20):
         _, pasted, rng = draw_scene(0, 'train', index, stickers)

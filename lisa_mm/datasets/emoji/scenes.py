@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...errors import DataError
 from ..demo.backgrounds import draw_background
 from .stickers import Sticker
 
@@ -67,7 +68,11 @@ def _ground(rng: np.random.Generator, height: int, width: int, photos: Sequence[
     """A random crop of a photograph, or a texture."""
     if not photos or rng.random() < 0.3:
         return draw_background(rng, height, width)
-    photo = cv2.imread(str(photos[rng.integers(len(photos))]))[..., ::-1]
+    path = photos[rng.integers(len(photos))]
+    read = cv2.imread(str(path))
+    if read is None:
+        raise DataError(f'{path} cannot be read as an image: take it out of the folder of photographs.', file=path)
+    photo = read[..., ::-1]
     if rng.random() < 0.5:
         photo = photo[:, ::-1]
     share = min(photo.shape[0] / height, photo.shape[1] / width) * rng.uniform(0.5, 1.0)
