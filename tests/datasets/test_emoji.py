@@ -151,9 +151,8 @@ def test_photographs_are_the_ground(stickers: list[Sticker], tmp_path: Path) -> 
 
 def test_a_photograph_that_is_none(stickers: list[Sticker], tmp_path: Path) -> None:
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
-    with pytest.raises(DataError, match=r'broken\.jpg cannot be read'):
-        for index in range(20):  # some have a texture
-            draw_scene(0, 'train', index, stickers, [tmp_path / 'broken.jpg'])
+    with pytest.raises(DataError, match=r'broken\.jpg cannot be read'):  # some scenes have a texture
+        [draw_scene(0, 'train', index, stickers, [tmp_path / 'broken.jpg']) for index in range(20)]
 
 
 def test_rows_of_names_and_kinds(stickers: list[Sticker]) -> None:

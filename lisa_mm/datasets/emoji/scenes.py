@@ -72,7 +72,7 @@ def _ground(rng: np.random.Generator, height: int, width: int, photos: Sequence[
     read = cv2.imread(str(path))
     if read is None:
         raise DataError(f'{path} cannot be read as an image: take it out of the folder of photographs.', file=path)
-    photo = read[..., ::-1]
+    photo = np.asarray(read)[..., ::-1]
     if rng.random() < 0.5:
         photo = photo[:, ::-1]
     share = min(photo.shape[0] / height, photo.shape[1] / width) * rng.uniform(0.5, 1.0)
