@@ -72,9 +72,9 @@ def _ground(rng: np.random.Generator, height: int, width: int, photos: Sequence[
     read = cv2.imread(str(path))
     if read is None:
         raise DataError(f'{path} cannot be read as an image: take it out of the folder of photographs.', file=path)
-    photo = np.asarray(read)[..., ::-1]
+    photo = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     if rng.random() < 0.5:
-        photo = photo[:, ::-1]
+        photo = cv2.flip(photo, 1)
     share = min(photo.shape[0] / height, photo.shape[1] / width) * rng.uniform(0.5, 1.0)
     h, w = max(1, int(height * share)), max(1, int(width * share))
     y, x = rng.integers(photo.shape[0] - h + 1), rng.integers(photo.shape[1] - w + 1)
