@@ -68,7 +68,7 @@ def _ground(rng: np.random.Generator, height: int, width: int, photos: Sequence[
     """A random crop of a photograph, or a texture."""
     if not photos or rng.random() < 0.3:
         return draw_background(rng, height, width)
-    path = photos[rng.integers(len(photos))]
+    path = photos[int(rng.integers(len(photos)))]
     read = cv2.imread(str(path))
     if read is None:
         raise DataError(f'{path} cannot be read as an image: take it out of the folder of photographs.', file=path)
