@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n  python tools/align_head.py configs/lisa/lisa_smollm2_composites.py configs/lisa/lisa_nano.py'
+        epilog='examples:\n  python tools/align_head.py configs/lisa/lisa_smollm2_composites.py work_dirs/lisa_emoji_pretrain'
         ' --out data/smollm2_aligned\n  python tools/align_head.py NEW_CONFIG work_dirs/OLD --out DIR --images 2000',
     )
     parser.add_argument('config', help='with the new language model')

