@@ -4,7 +4,7 @@
 FOLDER/
   config.py       a loadable config; ``here://`` in it is this folder, so that it may be moved
   model.safetensors, or model-0000i-of-0000N.safetensors with their index
-  tokenizer/      the tokenizer's files as they were
+  tokenizer/      the tokenizer's files as they were, and those of a whole model's processor
   export.json     where it came from, which parts it holds, the id of [SEG]
   tensors.txt     what became of every tensor of the source
 ```
@@ -47,6 +47,11 @@ TOKENIZER_FILES = (
     'chat_template.jinja',
     'vocab.json',
     'merges.txt',
+    'chat_template.json',
+    # of a whole multimodal model
+    'processor_config.json',
+    'preprocessor_config.json',
+    'video_preprocessor_config.json',
 )
 _SHOWN = 5
 

@@ -20,7 +20,6 @@ from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
 from ..models.lora import merged_weight
 from ..models.new_rows import NEW_ROWS, has_new_rows, merge_new_rows
-from .architecture import CLIP_FIELDS
 from .exported import TOKENIZER, is_exported, read_export, write_exported
 from .folder import CONFIG, find_checkpoint
 from .keys import is_adapter, merged_into, without_adapters
@@ -32,8 +31,6 @@ from .table import MERGED, USED, Row, Table
 
 DTYPE_OPTIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 FORMATS = ('lisa', 'folder')
-# What a transformers config says of itself and not of the architecture
-_NO_ARCHITECTURE = ('_name_or_path', 'architectures', 'dtype', 'torch_dtype', 'transformers_version', 'quantization_config')
 
 
 @dataclass
@@ -224,16 +221,13 @@ def self_contained(config: dict[str, Any], model: LISA) -> dict[str, Any]:
     config['load_from'] = HERE
     for place, part, built in _parts(config['model'], model):
         read_from = part.pop('pretrained', None)
-        if part['type'] == 'CausalLM':
-            written = built.model.config
-            fields = {k: v for k, v in written.to_diff_dict().items() if k not in _NO_ARCHITECTURE}
-            part['config'] = {**fields, 'model_type': written.model_type, 'vocab_size': built.vocab_size}
-            part['tokenizer'] = HERE_TOKENIZER
-        elif part['type'] == 'CLIPVisionTower':
-            part['config'] = {key: getattr(built.model.config, key) for key in CLIP_FIELDS}
+        changes = built.without_files(HERE_TOKENIZER)
+        if changes is not None:
+            part.update(changes)
         elif read_from is not None and Path(read_from.replace('weights://', '')).suffix == '':
             raise CheckpointError(
-                f'{place}: {part["type"]} takes its architecture from the folder {read_from}; such a part cannot be exported yet.'
+                f'{place}: {part["type"]} takes its architecture from the folder {read_from}, and does not say how it is built '
+                f'without it. Write {part["type"]}.without_files (see lisa_mm.models.base.Part).'
             )
     return config
 

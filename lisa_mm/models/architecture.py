@@ -9,13 +9,15 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
-from ..errors import ConfigError, nearest
+from ..errors import CheckpointError, ConfigError, nearest
 
 # Taken by config classes beside their fields: older names, and what published config.json files say to any class
 COMMON = {
     *('model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'),
     *('bos_token_id', 'eos_token_id', 'pad_token_id', 'tie_word_embeddings', 'use_cache', 'transformers_version'),
 }
+# What a config of transformers says of itself and not of the architecture
+OF_ITSELF = ('architectures', 'dtype', 'torch_dtype', 'transformers_version', 'quantization_config')
 HEADS = ('hidden_size', 'num_attention_heads'), ('num_attention_heads', 'num_key_value_heads')
 IMAGES = (('image_size', 'patch_size'),)
 
@@ -54,20 +56,56 @@ def written_architecture(
     return built
 
 
+def architecture_of(built: PretrainedConfig) -> dict[str, Any]:
+    """The other way: what :func:`written_architecture` builds an equal config object from, without the class's defaults.
+
+    Raises:
+        CheckpointError: if it would not be equal.
+    """
+    written = {**_read_keys(built.to_diff_dict(), type(built)), 'model_type': built.model_type}
+    again, wanted = (_read_keys(config.to_dict(), type(built)) for config in (written_architecture(written, 'config'), built))
+    lost = sorted(key for key in wanted if again.get(key) != wanted[key])
+    if lost:
+        raise CheckpointError(f'{type(built).__name__} cannot be written as an architecture: it would lose {", ".join(lost)}.')
+    return written
+
+
+def _read_keys(written: Mapping[str, Any], cls: type[PretrainedConfig]) -> dict[str, Any]:
+    """What of the keys the class reads, also in the configs of its parts; folders often hold more."""
+    kept = {}
+    # a key behind a property is listed under the property's own field (Idefics 3: _pad_token_id)
+    written = {key.removeprefix('_'): value for key, value in written.items()}
+    for key in (written.keys() & _known(cls)) - set(OF_ITSELF):
+        value, inner = written[key], _part_class(cls, key, written[key])
+        kept[key] = {**_read_keys(value, inner), 'model_type': inner.model_type} if inner else value
+    return dict(sorted(kept.items()))
+
+
 def unknown_keys(written: Mapping[str, Any], cls: type[PretrainedConfig], where: str) -> list[str]:
     """Keys that the class would take in silence and never read, also in the configs of its parts."""
-    known = {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON  # type: ignore[arg-type]
+    known = _known(cls)
     faults = []
-    parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
     for key, value in written.items():
         if key not in known:
             faults.append(f'{where}.{key}={value!r}: {cls.__name__} has no {key!r}.{nearest(key, known)}')
-        elif key in parts and isinstance(value, dict):
-            inner: Any = parts[key] if 'model_type' not in value else CONFIG_MAPPING.get(value['model_type'])
-            inner = type(getattr(cls(), key)) if inner is AutoConfig else inner
-            if isinstance(inner, type) and dataclasses.is_dataclass(inner):
-                faults += unknown_keys(value, inner, f'{where}.{key}')  # type: ignore[arg-type]
+        elif inner := _part_class(cls, key, value):
+            faults += unknown_keys(value, inner, f'{where}.{key}')
     return faults
+
+
+def _known(cls: type[PretrainedConfig]) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON  # type: ignore[arg-type]
+
+
+def _part_class(cls: type[PretrainedConfig], key: str, value: Any) -> type[PretrainedConfig] | None:
+    """The class of a value that is the config of a part."""
+    parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
+    if key not in parts or not isinstance(value, dict):
+        return None
+    kind = value.get('model_type')
+    inner: Any = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else parts[key]  # its get() finds nothing
+    inner = type(getattr(cls(), key)) if inner is AutoConfig else inner
+    return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None  # type: ignore[return-value]
 
 
 def undivided(written: Mapping[str, Any], built: PretrainedConfig, where: str) -> list[str]:

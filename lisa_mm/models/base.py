@@ -74,6 +74,18 @@ class Part(nn.Module):
         if self.frozen:
             self.requires_grad_(False)
 
+    def without_files(self, tokenizer: str) -> dict[str, Any] | None:
+        """Arguments that build it once more without the files it was built from, for an exported model.
+
+        Args:
+            tokenizer: Folder of the tokenizer's and processor's files then.
+
+        Returns:
+            What differs from its config, which has no ``pretrained`` then; None if the config says the whole architecture.
+        """
+        del tokenizer
+        return None
+
     def open_for_adapters(self, where: str) -> nn.Module:
         """Let gradients through a frozen part, for adapters beside its weights.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lisa_mm.errors import CheckpointError, ConfigError
+from lisa_mm.models.architecture import written_architecture
 from lisa_mm.models.backbones import CLIPVisionTower
 from lisa_mm.models.language_models import CausalLM
 from lisa_mm.models.token_ids import planned_vocabulary
@@ -34,6 +35,13 @@ def test_a_folder_of_another_width_is_named(tmp_path):
     CLIPVisionTower(pretrained=str(tmp_path), config=CLIP)
     with pytest.raises(ConfigError, match=r'vision_tower\.config\.hidden_size is 32, but .* says 16'):
         CLIPVisionTower(pretrained=str(tmp_path), config={**CLIP, 'hidden_size': 32})
+
+
+def test_a_misspelt_key_of_a_part_of_another_type_is_found():
+    """LLaVA's text_config is a Llama's by default; CONFIG_MAPPING.get() knows no type at all."""
+    text = {**LLAMA, 'model_type': 'mistral', 'hidden_sise': 16}
+    with pytest.raises(ConfigError, match=r"mllm\.text_config\.hidden_sise=16: MistralConfig has no.*Did you mean 'hidden_size'"):
+        written_architecture(dict(model_type='llava', text_config=text), 'mllm')
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ class CLIPVisionTower(HFVisionTower):
             ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
         layer: Which hidden state is taken; -2 as in LLaVA.
         full_view: False crops the middle of a non-square image as CLIP does; True squeezes the whole image into the square.
+        processing: What of :class:`.hf_vision_tower.Processing` is other than the folder's processor, or else CLIP's, says.
         frozen: Whether it stays as it is, outside the graph.
 
     Shapes:
@@ -33,7 +34,10 @@ class CLIPVisionTower(HFVisionTower):
         config: dict[str, Any] | None = None,
         layer: int = -2,
         full_view: bool = False,
+        processing: dict[str, Any] | None = None,
         frozen: bool = True,
     ):
         written = {'model_type': self.kinds[0], **config} if config else None
-        super().__init__(pretrained=pretrained, config=written, layer=layer, full_view=full_view, frozen=frozen)
+        super().__init__(
+            pretrained=pretrained, config=written, layer=layer, full_view=full_view, processing=processing, frozen=frozen
+        )

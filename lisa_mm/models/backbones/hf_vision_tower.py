@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from transformers.utils import logging
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import BACKBONES
+from ..architecture import architecture_of
 from ..base import BaseVisionTower
 from ..weights import check_architecture, on_meta
 
@@ -116,6 +117,7 @@ class HFVisionTower(BaseVisionTower):
         image_size: Side of the square that goes in, in pixels; the folder's processor or else the architecture says if left out.
             Positions are interpolated where it was trained at another one.
         full_view: True squeezes the whole image into the square, False crops its middle; as the family does if left out.
+        processing: What of :class:`Processing` is other than the folder's processor, or else the family, says.
         frozen: Whether it stays as it is, outside the graph.
 
     Shapes:
@@ -136,6 +138,7 @@ class HFVisionTower(BaseVisionTower):
         layer: int | None = None,
         image_size: int | None = None,
         full_view: bool | None = None,
+        processing: dict[str, Any] | None = None,
         frozen: bool = True,
     ):
         super().__init__(frozen=frozen)
@@ -146,7 +149,7 @@ class HFVisionTower(BaseVisionTower):
         self.family = FAMILIES[written.model_type]
         for key, value in self.family.settings.items():
             setattr(written, key, value)
-        self.processing = read_processing(folder, self.family.processing)
+        self.processing = _changed(read_processing(folder, self.family.processing), processing or {})
         self.crop = self.processing.crop if full_view is None else not full_view
         self.image_size = image_size or self.processing.side or int(written.image_size)
         if self.image_size != written.image_size and self.image_size % written.patch_size:
@@ -191,6 +194,11 @@ class HFVisionTower(BaseVisionTower):
         if kind not in self.kinds:
             hint = nearest(str(kind), self.kinds) if kind not in FAMILIES else " Use type='HFVisionTower'."
             raise ConfigError(f'{given} {kind!r}, no tower of {type(self).__name__} ({", ".join(self.kinds)}).{hint}')
+
+    def without_files(self, tokenizer: str) -> dict[str, Any]:
+        own, usual = asdict(self.processing), asdict(self.family.processing)
+        changed = {key: value for key, value in own.items() if value != usual[key]}
+        return {'config': architecture_of(self.model.config), **({'processing': changed} if changed else {})}
 
     @property
     def out_channels(self) -> int:
@@ -258,6 +266,14 @@ def read_processing(folder: Path | None, default: Processing) -> Processing:
         edge / side if crop and edge and side else 1.0,
         side,
     )
+
+
+def _changed(found: Processing, changes: dict[str, Any]) -> Processing:
+    known = [item.name for item in fields(Processing)]
+    faults = [f'vision_tower.processing has no {key!r}.{nearest(key, known)}' for key in changes if key not in known]
+    if faults:
+        raise ConfigError(faults)
+    return replace(found, **{key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()})
 
 
 def _read(cls: type[PreTrainedModel], folder: Path, config: PretrainedConfig) -> Any:

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
-from ..architecture import written_architecture
+from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
@@ -135,6 +135,9 @@ class CausalLM(BaseLanguageModel):
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
         if vocab_size is not None:
             add_rows(self.model, vocab_size)
+
+    def without_files(self, tokenizer: str) -> dict[str, Any]:
+        return {'config': {**architecture_of(self.model.config), 'vocab_size': self.vocab_size}, 'tokenizer': tokenizer}
 
     @property
     def hidden_size(self) -> int:

@@ -23,7 +23,7 @@ from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
-from ..architecture import written_architecture
+from ..architecture import architecture_of, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings
 from ..weights import load_strictly, on_meta, read_weights
 from .sam_keys import from_segment_anything
@@ -128,6 +128,9 @@ class HFMaskDecoder(BaseMaskDecoder):
         if self.encoder_frozen:
             self.model.vision_encoder.eval()
         return self
+
+    def without_files(self, tokenizer: str) -> dict[str, Any]:
+        return {'config': architecture_of(self.model.config)}
 
     @property
     def prompt_dim(self) -> int:

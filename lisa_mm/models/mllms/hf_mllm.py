@@ -15,7 +15,7 @@ from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionP
 
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
-from ..architecture import written_architecture
+from ..architecture import architecture_of, written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
 from ..new_rows import add_rows
 from ..weights import on_meta
@@ -177,6 +177,9 @@ class HFMLLM(BaseMLLM):
                     yield from list(module)[max(index % (len(module) + 1) for index in indices) :]  # type: ignore[arg-type]
                 elif isinstance(module, SiglipMultiheadAttentionPoolingHead):
                     yield module
+
+    def without_files(self, tokenizer: str) -> dict[str, Any]:
+        return {'config': architecture_of(self.model.config), 'processor': tokenizer}
 
     @property
     def causal_lm(self) -> nn.Module:
