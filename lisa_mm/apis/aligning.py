@@ -15,11 +15,11 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from ..datasets.collate import seg_collate
 from ..errors import ConfigError
 from ..models import LISA
+from ..progress import progress
 from ..registry import DATASETS
 from .loading import load_model
 
@@ -67,7 +67,7 @@ def align_head(
         )
     states, prompts, seen = [], [], 0
     kept = 0  # prompts of the images that are not held out
-    for first in tqdm(range(0, images, batch), desc='read', unit='batch'):
+    for first in progress(range(0, images, batch), 'read', 'batch'):
         numbers = list(range(first, min(first + batch, images)))
         known = _prompts(old, teacher_batch(numbers))
         found = _states(model, student_batch(numbers))
@@ -164,7 +164,7 @@ def _fit(model: LISA, states: Tensor, prompts: Tensor, *, rounds: int, lr: float
     optimizer = torch.optim.AdamW(model.seg_head.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     draw = torch.Generator().manual_seed(0)
-    for _ in tqdm(range(steps), desc='fit', unit='step'):
+    for _ in progress(range(steps), 'fit', 'step'):
         chosen = torch.randint(len(states), (64,), generator=draw)
         loss = (_head(model, states[chosen]) - prompts[chosen]).square().mean()
         optimizer.zero_grad()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ..datasets.base import BaseSegDataset
 from ..datasets.masks import decode_mask
@@ -18,6 +17,7 @@ from ..engine.runner import LisaRunner
 from ..errors import ConfigError
 from ..evaluation.seg_iou import intersection_and_union, iou, summarise
 from ..models import LISA
+from ..progress import progress
 from .loading import load_model
 
 Pairs = list[tuple[int, int]]
@@ -81,7 +81,7 @@ def run_model(model: LISA, loader: dict[str, Any], title: str) -> tuple[list[str
     """Names and (intersection, union) of every mask of a dataloader's config."""
     names: list[str] = []
     pairs: Pairs = []
-    for batch in tqdm(build_loader(loader), desc=title, unit='batch'):
+    for batch in progress(build_loader(loader), title, 'batch'):
         for sample in model.test_step(batch):
             found = intersection_and_union(sample.mask_logits > 0, sample.gt_masks)
             names += [f'{sample.sample_id}[{i}]' for i in range(len(found))]
@@ -111,7 +111,7 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
     """For each record: (intersection, union) of an empty mask, and of the union of its objects (None if it knows only one)."""
     from PIL import Image
 
-    for n in tqdm(range(len(dataset)), desc='empty and union', unit='image'):
+    for n in progress(range(len(dataset)), 'empty and union', 'image'):
         record = dataset.get_data_info(n)
         with Image.open(record['img_path']) as image:
             width, height = image.size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from lisa_mm.datasets.emoji.writer import named_rows
 from lisa_mm.datasets.jsonl_seg import JsonlSegDataset
 from lisa_mm.errors import DataError, UserError
 
+ROOT = Path(__file__).parents[2]
 EMOJI = {  # unified: category, subcategory, colour
     '1F3A3': ('Activities', 'sport', (200, 20, 20)),
     '1F40C': ('Animals & Nature', 'animal-bug', (20, 200, 20)),
@@ -183,3 +186,17 @@ def test_written_as_the_reader_reads(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'no \.jpg'):
         write_scenes(tmp_path / 'other', packages, tmp_path / 'empty')
     assert not (tmp_path / 'other').exists()
+
+
+def test_the_command(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, 'tools/make_emoji_scenes.py', str(tmp_path / 'set'), *arguments]
+        return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+
+    done = run(str(tmp_path / 'none.tgz'))
+    assert done.returncode != 0 and 'none.tgz' in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'set').exists()
+    done = run(str(package(tmp_path / 'google.tgz')), '--train', '3', '--val', '2', '--workers', '1')
+    assert done.returncode == 0, done.stderr
+    assert '3 + 2 scenes of 5 named emoji' in done.stdout and 'lisa_emoji_pretrain.py' in done.stdout
+    assert len(list((tmp_path / 'set' / 'images').glob('train_*'))) == 3

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import cv2
 from PIL import Image
-from tqdm import tqdm
 
 from lisa_mm.datasets.demo.kinds import HELD_OUT
 from lisa_mm.datasets.demo.records import explanation_record, pretraining_rows, reasoning_item, to_json
 from lisa_mm.datasets.demo.scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 from lisa_mm.errors import UserError
+from lisa_mm.progress import progress
 
 VERSION = 1
 """Raise it with every change of drawings or texts: folders of another version are written anew."""
@@ -111,7 +111,7 @@ def _workers(num_workers: int, scenes: int) -> Iterator[_Map]:
 def _run(map_jobs: _Map, seed: int, split: str, count: int, folder: Path | None = None) -> tuple[list[bytes], list[str]]:
     """The digests of the first `count` scenes of a split, and the lines of its common file."""
     jobs = [_Job(seed, split, i, folder) for i in range(count)]
-    results = list(tqdm(map_jobs(_render, jobs), total=count, desc=split, unit='scene', smoothing=0.05))
+    results = list(progress(map_jobs(_render, jobs), split, 'scene', total=count, smoothing=0.05))
     return [r.digest for r in results], [line for r in results for line in r.lines]
 
 

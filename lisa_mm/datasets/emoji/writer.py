@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from ...errors import UserError
+from ...progress import progress
 from ..demo.tokenizer import write_tokenizer
 from .scenes import Pasted, draw_scene
 from .stickers import Sticker, read_stickers
@@ -71,7 +71,7 @@ def write_scenes(
         with multiprocessing.get_context('fork').Pool(workers) as pool:
             for split, count in zip(SPLITS, (train, val), strict=True):
                 draw = partial(_write_scene, folder=unfinished, seed=seed, split=split, stickers=stickers, photos=grounds)
-                scenes = tqdm(pool.imap(draw, range(count), chunksize=16), total=count, desc=split, unit='scene')
+                scenes = progress(pool.imap(draw, range(count), chunksize=16), split, 'scene', total=count)
                 with (unfinished / f'{split}.jsonl').open('w', encoding='utf-8') as file:
                     file.writelines(scenes)
         write_tokenizer(unfinished / 'tokenizer', unfinished / 'train.jsonl', VOCAB_SIZE)
