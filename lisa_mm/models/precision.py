@@ -9,6 +9,8 @@ import torch
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
+from ..checkpoints.folder import gathered
+
 
 class Float32Buffers(nn.Module):
     """A module whose own float32 buffers keep their digits under ``.bfloat16()`` and ``.half()``; they still move with it."""
@@ -21,6 +23,22 @@ class Float32Buffers(nn.Module):
             if cast is not None and cast.dtype != torch.float32:
                 self._buffers[name] = value.to(cast.device)
         return self
+
+
+def keep_float32(module: nn.Module, name: str) -> None:
+    """Make a tensor of a module a buffer that keeps its digits, as :class:`Float32Buffers` do; its key in the state stays.
+
+    Args:
+        module: Changes its class to a subclass of both.
+        name: A buffer, or a parameter that is never trained. One that ZeRO-3 has sharded is gathered.
+    """
+    value = getattr(module, name)
+    with gathered(value) as whole:
+        exact = whole.detach().float().clone()
+    module._parameters.pop(name, None)
+    module.register_buffer(name, exact)
+    cls = type(module)
+    module.__class__ = type(f'Float32{cls.__name__}', (Float32Buffers, cls), {})
 
 
 class Float32PositionEmbedding(Float32Buffers, PositionEmbeddingRandom):

@@ -25,6 +25,7 @@ from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings
+from ..precision import keep_float32
 from ..weights import load_strictly, on_meta, read_weights
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
@@ -101,6 +102,8 @@ class HFMaskDecoder(BaseMaskDecoder):
             self.model = cls._from_config(written, dtype=torch.float32, **options)
             if path is not None and not on_meta():
                 load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
+        # sines of large phases mean nothing in bfloat16
+        keep_float32(self.model.shared_image_embedding, 'positional_embedding')
 
     def freeze(self) -> None:
         super().freeze()
@@ -108,7 +111,6 @@ class HFMaskDecoder(BaseMaskDecoder):
             self.model.vision_encoder.requires_grad_(False)
         decoder = self.model.mask_decoder
         self.model.prompt_encoder.requires_grad_(False)
-        self.model.shared_image_embedding.requires_grad_(False)  # random features of positions, a parameter only here
         decoder.iou_prediction_head.requires_grad_(False)
         for unused in list(decoder.output_hypernetworks_mlps)[1:]:
             unused.requires_grad_(False)
@@ -149,8 +151,9 @@ class HFMaskDecoder(BaseMaskDecoder):
         return {'image_size': self.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
 
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        dtype = next(self.model.vision_encoder.parameters()).dtype
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            out = self.model.vision_encoder(pixels, return_dict=True)
+            out = self.model.vision_encoder(pixels.to(dtype), return_dict=True)
         if self.kind in PYRAMIDS:
             fine, middle, coarse = list(out.fpn_hidden_states)[:3]
             coarse = coarse + self.model.no_memory_embedding.view(1, -1, 1, 1)  # (B, C, h, w)
