@@ -17,6 +17,8 @@ def main() -> None:
     parser.add_argument('words', nargs='+', metavar='WORD', help='FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION')
     parser.add_argument('--out', default='answers', help='folder of masks and overlay (default: %(default)s)')
     parser.add_argument('--max-new-tokens', type=int, default=64)
+    parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     args = parser.parse_args()
     if len(args.words) not in (3, 4):
         parser.error('give FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION')
@@ -24,7 +26,7 @@ def main() -> None:
     from lisa_mm.apis.inferencer import LISAInferencer, save_answer
 
     *where, image, question = args.words
-    answer = LISAInferencer(*where)(image, question, max_new_tokens=args.max_new_tokens)
+    answer = LISAInferencer(*where, device=args.device, dtype=args.dtype)(image, question, max_new_tokens=args.max_new_tokens)
     print(answer.text)
     if not len(answer.masks):
         print('(no [SEG] in the answer: no mask)')

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
     parser.add_argument('--initial', action='store_true', help='evaluate a config before training, without a checkpoint')
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
     args = parser.parse_args()
 
@@ -37,10 +38,10 @@ def main() -> None:
     config, checkpoint = (args.target, None) if args.initial else resolve(args.target, args.checkpoint)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     source = load_config(config, (), args.cfg_options)
-    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=device)
+    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=device, dtype=args.dtype)
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1), encoding='utf-8')
-    print(f'checkpoint {checkpoint or "none: before training"}')
+    print(f'checkpoint {checkpoint or "none: before training"}, {args.dtype} on {device}')
     print(table(result))
     print(result_line(result))
 

@@ -11,11 +11,12 @@ from mmengine.registry import DefaultScope
 from ..checkpoints.exported import is_exported, load_exported
 from ..checkpoints.folder import find_checkpoint, load_weights
 from ..config import compile_config, load_config
-from ..errors import UserError
+from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
 
 SOURCE_NAME = 'config.py'
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[Path, Path]:
@@ -39,7 +40,9 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
     raise UserError(f'{folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
 
 
-def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, device: str = 'cpu') -> tuple[LISA, Config]:
+def load_model(
+    config: str | Path | Config, checkpoint: str | Path | None, *, device: str = 'cpu', dtype: str = 'float32'
+) -> tuple[LISA, Config]:
     """A model in eval mode with a checkpoint's weights, strictly.
 
     A checkpoint of a training that began from an exported folder (``load_from``) holds what was trained; the rest is read there.
@@ -48,10 +51,13 @@ def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, de
         config: A config file or source.
         checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
         device: Where the model runs.
+        dtype: 'float32', 'bfloat16' or 'float16': of its weights and activations. It is built in float32 on the CPU, then cast.
 
     Returns:
         The model and its compiled config.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(f'dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
     source = config if isinstance(config, Config) else load_config(config)
     compiled = compile_config(source)
     DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
@@ -67,4 +73,6 @@ def load_model(config: str | Path | Config, checkpoint: str | Path | None, *, de
             load_exported(model, start, whole=False)
         if checkpoint is not None:
             load_weights(model, checkpoint)
+    if dtype != 'float32':
+        model = model.to(DTYPES[dtype])  # type: ignore[assignment]
     return model.to(torch.device(device)).eval(), compiled  # type: ignore

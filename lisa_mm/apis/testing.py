@@ -30,6 +30,7 @@ def evaluate(
     split: str = 'test',
     controls: bool = False,
     device: str = 'cpu',
+    dtype: str = 'float32',
 ) -> dict[str, Any]:
     """gIoU and cIoU of a checkpoint on the config's test (or val) data.
 
@@ -39,13 +40,14 @@ def evaluate(
         split: 'test' or 'val': which dataloader of the config.
         controls: Also score an empty mask, the union of all objects, and the question of another object.
         device: Where the model runs.
+        dtype: As of :func:`.loading.load_model`.
 
     Returns:
         ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls', 'listens'}``; the interval is a 95 % bootstrap of
         gIoU over masks, ``listens`` the mean IoU that the right question gains over another one's, mask by mask, with its
         interval.
     """
-    model, compiled = load_model(config, checkpoint, device=device)
+    model, compiled = load_model(config, checkpoint, device=device, dtype=dtype)
     loader = compiled.get(f'{split}_dataloader')
     if not loader:
         raise ConfigError(f'the config has no {split}_dataloader. Give --split val, or add one.')

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from ..apis.loading import load_model, resolve
+from ..apis.loading import DTYPES, load_model, resolve
 from ..config import load_config
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
@@ -29,7 +29,6 @@ from .safetensors_writer import parse_size
 from .sources import TensorInfo, TensorSource, WeightFiles, read_json
 from .table import MERGED, USED, Row, Table
 
-DTYPE_OPTIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 FORMATS = ('lisa', 'folder')
 
 
@@ -82,11 +81,11 @@ def export_checkpoint(
     """
     if layout not in FORMATS:
         raise ConfigError(f'--format {layout!r} is unknown.{nearest(layout, FORMATS)}')
-    if dtype is not None and dtype not in DTYPE_OPTIONS:
-        raise ConfigError(f'--dtype {dtype!r} is unknown.{nearest(dtype, DTYPE_OPTIONS)}')
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f'--dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
     whole = open_model(source, checkpoint)
     if dtype is not None:
-        whole.tensors = CastTensors(whole.tensors, DTYPE_OPTIONS[dtype])
+        whole.tensors = CastTensors(whole.tensors, DTYPES[dtype])
     size = parse_size(max_shard_size)
     if layout == 'folder':
         write_exported(

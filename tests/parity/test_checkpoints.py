@@ -19,7 +19,7 @@ from lisa_mm.checkpoints.importing import import_checkpoint
 from lisa_mm.checkpoints.sources import WeightFiles
 from lisa_mm.checkpoints.table import FAULTS, IGNORED, MERGED
 from lisa_mm.config import compile_config, load_config
-from lisa_mm.errors import CheckpointError
+from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models import LISA
 
 from .checkpoints import (
@@ -230,6 +230,21 @@ def test_a_folder_answers_and_is_evaluated_alone_wherever_it_is(golden, imported
     given = [o for o in options(golden) if o.startswith(('data_root', 'test_'))]
     result = evaluate(load_config(config, (), given), checkpoint)
     assert result['n'] > 0 and 0 <= result['gIoU'] <= 1
+
+
+def test_answers_and_scores_in_half_precision(golden, imported):
+    image = sorted((golden.root / 'dataset').rglob('*.jpg'))[0]
+    half = LISAInferencer(imported, dtype='bfloat16')
+    assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
+    answer = half(image, 'What is this?', max_new_tokens=8)
+    assert str(answer.mask_logits.dtype) == 'float32'
+    config, checkpoint = resolve(imported)
+    source = load_config(config, (), [o for o in options(golden) if o.startswith(('data_root', 'test_'))])
+    exact, rounded = (evaluate(source, checkpoint, dtype=dtype) for dtype in ('float32', 'bfloat16'))
+    assert rounded['n'] == exact['n']
+    assert rounded['gIoU'] == pytest.approx(exact['gIoU'], abs=0.02) and rounded['gIoU'] != exact['gIoU']
+    with pytest.raises(ConfigError, match=r"dtype 'bf16' is unknown.*bfloat16"):
+        load_model(config, checkpoint, dtype='bf16')
 
 
 def test_parts_from_before_lisa_are_a_start_and_no_model(golden, tmp_path):
