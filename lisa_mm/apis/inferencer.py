@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
 from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 from ..datasets.transforms.packing import pack_images
 from ..errors import DataError
-from ..models.base import IMAGE_TOKEN_ID
+from ..models.base import IMAGE_TOKEN_ID, ImageEmbeddings
 from ..structures import SegDataSample
 from .loading import load_model, resolve
 
@@ -36,8 +37,17 @@ class Answer:
     mask_logits: np.ndarray
 
 
+@dataclass
+class _Seen:
+    """The image last asked about: the next question about it finds it prepared and encoded."""
+
+    key: bytes
+    results: dict[str, Any]
+    embeddings: ImageEmbeddings | None = None
+
+
 class LISAInferencer:
-    """A model in eval mode that answers questions about images.
+    """A model in eval mode that answers questions about images. The mask decoder encodes an image once for all its questions.
 
     Args:
         target: A config, or a work folder alone.
@@ -59,32 +69,34 @@ class LISAInferencer:
         self.spec = mllm.tokenizer_spec
         self.tokenizer = build_tokenizer(**self.spec)
         self.num_image_tokens = None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0)
-        self.steps = [
-            LoadImage(),
-            ResizeForVisionTower(mllm.preprocess),
-            ResizeForMaskDecoder(self.model.mask_decoder.preprocess),
-        ]
+        self.steps = [ResizeForVisionTower(mllm.preprocess), ResizeForMaskDecoder(self.model.mask_decoder.preprocess)]
+        self._seen: _Seen | None = None
 
     def __call__(
-        self, image: str | Path, question: str, *, history: list[Turn] | None = None, max_new_tokens: int = 64, **options: Any
+        self,
+        image: str | Path | Image.Image | np.ndarray,
+        question: str,
+        *,
+        history: list[Turn] | None = None,
+        max_new_tokens: int = 64,
+        **options: Any,
     ) -> Answer:
         """Answer one question.
 
         Args:
-            image: An image file.
+            image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
             question: In words; the image is put before the first question.
             history: Earlier questions and answers about this image.
             max_new_tokens: At most.
             options: Of transformers' ``generate``.
 
         Raises:
-            DataError: for an empty question or an unreadable image.
+            DataError: for an empty question, an unreadable image or another array.
         """
         if not question.strip():
             raise DataError('the question is empty. Ask something, e.g. "the small red cup".')
-        results: dict[str, Any] = {'img_path': str(image), 'sample_id': str(image)}
-        for step in self.steps:
-            results = step(results)
+        seen = self._look_at(image)
+        results = seen.results
         turns: list[Turn] = [*(history or []), (question, None)]
         turns[0] = ('<image>\n' + turns[0][0], turns[0][1])
         segments = render(turns, self.spec['template'], self.tokenizer)
@@ -106,9 +118,16 @@ class LISAInferencer:
             'data_samples': [sample],
         }
         batch = self.model.data_preprocessor(batch)
+
+        def encode_once(pixels: torch.Tensor) -> ImageEmbeddings:
+            if seen.embeddings is None:
+                seen.embeddings = self.model.mask_decoder.encode_image(pixels)
+            return seen.embeddings
+
         output, logits = self.model.answer(
             batch['inputs'],
             sample,
+            encode=encode_once,
             max_new_tokens=max_new_tokens,
             eos_token_id=stop_ids(self.spec['template'], self.tokenizer),
             pad_token_id=self.tokenizer.pad_token_id,
@@ -116,12 +135,40 @@ class LISAInferencer:
         )
         return Answer(self._text(output.ids[len(ids) :]), (logits > 0).cpu().numpy(), logits.cpu().numpy())
 
+    def _look_at(self, image: str | Path | Image.Image | np.ndarray) -> _Seen:
+        results = read_image(image)
+        pixels = results['img']
+        key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).digest()
+        if self._seen is None or self._seen.key != key:
+            for step in self.steps:
+                results = step(results)
+            self._seen = _Seen(key, results)
+        return self._seen
+
     def _text(self, ids: torch.Tensor) -> str:
         """Words and ``[SEG]``, without the other special tokens."""
         seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
         special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore
         kept = [int(i) for i in ids if int(i) not in special and int(i) != IMAGE_TOKEN_ID]
         return self.tokenizer.decode(kept).strip()
+
+
+def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
+    """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as a pipeline begins.
+
+    Raises:
+        DataError: if it is unreadable, or an array of another kind.
+    """
+    if isinstance(image, (str, Path)):
+        results = LoadImage()({'img_path': str(image), 'sample_id': str(image)})
+        assert results is not None  # mmcv's transforms may drop a sample; this one raises
+        return results
+    pixels = np.array(image.convert('RGB')) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise DataError(
+            f'the image is an array {pixels.shape} of {pixels.dtype}. Give a file, an image of Pillow, or (H, W, 3) uint8 in RGB.'
+        )
+    return {'img': pixels, 'img_path': '', 'original_size': pixels.shape[:2], 'sample_id': 'the given image'}
 
 
 def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .token_ids import new_token_ids, token_ids
 from .tuning import check_tuning
 from .widths import with_derived
 
+Encode = Callable[[Tensor], ImageEmbeddings]
 LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
 
 
@@ -180,13 +182,13 @@ class LISA(BaseModel):
         return [torch.cat(group) if group else empty for group in grouped]
 
     def decode(
-        self, inputs: dict[str, Tensor], prompts: list[Tensor], wanted: list[bool]
+        self, inputs: dict[str, Tensor], prompts: list[Tensor], wanted: list[bool], encode: Encode | None = None
     ) -> tuple[ImageEmbeddings | None, list[Tensor]]:
         """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
         if not any(wanted):
             return None, [prompt.new_zeros((0, 1, 1)) for prompt in prompts]
         index = torch.tensor(wanted, device=prompts[0].device)
-        embeddings = self.mask_decoder.encode_image(inputs['mask_images'][index])
+        embeddings = (encode or self.mask_decoder.encode_image)(inputs['mask_images'][index])
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 
@@ -237,12 +239,15 @@ class LISA(BaseModel):
         return data_samples
 
     @torch.no_grad()
-    def answer(self, inputs: dict[str, Tensor], sample: SegDataSample, **options: Any) -> tuple[GenerateOutput, Tensor]:
+    def answer(
+        self, inputs: dict[str, Tensor], sample: SegDataSample, *, encode: Encode | None = None, **options: Any
+    ) -> tuple[GenerateOutput, Tensor]:
         """Generate the answer of one row about one image, with a mask a ``[SEG]`` (those in the prompt count too).
 
         Args:
             inputs: As above with R = 1, without labels.
             sample: Gives ``resized_size`` and ``original_size``.
+            encode: In place of the mask decoder's ``encode_image``, for whoever remembers images.
             options: Of ``transformers``' ``generate``.
 
         Returns:
@@ -253,5 +258,5 @@ class LISA(BaseModel):
         # the last id has no state of its own; the head looks at the one before
         states = F.pad(output.hidden_states, (0, 0, 0, len(ids) - len(output.hidden_states)))
         prompts = self.seg_head(states[None], ids[None], self.seg_token_id)
-        _, low_res = self.decode(inputs, prompts, [len(prompts[0]) > 0])
+        _, low_res = self.decode(inputs, prompts, [len(prompts[0]) > 0], encode)
         return output, self.mask_decoder.upscale(low_res[0], sample.resized_size, sample.original_size)

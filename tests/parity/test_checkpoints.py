@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lisa_mm.apis.inferencer import LISAInferencer
 from lisa_mm.apis.loading import load_model, resolve
@@ -19,7 +21,7 @@ from lisa_mm.checkpoints.importing import import_checkpoint
 from lisa_mm.checkpoints.sources import WeightFiles
 from lisa_mm.checkpoints.table import FAULTS, IGNORED, MERGED
 from lisa_mm.config import compile_config, load_config
-from lisa_mm.errors import CheckpointError, ConfigError
+from lisa_mm.errors import CheckpointError, ConfigError, DataError
 from lisa_mm.models import LISA
 
 from .checkpoints import (
@@ -230,6 +232,31 @@ def test_a_folder_answers_and_is_evaluated_alone_wherever_it_is(golden, imported
     given = [o for o in options(golden) if o.startswith(('data_root', 'test_'))]
     result = evaluate(load_config(config, (), given), checkpoint)
     assert result['n'] > 0 and 0 <= result['gIoU'] <= 1
+
+
+def test_an_image_is_encoded_once_for_all_its_questions(golden, imported, monkeypatch):
+    """A file, Pillow's image and an array are one image; the answers are those of a model that never saw it before."""
+    first, second = (path for path in sorted((golden.root / 'dataset').rglob('*.jpg'))[:2])
+    with Image.open(first) as opened:
+        forms = (first, str(first), opened.convert('RGB'), np.array(opened.convert('RGB')))
+    inferencer = LISAInferencer(imported)
+    calls = []
+    encode = inferencer.model.mask_decoder.encode_image
+    monkeypatch.setattr(inferencer.model.mask_decoder, 'encode_image', lambda pixels: calls.append(1) or encode(pixels))
+    history = [('What is this?', 'It is [SEG].')]  # a [SEG] that is there whatever these weights answer
+    answers = [inferencer(form, 'And this?', history=history, max_new_tokens=2) for form in forms]
+    assert len(calls) == 1
+    inferencer(second, 'And this?', history=history, max_new_tokens=2)
+    assert len(calls) == 2
+    inferencer(second, 'What is this?', max_new_tokens=1)
+    again = inferencer(first, 'And this?', history=history, max_new_tokens=2)
+    assert len(calls) == 3
+    for answer in (*answers, again):
+        assert len(answer.masks) >= 1 and answer.text == answers[0].text
+        assert (answer.mask_logits == answers[0].mask_logits).all()
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(DataError, match=r'Give a file, an image of Pillow, or \(H, W, 3\) uint8 in RGB'):
+            inferencer(wrong, 'What is this?')
 
 
 def test_answers_and_scores_in_half_precision(golden, imported):
