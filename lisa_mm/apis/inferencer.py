@@ -120,9 +120,9 @@ class LISAInferencer:
         batch = self.model.data_preprocessor(batch)
 
         def encode_once(pixels: torch.Tensor) -> ImageEmbeddings:
-            if seen.embeddings is None:
-                seen.embeddings = self.model.mask_decoder.encode_image(pixels)
-            return seen.embeddings
+            embeddings = seen.embeddings or self.model.mask_decoder.encode_image(pixels)
+            seen.embeddings = embeddings
+            return embeddings
 
         output, logits = self.model.answer(
             batch['inputs'],
@@ -160,9 +160,7 @@ def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
         DataError: if it is unreadable, or an array of another kind.
     """
     if isinstance(image, (str, Path)):
-        results = LoadImage()({'img_path': str(image), 'sample_id': str(image)})
-        assert results is not None  # mmcv's transforms may drop a sample; this one raises
-        return results
+        return LoadImage().transform({'img_path': str(image), 'sample_id': str(image)})
     pixels = np.array(image.convert('RGB')) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise DataError(
