@@ -19,7 +19,7 @@ with read_base():
     from .lisa_nano_pretrain import *
 
 data_root = 'data/emoji'
-max_iters = 9500  # x 2 img = 19,000 of the 20,000 scenes, each once
+max_iters = 4000  # x 2 img = 8,000 of the 20,000 scenes, each once
 
 model['mllm']['vision_tower'] = dict(type='CLIPVisionTower', pretrained='weights://nano/vision_tower', full_view=True)
 model['mllm']['projector'] = dict(type='LinearProjector', pretrained='weights://nano/projector.safetensors')
@@ -33,5 +33,6 @@ model['mllm']['language_model'] = dict(
 model['mask_decoder']['image_encoder'].update(embed_dim=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), out_channels=128)
 model['mask_decoder'].update(mlp_dim=512)
 train_dataloader['dataset'].update(phrases_per_image=9, questions_per_image=0)
+train_dataloader['dataset']['pipeline'][4].update(max_length=512)  # captions of nine names: no row is cut
 val_dataloader['dataset'].update(indices=None)
-train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=4750)
+train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=max_iters)

@@ -4,7 +4,7 @@
     (the four commands of lisa_emoji_pretrain.py: a little SAM that has seen photographs and named things)
     python tools/align_head.py configs/lisa/lisa_smollm2_composites.py work_dirs/lisa_emoji_pretrain \\
         --out data/smollm2_aligned --images 300 \\
-        --teacher-options train_dataloader.dataset.name_in_answer=0.0 train_dataloader.dataset.pipeline.4.max_length=512
+        --teacher-options train_dataloader.dataset.name_in_answer=0.0
     python tools/train.py configs/lisa/lisa_smollm2_composites.py --cfg-options data_root=DIR
 
 DIR holds reason_seg/ReasonSeg/{train,val}. Composites: never call results on them real-photo segmentation.
