@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
+# tests run in this many processes of one thread each
+WORKERS ?= 2
 
 .PHONY: train test test-fast check format
 
@@ -19,10 +21,10 @@ train: $(VENV)/.installed
 	$(BIN)/python tools/test.py work_dirs/lisa_nano --controls
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow'
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -58,7 +58,15 @@ setup(
         'edgetam': ['timm>=1.0'],
         'gguf': ['gguf>=0.10'],
         'emoji': ['emoji>=2.10'],
-        'dev': ['pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.8', 'pyright>=1.1.390', 'pre-commit>=4', 'torchmetrics>=1.4'],
+        'dev': [
+            'pytest>=8',
+            'pytest-timeout>=2.3',
+            'pytest-xdist>=3.6',
+            'ruff>=0.8',
+            'pyright>=1.1.390',
+            'pre-commit>=4',
+            'torchmetrics>=1.4',
+        ],
     },
     zip_safe=False,
 )

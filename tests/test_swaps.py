@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,14 +84,6 @@ def test_what_depends_on_the_strategy_follows_and_the_batch_stays(strategy):
         assert compiled.optim_wrapper.type == wrapper
         assert compiled.strategy.get('target_batch') == target
         assert compiled.strategy.get('bf16', False) == strategy.endswith('bf16')
-
-
-@pytest.fixture(scope='module')
-def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp('demo')
-    done = subprocess.run([sys.executable, 'tools/make_demo.py', str(root), '--limit', '6'], cwd=ROOT, check=False)
-    assert done.returncode == 0
-    return root
 
 
 @pytest.mark.slow

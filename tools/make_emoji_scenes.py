@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument('folder', help='written: train.jsonl, val.jsonl, images/')
     parser.add_argument('packages', nargs='+', help='emoji-datasource packages; an emoji has a drawing of each')
     parser.add_argument('--photos', help='folder of jpg files for the ground (default: drawn textures)')
-    parser.add_argument('--train', type=int, default=20000, help='scenes (default: %(default)s)')
+    parser.add_argument('--train', type=int, default=8000, help='scenes (default: %(default)s)')
     parser.add_argument('--val', type=int, default=200, help='scenes (default: %(default)s)')
     parser.add_argument('--workers', type=int, default=2, help='processes that draw')
     args = parser.parse_args()

@@ -20,7 +20,7 @@ with read_base():
     from .lisa_nano_pretrain import *
 
 data_root = 'data/emoji'
-max_iters = 4000  # x 2 img = 8,000 of the 20,000 scenes, each once
+max_iters = 4000  # x 2 img = 8,000 scenes, each once
 
 model['mllm']['vision_tower'] = dict(type='CLIPVisionTower', pretrained='weights://nano/vision_tower', full_view=True)
 model['mllm']['projector'] = dict(type='LinearProjector', pretrained='weights://nano/projector.safetensors')
@@ -29,6 +29,7 @@ model['mllm']['language_model'] = dict(
     pretrained='weights://nano/language_model',
     tokenizer='weights://nano/tokenizer',
     template='plain',
+    share_prefix=True,
     frozen=False,
 )
 model['mask_decoder']['image_encoder'].update(embed_dim=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), out_channels=128)

@@ -21,8 +21,8 @@ with read_base():
 
 data_root = 'data/demo'
 lr = 5e-3
-max_iters = 800
-batch_size = 6  # 800 it x 6 img = 4,800 samples: the 1,500 images about three times, up to 7 questions each
+max_iters = 600
+batch_size = 6  # 600 it x 6 img = 3,600 samples: the 1,500 images about 2.4 times, up to 7 questions each
 lr_of_part = dict(mask_decoder=dict(lr_mult=0.1), seg_head=dict(lr_mult=0.2))
 
 model = dict(
@@ -36,6 +36,7 @@ model = dict(
             pretrained='weights://nano/language_model',
             tokenizer='weights://nano/tokenizer',
             template='plain',
+            share_prefix=True,  # of up to 7 rows an image
         ),
     ),
     lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=['q_proj', 'v_proj']),

@@ -41,6 +41,7 @@ model = dict(
             type='CausalLM',
             tokenizer='weights://nano/tokenizer',
             template='plain',
+            share_prefix=True,  # of 8 rows an image
             frozen=False,
             config=dict(
                 model_type='llama',

@@ -96,6 +96,24 @@ def paramwise_faults(paramwise: Mapping[str, Any], names: Iterable[str]) -> list
     return faults
 
 
+def joined_groups(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The trained parameters in one group for each different setting.
+
+    mmengine's constructor makes a group of every parameter when there are rates by part, and DeepSpeed then flattens, reduces,
+    clips and updates each for itself.
+    """
+    joined: list[dict[str, Any]] = []
+    for group in groups:
+        trained = [parameter for parameter in group['params'] if parameter.requires_grad]
+        settings = {key: value for key, value in group.items() if key != 'params'}
+        same = next((one for one in joined if {**one, 'params': None} == {**settings, 'params': None}), None)
+        if same is not None:
+            same['params'] += trained
+        elif trained:
+            joined.append({'params': trained, **settings})
+    return joined
+
+
 def rate_of(name: str, optim_wrapper: Mapping[str, Any]) -> float:
     """The full learning rate of a parameter: the longest custom key in its name decides, as in mmengine."""
     keys = (optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}

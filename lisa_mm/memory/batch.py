@@ -84,5 +84,8 @@ def sample_item(model: Any, shape: BatchShape, index: int = 0) -> dict[str, Any]
         )
     )
     sample.set_data({'gt_masks': torch.ones(shape.rows, *size, dtype=torch.uint8)})
-    inputs = {key: seen, 'mask_image': torch.zeros(3, side, side, dtype=torch.uint8), 'rows': [(ids, labels)] * shape.rows}
+    rows = [(ids.clone(), labels) for _ in range(shape.rows)]
+    for row, (own, _) in enumerate(rows):
+        own[1 + image_tokens] += row  # other questions: what rows have in common may be calculated once
+    inputs = {key: seen, 'mask_image': torch.zeros(3, side, side, dtype=torch.uint8), 'rows': rows}
     return {'inputs': inputs, 'data_sample': sample}

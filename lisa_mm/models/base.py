@@ -161,6 +161,9 @@ class BaseProjector(Part):
 class BaseLanguageModel(Part):
     """A causal language model over embeddings."""
 
+    # Whether rows of an image come joined: what they have in common once, with a mask that says which token sees which
+    share_prefix: bool = False
+
     @property
     @abstractmethod
     def hidden_size(self) -> int:
@@ -176,8 +179,11 @@ class BaseLanguageModel(Part):
         """(R, L) -> (R, L, D)."""
 
     @abstractmethod
-    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor) -> MLLMOutput:
-        """embeds (R, L, D), attention_mask (R, L), keep (R, L) bool: where logits are wanted."""
+    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
+        """embeds (R, L, D), attention_mask (R, L), keep (R, L) bool: where logits are wanted.
+
+        With ``share_prefix`` the mask is (R, 1, L, L) bool, which token sees which, and ``position_ids`` is (R, L).
+        """
 
     @abstractmethod
     def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,13 +47,6 @@ def vision_tower(folder: Path) -> dict:
     size = dict(size=dict(shortest_edge=40), crop_size=dict(height=32, width=32), do_center_crop=True)
     transformers.BitImageProcessorPil(**size, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4]).save_pretrained(folder)
     return dict(type='HFVisionTower', pretrained=str(folder))
-
-
-@pytest.fixture(scope='module')
-def demo(tmp_path_factory):
-    root = tmp_path_factory.mktemp('demo')
-    subprocess.run([sys.executable, 'tools/make_demo.py', str(root), '--limit', '6'], cwd=ROOT, check=True)
-    return root
 
 
 def with_data(folder: Path, demo: Path) -> tuple[Config, Path]:

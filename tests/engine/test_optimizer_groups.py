@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from test_loop_and_hooks import SINGLE, run
 from torch import nn
 from toy import ToyModel
+
+from lisa_mm.checkpoints.folder import find_checkpoint, read_meta
+from lisa_mm.engine.optimizer import joined_groups
+from lisa_mm.errors import CheckpointError
 
 
 class TiedModel(ToyModel):
@@ -24,9 +29,29 @@ def test_a_tied_parameter_is_in_one_group_with_its_parts_rate(tmp_path, monkeypa
         'optimizer': {'type': 'AdamW', 'lr': 0.01},
         'paramwise_cfg': {'custom_keys': {'embedding': {'lr_mult': 0.1}}},
     }
-    runner = run(tmp_path, strategy=strategy, stage=0, max_iters=1, config={'optim_wrapper': wrapper, 'param_scheduler': []})
-    # embedding; head and mask head with weight and bias each; mmengine appends one that only records the base rate
+    config = {'optim_wrapper': wrapper, 'param_scheduler': []}
+    runner = run(tmp_path, strategy=strategy, stage=0, max_iters=1, interval=1, config=config)
+    # a group a rate: the embedding; head and mask head. mmengine appends one that only records the base rate
     *groups, base = runner.optim_wrapper.param_groups
-    assert [group['lr'] for group in groups] == pytest.approx([0.001, 0.01, 0.01, 0.01, 0.01])
-    assert [len(group['params']) for group in groups] == [1] * 5
+    assert [group['lr'] for group in groups] == pytest.approx([0.001, 0.01])
     assert base['lr'] == 0.01
+    sizes = {name: p.numel() for name, p in runner.model.named_parameters() if p.requires_grad}
+    embedding = sum(size for name, size in sizes.items() if 'embedding' in name)
+    if strategy == SINGLE:  # DeepSpeed keeps a flat copy of each group
+        assert [len(group['params']) for group in groups] == [1, 4]
+    assert runner.strategy._optimizer_groups == [embedding, sum(sizes.values()) - embedding]
+    assert read_meta(find_checkpoint(tmp_path / 'run'))['optimizer_groups'] == runner.strategy._optimizer_groups
+    with pytest.raises(CheckpointError, match=r'this run has \[\d+\]: other parts are trained, or optim_wrapper.paramwise_cfg'):
+        run(tmp_path / 'other', strategy=strategy, stage=0, max_iters=2, resume=str(tmp_path / 'run'))
+
+
+def test_groups_of_equal_settings_are_one_and_frozen_parameters_in_none():
+    one, two, three, frozen = (nn.Parameter(torch.ones(1), requires_grad=n < 3) for n in range(4))
+    groups = [
+        {'params': [one, frozen], 'lr': 0.1, 'weight_decay': 0.0},
+        {'params': [frozen], 'lr': 0.3, 'weight_decay': 0.0},
+        {'params': [two], 'lr': 0.2, 'weight_decay': 0.0},
+        {'params': [three], 'lr': 0.1, 'weight_decay': 0.0},
+    ]
+    joined = joined_groups(groups)
+    assert [(group['lr'], group['params']) for group in joined] == [(0.1, [one, three]), (0.2, [two])]

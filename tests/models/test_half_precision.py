@@ -8,15 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from .families import CLIP, DECODER_KINDS, MAKERS, mask_decoder, whole_model
-from .language_families import language_model
+from .families import DECODER_KINDS, MAKERS, mask_decoder, whole_model
 from .test_hf_vision_tower import TOWERS
-from .whole import batch, build, sample
-
-
-def put_together(tower=None):
-    tower = tower or dict(type='CLIPVisionTower', config={k: v for k, v in CLIP.items() if k != 'model_type'}, full_view=True)
-    return dict(type='LlavaMLLM', vision_tower=tower, projector=dict(type='MLPProjector'), language_model=language_model('llama'))
+from .whole import batch, build, put_together, sample
 
 
 def check(model):

@@ -17,9 +17,8 @@ from lisa_mm.models.mask_decoders import HFMaskDecoder, SAMMaskDecoder, hf_mask_
 from lisa_mm.models.weights import shapes_only
 from lisa_mm.registry import MASK_DECODERS as REGISTERED
 
-from .families import CLIP, DECODER_KINDS, MASK_DECODERS, NO_TIMM, mask_decoder, whole_model
-from .language_families import language_model
-from .whole import SAM, batch, build, gradients_are_where_they_belong, sample
+from .families import DECODER_KINDS, MASK_DECODERS, NO_TIMM, mask_decoder, whole_model
+from .whole import SAM, batch, build, gradients_are_where_they_belong, put_together, sample
 
 RELEASED = {'image_encoder.vit.': 'image_encoder.', 'decoder.': 'mask_decoder.', 'prompt_encoder.': 'prompt_encoder.'}
 
@@ -166,11 +165,7 @@ def test_preprocessing_follows_from_the_decoder():
 @pytest.fixture(scope='module')
 def mllms(tmp_path_factory):
     """A language model with a tower, and a whole model."""
-    tower = dict(type='CLIPVisionTower', config={k: v for k, v in CLIP.items() if k != 'model_type'}, full_view=True)
-    parts = dict(
-        type='LlavaMLLM', vision_tower=tower, projector=dict(type='MLPProjector'), language_model=language_model('llama')
-    )
-    return {'llama': parts, 'whole_llava': whole_model('llava', tmp_path_factory.mktemp('llava'))}
+    return {'llama': put_together(), 'whole_llava': whole_model('llava', tmp_path_factory.mktemp('llava'))}
 
 
 @pytest.mark.parametrize('mllm', ['llama', 'whole_llava'])

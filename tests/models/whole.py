@@ -13,6 +13,9 @@ from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.datasets.transforms import EncodeConversations, PackSegInputs, ResizeForMaskDecoder, ResizeForVisionTower
 from lisa_mm.models import LISA
 
+from .families import CLIP
+from .language_families import language_model
+
 LOSSES = dict(ce=dict(type='CrossEntropyLoss'), bce=dict(type='MaskBCELoss'), dice=dict(type='MaskDiceLoss'))
 SAM: dict[str, Any] = dict(
     type='SAMMaskDecoder',
@@ -37,6 +40,12 @@ TALK = {
     'one': [[('<image>\nthe red box', 'It is [SEG].')]],
     'none': [[('<image>\nwhat is it', 'A ball.')]],
 }
+
+
+def put_together(tower: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A Llama with a vision tower, a CLIP unless another is given."""
+    tower = tower or dict(type='CLIPVisionTower', config={k: v for k, v in CLIP.items() if k != 'model_type'}, full_view=True)
+    return dict(type='LlavaMLLM', vision_tower=tower, projector=dict(type='MLPProjector'), language_model=language_model('llama'))
 
 
 def build(mllm: dict[str, Any], mask_decoder: dict[str, Any] | None = None, **settings: Any) -> LISA:

@@ -13,10 +13,11 @@ from torch import nn
 from .golden import batch_of, build_model, close, our_name
 
 
-@pytest.fixture(scope='module')
-def outputs(golden, lora_model):
-    """All intermediate values of each batch, computed once."""
+@pytest.fixture(scope='module', params=[False, True], ids=['rows', 'shared_prefix'])
+def outputs(golden, lora_model, request):
+    """All intermediate values of each batch, computed once; the original's rows, and ours with ``share_prefix``."""
     cache = {}
+    lora_model.mllm.language_model.share_prefix = request.param
 
     def run(name):
         if name not in cache:
@@ -33,7 +34,8 @@ def outputs(golden, lora_model):
             cache[name] = (arrays, inputs, samples, losses, grads, tensors)
         return cache[name]
 
-    return run
+    yield run
+    lora_model.mllm.language_model.share_prefix = False
 
 
 def assert_near(actual, wanted, atol, report, group):

@@ -34,7 +34,7 @@ def write_scenes(
     packages: Sequence[str | Path],
     photos: str | Path | None = None,
     *,
-    train: int = 20000,
+    train: int = 8000,
     val: int = 200,
     seed: int = SEED,
     workers: int = 2,

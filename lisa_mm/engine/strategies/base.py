@@ -20,7 +20,7 @@ from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
-from lisa_mm.engine.optimizer import optim_wrapper_faults
+from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -45,6 +45,7 @@ class FolderCheckpointMixin(BaseStrategy):
     micro_batch: int
     gradient_clipping: float
     _frozen: dict[str, dict] | None = None
+    _optimizer_groups: list[int] | None = None  # weights in each
 
     @property
     def module(self) -> nn.Module:
@@ -111,13 +112,12 @@ class FolderCheckpointMixin(BaseStrategy):
                 optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}
         built = super().build_optim_wrapper(optim_wrapper, model)
         groups = built.optimizer.param_groups
-        for group in groups:
-            group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
-        groups[:] = [group for group in groups if group['params']]
+        groups[:] = joined_groups(groups)
         if not groups:
             raise ConfigError(
                 'nothing to train: every parameter of the model is frozen. Set model.lora, or tuning="full" of a part.'
             )
+        self._optimizer_groups = [sum(parameter.numel() for parameter in group['params']) for group in groups]
         return built
 
     def _init_model_weights(self, model: nn.Module) -> nn.Module:
@@ -301,6 +301,11 @@ class FolderCheckpointMixin(BaseStrategy):
             raise CheckpointError(
                 f'{folder} was written with {names[0]}; this run has {names[1]}. Use the same strategy. {remedy}'
             )
+        if meta.get('optimizer_groups') != self._optimizer_groups:
+            raise CheckpointError(
+                f'{folder} has an optimizer of groups of {meta.get("optimizer_groups") or "other"} weights; this run has '
+                f'{self._optimizer_groups}: other parts are trained, or optim_wrapper.paramwise_cfg is another. {remedy}'
+            )
         old = (meta['micro_batch'], meta['accumulation'])
         if old != (self.micro_batch, self.accumulation):
             before = describe_batch(micro_batch=old[0], accumulation=old[1], world_size=self.world_size)
@@ -329,6 +334,7 @@ class FolderCheckpointMixin(BaseStrategy):
             'zero_stage': self.zero_stage,
             'micro_batch': self.micro_batch,
             'accumulation': self.accumulation,
+            'optimizer_groups': self._optimizer_groups,
             'seed': self.seed,
             'versions': versions,
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),

@@ -54,6 +54,27 @@ def build_config(written: dict[str, Any]) -> PretrainedConfig:
     return written_architecture(written, 'language_model.config')
 
 
+def check_shareable(config: Any) -> None:
+    """Whether a language model takes rows whose order is in the mask and the positions alone.
+
+    Args:
+        config: Of transformers.
+
+    Raises:
+        ConfigError: for windows, states or biases that count the tokens between two, and for kernels without a mask.
+    """
+    where = f'model.mllm.language_model.share_prefix=True does not go with a {config.model_type}'
+    kinds = set(getattr(config, 'layer_types', None) or ())
+    windows = kinds - {'full_attention'} if kinds else {'sliding_window'} if getattr(config, 'sliding_window', None) else set()
+    if windows:
+        raise ConfigError(f'{where} of {", ".join(sorted(windows))}: every layer must see all of a row. Leave it out.')
+    if getattr(config, 'rope_parameters', None) is None:
+        raise ConfigError(f'{where} without rotary positions. Leave it out.')
+    attention = getattr(config, '_attn_implementation', None)
+    if attention not in (None, 'sdpa', 'eager'):
+        raise ConfigError(f"{where} under attention={attention!r}, which takes no mask of ours. Take 'sdpa', or leave it out.")
+
+
 @LANGUAGE_MODELS.register_module()
 class CausalLM(BaseLanguageModel):
     """Any ``AutoModelForCausalLM``, from a folder or from an architecture written in the config.
@@ -70,10 +91,12 @@ class CausalLM(BaseLanguageModel):
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
         quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
             ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs a GPU and bitsandbytes; not run.
+        share_prefix: Run what the rows of an image have in common, the image first of all, through the model once. The same
+            values to rounding; dropout is drawn once for all rows of an image.
         frozen: Whether the base weights are trained (LoRA is given beside the mllm).
 
     Raises:
-        ConfigError: if neither folder nor architecture is given, or they differ.
+        ConfigError: if neither folder nor architecture is given, or they differ; if the model does not go with ``share_prefix``.
         CheckpointError: if the folder is unreadable or weights are missing.
     """
 
@@ -89,6 +112,7 @@ class CausalLM(BaseLanguageModel):
         gradient_checkpointing: bool = False,
         attention: str | None = None,
         quantization: dict[str, Any] | None = None,
+        share_prefix: bool = False,
         frozen: bool = True,
     ):
         super().__init__(frozen=frozen)
@@ -121,6 +145,9 @@ class CausalLM(BaseLanguageModel):
         else:
             written = build_config(config) if config else read_config(folder)  # type: ignore[arg-type]
             self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
+        self.share_prefix = share_prefix
+        if share_prefix:
+            check_shareable(self.model.config)
         self._resize(vocab_size)
         if gradient_checkpointing:
             self.model.get_decoder().activation_checkpointing_enable({'use_reentrant': False})
@@ -155,10 +182,15 @@ class CausalLM(BaseLanguageModel):
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.model.get_input_embeddings()(input_ids)
 
-    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor) -> MLLMOutput:
+    def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
+        if attention_mask.ndim == 4:  # taken as it is, and eager attention adds it to the products
+            attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(
+                ~attention_mask, torch.finfo(embeds.dtype).min
+            )
         out = self.model(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
+            position_ids=position_ids,
             use_cache=False,
             logits_to_keep=keep,
             output_hidden_states=[-1],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
 from ..widths import with_derived
+from .shared_prefix import run_shared, share_rows
 
 
 @MLLMS.register_module()
@@ -82,7 +83,11 @@ class LlavaMLLM(BaseMLLM):
         return embeds
 
     def forward(self, inputs: dict[str, Tensor], keep: Tensor) -> MLLMOutput:
-        return self.language_model(self.embed(inputs), inputs['attention_mask'], keep)
+        embeds = self.embed(inputs)
+        if not self.language_model.share_prefix:
+            return self.language_model(embeds, inputs['attention_mask'], keep)
+        shared = share_rows(inputs['input_ids'], inputs['attention_mask'], inputs['image_index'])
+        return run_shared(self.language_model, embeds, shared, keep)
 
     def generate(self, inputs: dict[str, Tensor], **options: Any) -> GenerateOutput:
         new, states = self.language_model.generate(self.embed(inputs), **options)

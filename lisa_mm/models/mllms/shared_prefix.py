@@ -1,0 +1,83 @@
+"""Rows of an image that begin alike: what they share goes through the language model once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..base import BaseLanguageModel, MLLMOutput
+
+
+@dataclass
+class SharedRows:
+    """R rows as G sequences, one an image: the common beginning, then the rest of each row, which sees it and itself.
+
+    Args:
+        row: (G, P) int64, the row that a token is taken from.
+        position: (G, P) int64, where it stands in that row.
+        mask: (G, 1, P, P) bool, which token sees which; padding sees itself alone.
+        place: (R, L) int64, where each token of a row is in the G * P; 0 for padding.
+    """
+
+    row: Tensor
+    position: Tensor
+    mask: Tensor
+    place: Tensor
+
+
+def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -> SharedRows:
+    """Join the rows of each image; a row about no image (-1) stays alone.
+
+    Args:
+        input_ids: (R, L), image placeholders among them.
+        attention_mask: (R, L), True for tokens, padding at the end.
+        image_index: (R,).
+    """
+    device, (rows, width) = input_ids.device, input_ids.shape
+    ids, lengths = input_ids.cpu(), attention_mask.sum(1).tolist()
+    of_image: dict[int, list[int]] = {}
+    for row, image in enumerate(image_index.tolist()):
+        of_image.setdefault(image if image >= 0 else -1 - row, []).append(row)
+
+    # Segment 0 is the common beginning, 1 to n are the rests of the rows
+    place = torch.zeros(rows, width, dtype=torch.long)
+    pieces = [_pieces(ids, lengths, members) for members in of_image.values()]
+    longest = max(sum(end - begin for _, begin, end in piece) for piece in pieces)
+    row_of = torch.zeros(len(pieces), longest, dtype=torch.long)
+    position = torch.zeros(len(pieces), longest, dtype=torch.long)
+    segment = torch.full((len(pieces), longest), -1)
+    for group, (piece, members) in enumerate(zip(pieces, of_image.values(), strict=True)):
+        at = 0
+        for number, (row, begin, end) in enumerate(piece):
+            here = slice(at, at + end - begin)
+            row_of[group, here] = row
+            position[group, here] = torch.arange(begin, end)
+            segment[group, here] = number
+            for owner in members if number == 0 else [row]:
+                place[owner, begin:end] = torch.arange(group * longest + at, group * longest + at + end - begin)
+            at = here.stop
+
+    segment, position = segment.to(device), position.to(device)
+    seen = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
+    mask = seen & (position[:, None, :] <= position[:, :, None]) & (segment >= 0)[:, None, :]
+    mask |= torch.eye(longest, dtype=torch.bool, device=device)
+    return SharedRows(row_of.to(device), position, mask[:, None], place.to(device))
+
+
+def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[int, int, int]]:
+    """(row, begin, end) of the common beginning, then of the rest of each row."""
+    shortest = min(lengths[row] for row in members)
+    alike = (ids[members, :shortest] == ids[members[0], :shortest]).all(0).long()
+    common = int(alike.cumprod(0).sum())
+    return [(members[0], 0, common), *((row, common, lengths[row]) for row in members)]
+
+
+def run_shared(model: BaseLanguageModel, embeds: Tensor, shared: SharedRows, keep: Tensor) -> MLLMOutput:
+    """States and logits of the rows, as ``model(embeds, attention_mask, keep)`` gives them; states of padding mean nothing."""
+    wanted = torch.zeros_like(shared.row, dtype=torch.bool)
+    wanted.view(-1)[shared.place[keep]] = True
+    out = model(embeds[shared.row, shared.position], shared.mask, wanted, position_ids=shared.position)
+    number = wanted.view(-1).cumsum(0) - 1  # of a place among the logits
+    return MLLMOutput(out.hidden_states.flatten(0, 1)[shared.place], out.logits[number[shared.place[keep]]])
