@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from lisa_mm.apis import benchmark_data, benchmark_memory
-from lisa_mm.apis.command import run_command
+from lisa_mm.command import run_command
 
 
 def main() -> None:

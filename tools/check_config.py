@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from lisa_mm.apis.command import run_command
+from lisa_mm.command import run_command
 
 
 def main() -> None:

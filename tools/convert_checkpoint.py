@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lisa_mm.apis.command import run_command
+from lisa_mm.command import run_command
 
 EXAMPLES = """examples:
   python tools/convert_checkpoint.py import LISA-7B-v1 models/lisa_7b --clip clip-vit-large-patch14

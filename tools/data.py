@@ -8,7 +8,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from lisa_mm.apis.command import run_command
+from lisa_mm.command import run_command
 
 EXAMPLES = """examples:
   python tools/data.py check configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR

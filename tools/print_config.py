@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lisa_mm.apis.command import run_command
+from lisa_mm.command import run_command
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lisa_mm.apis.command import run_command
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.exporting import export_checkpoint
 from lisa_mm.checkpoints.importing import import_checkpoint
+from lisa_mm.command import run_command
 from lisa_mm.errors import CheckpointError
 
 from .checkpoints import (

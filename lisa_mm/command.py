@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from ..errors import UserError
+from .errors import UserError
 
 
 def run_command(main: Callable[[], object]) -> None:
