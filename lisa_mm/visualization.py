@@ -79,12 +79,12 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
         raise ValueError(f'no pictures for {path}')
     columns = min(_COLUMNS, len(items))
     rows = math.ceil(len(items) / columns)
-    # wide images leave no empty bands between the rows
-    tallest = max(image.shape[0] / image.shape[1] for image, _ in items)
-    height = _CELL * min(1.5, tallest) + 0.15 * max(_wrap(caption).count('\n') + 1 for _, caption in items) + 0.2
-    figure = Figure(figsize=(_CELL * columns, height * rows + 0.4), layout='constrained')
+    # each row is as high as its tallest picture: no empty bands
+    heights = [_row_height(items[begin : begin + columns]) for begin in range(0, len(items), columns)]
+    figure = Figure(figsize=(_CELL * columns, sum(heights) + 0.4), layout='constrained')
+    grid = figure.add_gridspec(rows, columns, height_ratios=heights)
     for index, (image, caption) in enumerate(items):
-        axes = figure.add_subplot(rows, columns, index + 1)
+        axes = figure.add_subplot(grid[divmod(index, columns)], anchor='N')
         axes.imshow(image)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -93,6 +93,12 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
     if title:
         figure.suptitle(title, fontsize=9, parse_math=False)
     return save_figure(figure, path)
+
+
+def _row_height(items: Sequence[tuple[np.ndarray, str]]) -> float:
+    """In inches, with the captions."""
+    tallest = max(image.shape[0] / image.shape[1] for image, _ in items)
+    return _CELL * min(1.5, tallest) + 0.15 * max(_wrap(caption).count('\n') + 1 for _, caption in items) + 0.2
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 110) -> Path:

@@ -21,8 +21,8 @@ with read_base():
 
 data_root = 'data/demo'
 lr = 5e-3
-max_iters = 950
-batch_size = 4  # 950 it x 4 img = 3,800 samples: the 1,500 images 2.5 times, up to 7 questions each
+max_iters = 900
+batch_size = 4  # 900 it x 4 img = 3,600 samples: the 1,500 images 2.4 times, up to 7 questions each
 lr_of_part = dict(mask_decoder=dict(lr_mult=0.1), seg_head=dict(lr_mult=0.2))
 
 model = dict(
@@ -65,7 +65,7 @@ model = dict(
 train_dataloader.update(batch_size=batch_size)
 train_dataloader['dataset'].update(texts_per_image=2, others_per_image=5)
 
-train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=475, val_at_start=True)
+train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=450, val_at_start=True)
 strategy = dict(type='LisaDeepSpeedStrategy', zero_stage=2, gradient_clipping=1.0)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.95), weight_decay=0.0),

@@ -385,6 +385,17 @@ def test_a_sheet_with_any_caption(tmp_path):
         contact_sheet([], tmp_path / 'none.png')
 
 
+def test_a_tall_picture_makes_its_own_row_higher_alone(tmp_path):
+    wide, tall = (np.zeros((30, 90, 3), np.uint8), 'a'), (np.zeros((90, 60, 3), np.uint8), 'a')
+    heights = []
+    for row in ([wide] * 4, [tall] + [wide] * 3, [tall] * 4):
+        with Image.open(contact_sheet([*row, *[wide] * 4], tmp_path / 'sheet.png')) as sheet:
+            heights.append(sheet.height)
+    assert heights[1] == heights[2]
+    with Image.open(contact_sheet([tall] * 8, tmp_path / 'sheet.png')) as sheet:
+        assert sheet.height - heights[2] == pytest.approx(heights[2] - heights[0], abs=2)
+
+
 @pytest.mark.parametrize('build', [lambda: CurvesHook(0), lambda: PicturesHook(0), lambda: PicturesHook(interval=0)])
 def test_wrong_settings(build):
     with pytest.raises(ConfigError, match='at least 1'):
