@@ -94,6 +94,16 @@ def test_shared_tokens_go_through_the_language_model_once():
     assert shapes[0][1] <= sum(counted) - image  # at least the image
 
 
+def test_without_labels_and_masks_every_trained_parameter_is_touched():
+    model = build(sharing(language_model('llama'))).train()
+    data = batch(model, sample(model, (70, 30), 'none'), sample(model, (48, 64), 'none', 1))
+    data['inputs']['labels'].fill_(-100)
+    losses = model(**data, mode='loss')
+    assert all(value.item() == 0 for value in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize('family', WINDOWED)
 def test_windows_are_refused(family):
     with pytest.raises(ConfigError, match=rf'share_prefix=True does not go with a {family} of sliding_\w+: every layer'):
