@@ -8,8 +8,8 @@ projection, mask decoder. The pretrained parts come from lisa_nano_pretrain.py.
 The language model learns fast (what "could be kicked into a goal" means), head and mask decoder slowly: they segment already what
 is named, held-out combinations too.
 
-Measured (5 and a half minutes on two slow cores): gIoU 0.67 [0.62, 0.72], cIoU 0.65 on the 120 test scenes; an empty mask 0.00, the
-union of all objects 0.13, the question of another object 0.02. 950 steps gave 0.69 [0.64, 0.74].
+Measured (5 and a half minutes on two slow cores): gIoU 0.67 [0.62, 0.72], cIoU 0.65 on the 120 test scenes; an empty mask
+0.00, the union of all objects 0.13, the question of another object 0.02. 950 steps gave 0.69 [0.64, 0.74].
 """
 
 from mmengine.config import read_base

@@ -10,8 +10,8 @@
 DIR holds reason_seg/ReasonSeg/{train,val}. Composites: never call results on them real-photo segmentation.
 
 Measured on two cores (align_head 6 minutes, training 16; 60 val images, 95 % bootstrap intervals): gIoU 0.089 [0.044, 0.138]
-before, 0.209 [0.144, 0.279] after; with exchanged questions 0.121 [0.081, 0.167]. The right question gains 0.088 [0.025, 0.153], mask
-by mask. The names of val were all seen in the pretraining, in other drawings.
+before, 0.209 [0.144, 0.279] after; with exchanged questions 0.121 [0.081, 0.167]. The right question gains
+0.088 [0.025, 0.153], mask by mask. The names of val were all seen in the pretraining, in other drawings.
 """
 
 from mmengine.config import read_base
