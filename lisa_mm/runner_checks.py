@@ -86,20 +86,22 @@ def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> No
 
 def check_pipeline(pipeline: Sequence[Any], where: str, faults: list[str]) -> None:
     """Whether each step finds what it needs: by ``needs`` and ``gives`` of the transforms' classes, as far as they have them."""
-    classes = [TRANSFORMS.get(step['type']) if isinstance(step, dict) and 'type' in step else None for step in pipeline]
+    classes: list[Any] = [
+        TRANSFORMS.get(step['type']) if isinstance(step, dict) and 'type' in step else None for step in pipeline
+    ]
     if not all(hasattr(cls, 'needs') and hasattr(cls, 'gives') for cls in classes):
         return  # a foreign step may give anything
     known: set[str] = set()
     for number, cls in enumerate(classes):
-        for key in sorted(set(cls.needs) - known):  # type: ignore[union-attr]
+        for key in sorted(set(cls.needs) - known):
             givers = [other.__name__ for other in TRANSFORMS.module_dict.values() if key in getattr(other, 'gives', ())]
             faults.append(
-                f'{where}.pipeline[{number}] {cls.__name__} needs {key!r}, which no step before it gives: '  # type: ignore
+                f'{where}.pipeline[{number}] {cls.__name__} needs {key!r}, which no step before it gives: '
                 f'put {" or ".join(givers)} before it.'
             )
-        known |= set(cls.gives)  # type: ignore[union-attr]
+        known |= set(cls.gives)
     if pipeline and 'data_sample' not in known:
-        faults.append(f'{where}.pipeline ends with {classes[-1].__name__}: end it with PackSegInputs.')  # type: ignore[union-attr]
+        faults.append(f'{where}.pipeline ends with {classes[-1].__name__}: end it with PackSegInputs.')
 
 
 def check_dataset(dataset: Any, where: str, data_root: str | None, faults: list[str]) -> None:

@@ -183,7 +183,7 @@ class Indices:
 
 def loader(dataset: BaseSegDataset, workers: int, collate: Callable[[list[Any]], Any] = identity) -> Iterator[Any]:
     """Batches of one."""
-    return iter(DataLoader(dataset, batch_size=1, sampler=Indices(), num_workers=workers, collate_fn=collate))  # type: ignore
+    return iter(DataLoader(dataset, batch_size=1, sampler=Indices(), num_workers=workers, collate_fn=collate))
 
 
 def throughput(dataset: BaseSegDataset, workers: int, samples: int) -> float:

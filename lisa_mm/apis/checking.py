@@ -112,7 +112,7 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
         **({'image_tokens_by_size': by_size} if mllm.tokens_by_image else {}),
         'tokens_per_row': min(limits) if limits else None,
         'seg_token_id': model.seg_token_id,
-        'embedding_rows': mllm.causal_lm.get_input_embeddings().weight.shape[0],  # type: ignore[operator]
+        'embedding_rows': mllm.causal_lm.get_input_embeddings().weight.shape[0],
     }
     if model.seg_token_id is None:
         report['not_checked'].append(f'id of [SEG]: {spec["pretrained"]} missing')

@@ -127,9 +127,7 @@ def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str,
     an empty thought before the answer in training texts; for generation to begin in the same way they must be told not to think.
     """
     template = _CALL_OF_DATE.sub(lambda call: repr(A_DAY.strftime(call['format'])), tokenizer.get_chat_template())
-    return str(
-        tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, enable_thinking=False, **options)  # type: ignore
-    )
+    return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, enable_thinking=False, **options))
 
 
 @lru_cache(maxsize=8)
@@ -173,12 +171,12 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
 
 def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids that end an answer: eos, and what a chat template writes behind an answer."""
-    ids = [int(tokenizer.eos_token_id)]  # type: ignore[arg-type]
+    ids = [int(tokenizer.eos_token_id)]
     if template == 'chat':
         ended = render([('a', 'b')], template, tokenizer)
         closing = next(segment.text for segment in ended if segment.carries_loss).partition('b')[2].strip()
         if closing and tokenizer.convert_tokens_to_ids(closing) not in ids:
-            ids.append(int(tokenizer.convert_tokens_to_ids(closing)))  # type: ignore[arg-type]
+            ids.append(int(tokenizer.convert_tokens_to_ids(closing)))
     return ids
 
 
@@ -217,7 +215,7 @@ def encode(
     """
     if (num_image_tokens is None) == (image_ids is None):
         raise DataError('encode() needs num_image_tokens or image_ids: one number for all images, or the tokens of this one.')
-    of_image = [IMAGE_TOKEN_ID] * num_image_tokens if image_ids is None else list(image_ids)  # type: ignore[operator]
+    of_image = [IMAGE_TOKEN_ID] * num_image_tokens if image_ids is None else list(image_ids)  # type: ignore[operator] - one is given
     text, spans, borders = '', [], []
     for segment in segments:
         piece = segment.text

@@ -43,7 +43,7 @@ def _read(mask: Any, folder: Path, file: Path, where: str) -> dict[str, Any]:
     if isinstance(mask, dict):
         if isinstance(mask['counts'], list):
             try:
-                return {'rle': encode_segmentation(mask, *size)[0]}  # type: ignore[misc]
+                return {'rle': encode_segmentation(mask, *size)[0]}  # type: ignore[misc] - two numbers, seen above
             except ValueError as error:
                 raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
         return {'rle': mask}

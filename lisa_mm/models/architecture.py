@@ -94,7 +94,7 @@ def unknown_keys(written: Mapping[str, Any], cls: type[PretrainedConfig], where:
 
 
 def _known(cls: type[PretrainedConfig]) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON  # type: ignore[arg-type]
+    return {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON
 
 
 def _part_class(cls: type[PretrainedConfig], key: str, value: Any) -> type[PretrainedConfig] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
@@ -199,7 +200,7 @@ class BaseMLLM(Part):
 
     @property
     @abstractmethod
-    def causal_lm(self) -> nn.Module:
+    def causal_lm(self) -> PreTrainedModel:
         """The Hugging Face model with the output head: ``get_decoder()`` gets LoRA, and its embeddings are trained."""
 
     @abstractmethod

@@ -82,13 +82,13 @@ class LISA(BaseModel):
             raise ConfigError(
                 f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer} in the tokenizer of model.mllm. Leave it out.'
             )
-        rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings
         if of_tokenizer is not None and of_tokenizer >= rows:
             raise ConfigError(
                 f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {of_tokenizer} in the '
                 f'tokenizer: it must be at least {of_tokenizer + 1}. Leave it out.'
             )
-        self.seg_token_id: int = of_tokenizer if seg_token_id is None else seg_token_id  # type: ignore[assignment]
+        self.seg_token_id: int = of_tokenizer if seg_token_id is None else seg_token_id
         self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
         self._freeze(lora, tuning, train_embeddings)
 
@@ -115,7 +115,7 @@ class LISA(BaseModel):
         # dropout of LoRA and checkpointing need train mode; a frozen model without adapters stays in eval mode
         self.mllm.freeze_language(not own and tuning != 'full')
         model = self.mllm.causal_lm
-        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):  # type: ignore[operator]
+        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
             embeddings.requires_grad_(train_embeddings is True)
         if train_embeddings == NEW_ROWS:
             add_new_rows(model, new_token_ids(self.mllm))
@@ -219,7 +219,7 @@ class LISA(BaseModel):
         return losses
 
     def _weighted(self, name: str, logits: Tensor, targets: Tensor) -> Tensor:
-        loss: BaseLoss = self.losses[name]  # type: ignore[assignment]
+        loss: BaseLoss = self.losses[name]
         return loss(logits, targets) * loss.weight
 
     def _untouched_masks(self, inputs: dict[str, Tensor], out: dict[str, Any]) -> Tensor:

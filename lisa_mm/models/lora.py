@@ -44,7 +44,7 @@ INITIALISATIONS = "True, 'gaussian', 'pissa', 'pissa_niter_N'"
 
 def language_decoder(mllm: BaseMLLM) -> nn.Module:
     """The layers of the language model inside a multimodal LLM: without head, vision tower and projector."""
-    return mllm.causal_lm.get_decoder()  # type: ignore[operator]
+    return mllm.causal_lm.get_decoder()
 
 
 def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -87,8 +87,8 @@ def apply_lora(
     adapted = [name for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
     if _is_pissa(config.init_lora_weights):
         for layer in map(module.get_submodule, adapted):
-            layer.pissa = config.init_lora_weights  # type: ignore[assignment]
-            layer.from_file = False  # type: ignore[assignment] - checkpoints must hold what is left of W
+            layer.pissa = config.init_lora_weights
+            layer.from_file = False  # checkpoints must hold what is left of W
     return adapted
 
 

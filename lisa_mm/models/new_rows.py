@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..checkpoints.folder import gathered
 from .weights import on_meta
@@ -18,7 +19,7 @@ from .weights import on_meta
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
 
 
-def add_rows(model: nn.Module, vocab_size: int) -> None:
+def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
     """Rows for new tokens in embeddings and head; a vocabulary that is padded already keeps its size.
 
     Args:
@@ -28,12 +29,12 @@ def add_rows(model: nn.Module, vocab_size: int) -> None:
     if vocab_size <= _matrices(model)[0].weight.shape[0]:
         return
     # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
-    model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())  # type: ignore[operator]
+    model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
     for matrix in _matrices(model):
         matrix.from_file = False  # no file holds these rows: if they stay frozen, checkpoints must
 
 
-def add_new_rows(model: nn.Module, token_ids: list[int]) -> None:
+def add_new_rows(model: PreTrainedModel, token_ids: list[int]) -> None:
     """Give embeddings and head of a causal language model trainable rows for some tokens; what it computes stays the same.
 
     Args:
@@ -53,20 +54,20 @@ def has_new_rows(module: nn.Module) -> bool:
     return isinstance(getattr(module, NEW_ROWS, None), nn.Parameter)
 
 
-def merge_new_rows(module: nn.Module, weight: Tensor) -> Tensor:
+def merge_new_rows(module: Any, weight: Tensor) -> Tensor:
     """The whole matrix (V, D) as trained."""
-    rows = module.new_rows.detach().to(weight.dtype)  # type: ignore[union-attr, operator]
-    return weight.detach().index_copy(0, module.new_row_ids, rows)  # type: ignore[arg-type]
+    rows = module.new_rows.detach().to(weight.dtype)
+    return weight.detach().index_copy(0, module.new_row_ids, rows)
 
 
 def read_new_rows(module: nn.Module) -> None:
     """Take the rows from the matrix anew, after it was loaded; all processes must call it."""
-    with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:  # type: ignore[arg-type]
+    with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:
         rows.copy_(weight[module.new_row_ids])
 
 
-def _matrices(model: nn.Module) -> tuple[Any, Any]:
-    return model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[operator]
+def _matrices(model: PreTrainedModel) -> tuple[Any, Any]:
+    return model.get_input_embeddings(), model.get_output_embeddings()
 
 
 def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) -> None:

@@ -58,7 +58,7 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
     architecture = getattr(mllm, 'written', None) or getattr(getattr(mllm, 'language_model', None), 'written', None)
     if not planned(spec) or architecture is None:
         tokenizer = build_tokenizer(**spec)
-        return TokenIds(int(tokenizer.convert_tokens_to_ids(SEG_TOKEN)), int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+        return TokenIds(int(tokenizer.convert_tokens_to_ids(SEG_TOKEN)), int(tokenizer.pad_token_id))
     rows = planned_vocabulary(spec, architecture)
     if rows is None:
         return TokenIds(None, None, spec['pretrained'])
@@ -70,6 +70,6 @@ def new_token_ids(mllm: BaseMLLM) -> list[int]:
     spec = mllm.tokenizer_spec
     names = added_tokens(spec['wrap_image'])
     if planned(spec):
-        rows = mllm.causal_lm.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+        rows = mllm.causal_lm.get_input_embeddings().weight.shape[0]
         return list(range(rows - len(names), rows))
-    return [int(i) for i in build_tokenizer(**spec).convert_tokens_to_ids(names)]  # type: ignore[union-attr]
+    return [int(i) for i in build_tokenizer(**spec).convert_tokens_to_ids(names)]  # type: ignore[union-attr] - a list of names gives a list

@@ -91,7 +91,7 @@ def reasoning_item(scene: Scene, seed: int, image_name: str) -> dict[str, Any]:
 
 def explanation_record(scene: Scene, item: dict[str, Any], image_name: str, json_name: str) -> dict[str, str]:
     """A row of ReasonSeg's explanatory file."""
-    sentence = explanation(scene.objects[scene.target])  # type: ignore
+    sentence = explanation(scene.objects[scene.target])  # type: ignore - a scene with an explanation has a target
     return {'image': image_name, 'query': item['text'][0], 'outputs': sentence, 'json': json_name}
 
 

@@ -91,7 +91,7 @@ def _package(path: Path) -> list[tuple[str, tuple[str, ...], np.ndarray]]:
     try:
         with tarfile.open(path) as archive:
             files = {member.name: member for member in archive.getmembers()}
-            listed = json.load(archive.extractfile(files['package/emoji.json']))  # type: ignore
+            listed = json.load(archive.extractfile(files['package/emoji.json']))
             pictures = {name.split('/')[-1]: member for name, member in files.items() if name.split('/')[-2] == '64'}
             return [
                 (name, _kinds(entry), _picture(archive, pictures[entry['image']]))
@@ -117,7 +117,7 @@ def _kinds(entry: dict) -> tuple[str, ...]:
 
 def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo) -> np.ndarray:
     file = archive.extractfile(member)
-    return np.asarray(Image.open(io.BytesIO(file.read())).convert('RGBA'))  # type: ignore
+    return np.asarray(Image.open(io.BytesIO(file.read())).convert('RGBA'))  # type: ignore - a member that is a file
 
 
 def colour_of(picture: np.ndarray) -> str:

@@ -116,20 +116,20 @@ def parameter_table(model: nn.Module, optim_wrapper: Mapping[str, Any] | None = 
 
 
 def _embedding_ids(model: nn.Module) -> set[int]:
-    mllm = getattr(model, 'mllm', None)
-    decoder = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
+    mllm: Any = getattr(model, 'mllm', None)
+    decoder: Any = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
     if not hasattr(decoder, 'get_input_embeddings'):
         return set()
-    modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]  # type: ignore[union-attr, operator]
+    modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]
     return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
 
 
 def _whole_decoder_ids(model: nn.Module) -> set[int]:
     """Parameters of the language model inside a whole multimodal model (``mllm.model``)."""
-    mllm = getattr(model, 'mllm', None)
+    mllm: Any = getattr(model, 'mllm', None)
     if not hasattr(mllm, 'causal_lm') or hasattr(mllm, 'language_model'):
         return set()
-    return {id(parameter) for parameter in mllm.causal_lm.get_decoder().parameters()}  # type: ignore[union-attr, operator]
+    return {id(parameter) for parameter in mllm.causal_lm.get_decoder().parameters()}
 
 
 def _as_parts(name: str, is_language: bool) -> str:

@@ -185,7 +185,7 @@ class HFVisionTower(BaseVisionTower):
         if found is None:
             return AutoConfig.for_model(**config)  # type: ignore[arg-type]
         if config:
-            check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)  # type: ignore[arg-type]
+            check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)
         return found
 
     def _check_kind(self, kind: Any, given: str) -> None:
@@ -202,7 +202,7 @@ class HFVisionTower(BaseVisionTower):
 
     @property
     def out_channels(self) -> int:
-        return self.model.config.hidden_size  # type: ignore[return-value]
+        return self.model.config.hidden_size
 
     @property
     def preprocess(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class HFVisionTower(BaseVisionTower):
 
     def num_tokens(self, height: int, width: int) -> int:
         del height, width  # every image is brought to one size
-        return (self.image_size // self.model.config.patch_size) ** 2  # type: ignore[operator]
+        return (self.image_size // self.model.config.patch_size) ** 2
 
     def freeze(self) -> None:
         super().freeze()
@@ -230,7 +230,7 @@ class HFVisionTower(BaseVisionTower):
         model, family = self.model, self.family
         yield from (parameter for name, parameter in model.named_parameters() if name.endswith('mask_token'))
         if self.layer is not None:
-            taken = self.layer % (model.config.num_hidden_layers + 1)  # type: ignore[operator]
+            taken = self.layer % (model.config.num_hidden_layers + 1)
             for layer in list(model.get_submodule(family.layers).children())[taken:]:
                 yield from layer.parameters()
         if self.layer is not None or family.model is CLIPVisionModel:

@@ -66,7 +66,7 @@ class SAMImageEncoder(BaseImageEncoder):
             given = dict(VARIANTS[variant])
         elif len(given) < len(widths):
             raise ConfigError(f"image_encoder: give variant ('vit_b', 'vit_l', 'vit_h') or all of {sorted(widths)}.")
-        faults = size_faults(image_size, patch_size, window_size, **given)  # type: ignore[arg-type]
+        faults = size_faults(image_size, patch_size, window_size, **given)
         if faults:
             raise ConfigError(faults)
         self.image_size = image_size
@@ -87,7 +87,7 @@ class SAMImageEncoder(BaseImageEncoder):
         for block in self.vit.blocks:
             side = block.window_size or grid  # 0: the whole image
             width, heads = given['embed_dim'], given['num_heads']
-            block.attn = FusedAttention(width, heads, qkv_bias=True, use_rel_pos=True, input_size=(side, side))  # type: ignore
+            block.attn = FusedAttention(width, heads, qkv_bias=True, use_rel_pos=True, input_size=(side, side))
 
     @property
     def out_channels(self) -> int:

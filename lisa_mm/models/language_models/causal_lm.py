@@ -143,7 +143,7 @@ class CausalLM(BaseLanguageModel):
             if missing:
                 raise CheckpointError(f'{folder}: {len(missing)} weights of the language model are missing, e.g. {missing[0]}.')
         else:
-            written = build_config(config) if config else read_config(folder)  # type: ignore[arg-type]
+            written = build_config(config) if config else read_config(folder)
             self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
         self.share_prefix = share_prefix
         if share_prefix:

@@ -54,7 +54,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
     ):
         super().__init__(frozen=frozen)
         encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
-        grid = encoder.image_size // encoder.patch_size  # type: ignore[operator]
+        grid = encoder.image_size // encoder.patch_size
         dim = encoder.out_channels
         if num_heads < 1 or dim % 8 or dim // 2 % num_heads:  # the attention to the image runs at half the width
             raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
@@ -174,7 +174,7 @@ class HFMLLM(BaseMLLM):
             for name, module in tower.named_modules():
                 if name.endswith('encoder.layers') and taken is not None:
                     indices = [taken] if isinstance(taken, int) else list(taken)
-                    yield from list(module)[max(index % (len(module) + 1) for index in indices) :]  # type: ignore[arg-type]
+                    yield from list(module)[max(index % (len(module) + 1) for index in indices) :]
                 elif isinstance(module, SiglipMultiheadAttentionPoolingHead):
                     yield module
 
@@ -182,7 +182,7 @@ class HFMLLM(BaseMLLM):
         return {'config': architecture_of(self.model.config), 'processor': tokenizer}
 
     @property
-    def causal_lm(self) -> nn.Module:
+    def causal_lm(self) -> PreTrainedModel:
         return self.model
 
     def freeze_language(self, frozen: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
@@ -36,8 +37,8 @@ class LlavaMLLM(BaseMLLM):
             part.freeze()
 
     @property
-    def causal_lm(self) -> nn.Module:
-        return self.language_model.model  # type: ignore[return-value]
+    def causal_lm(self) -> PreTrainedModel:
+        return self.language_model.model
 
     def freeze_language(self, frozen: bool) -> None:
         self.language_model.frozen = frozen
