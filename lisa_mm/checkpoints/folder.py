@@ -211,9 +211,27 @@ def remove_leftovers(work_dir: Path) -> list[str]:
     return sorted(path.name for path in leftovers)
 
 
+def set_aside(work_dir: Path) -> Path | None:
+    """Move an earlier run's checkpoints into ``earlier_<number>``, a work folder of its own to test, infer and resume from.
+
+    Returns:
+        That folder; None if there was nothing to move.
+    """
+    found = [*list_checkpoints(work_dir), *list_checkpoints(work_dir, 'best_*_iter_')]
+    if not found:
+        return None
+    number = max((iteration_of(path) for path in work_dir.glob('earlier_*') if path.name[8:].isdigit()), default=0) + 1
+    folder = work_dir / f'earlier_{number}'
+    folder.mkdir()
+    for path in [*found, *work_dir.glob(LAST)]:
+        path.rename(folder / path.name)
+    return folder
+
+
 def list_checkpoints(work_dir: Path, prefix: str = 'iter_') -> list[Path]:
-    """The complete checkpoints ``<prefix><number>`` of a work folder, by number."""
-    found = [path for path in work_dir.glob(f'{prefix}*') if re.fullmatch(re.escape(prefix) + r'\d+', path.name)]
+    """The complete checkpoints ``<prefix><number>`` of a work folder, by number; in the prefix, * stands for a name."""
+    pattern = re.escape(prefix).replace(r'\*', '.+') + r'\d+'
+    found = [path for path in work_dir.glob(f'{prefix}*') if re.fullmatch(pattern, path.name)]
     return sorted((path for path in found if (path / META).is_file()), key=iteration_of)
 
 
@@ -249,9 +267,9 @@ def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
             )
         return path
     if prefer == 'best':
-        best = [folder for folder in path.glob('best_*_iter_*') if (folder / META).is_file()]
+        best = list_checkpoints(path, 'best_*_iter_')
         if best:
-            return max(best, key=iteration_of)
+            return best[-1]
     pointer = path / LAST
     if pointer.is_file():
         folder = path / pointer.read_text(encoding='utf-8').strip()

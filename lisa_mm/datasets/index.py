@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,22 @@ class RecordIndex:
     def save(self, path: Path, fingerprint: str) -> None:
         """Write it; a reader sees all of it or nothing, and of two writers the last one wins."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        # not by tempfile: the others of a group, who share the cache, could not read its files
+        temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
         arrays = {'data': self.data, 'starts': self.starts, 'ends': self.ends}
         for name, array in arrays.items():
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix='.tmp') as file:
+            with temporary.open('xb') as file:
                 np.save(file, array, allow_pickle=False)
-            os.replace(file.name, f'{path}.{fingerprint}.{name}.npy')
-        with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False, suffix='.tmp', encoding='utf-8') as file:
-            json.dump({'fingerprint': fingerprint, 'left_out': self.left_out}, file)
-        os.replace(file.name, f'{path}.json')
+            os.replace(temporary, f'{path}.{fingerprint}.{name}.npy')
+        temporary.write_text(json.dumps({'fingerprint': fingerprint, 'left_out': self.left_out}), encoding='utf-8')
+        os.replace(temporary, f'{path}.json')
         for old in path.parent.glob(f'{path.name}.*.npy'):
             if fingerprint not in old.name:
                 old.unlink(missing_ok=True)  # a process that has it mapped keeps it
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> RecordIndex | None:
-        """The index written under this path, or None if there is none of this fingerprint."""
+        """The index written under this path, or None if there is none of this fingerprint that can be read: it is made anew."""
         try:
             meta = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
             if meta['fingerprint'] != fingerprint:
@@ -78,7 +79,7 @@ class RecordIndex:
                 np.load(f'{path}.{fingerprint}.{name}.npy', mmap_mode='r', allow_pickle=False)
                 for name in ('data', 'starts', 'ends')
             )
-        except FileNotFoundError:
+        except (OSError, ValueError, KeyError):
             return None
         return cls(data, starts, ends, left_out=meta['left_out'])
 

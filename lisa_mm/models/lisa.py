@@ -20,6 +20,7 @@ from .lora import apply_lora, language_decoder, split_lora, train_dropout
 from .new_rows import NEW_ROWS, add_new_rows
 from .token_ids import new_token_ids, token_ids
 from .tuning import check_tuning
+from .weights import is_sharded
 from .widths import with_derived
 
 Encode = Callable[[Tensor], ImageEmbeddings]
@@ -157,6 +158,9 @@ class LISA(BaseModel):
 
         # Masks
         wanted = [len(prompt) > 0 for prompt in prompts]
+        nothing = None
+        if not any(wanted) and (self.training or is_sharded(self)):
+            nothing = self._decode_nothing(inputs, row_prompts)
         embeddings, low_res = self.decode(inputs, prompts, wanted)
         masks = [
             self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
@@ -170,6 +174,7 @@ class LISA(BaseModel):
             'image_embeddings': embeddings,
             'low_res_logits': low_res,
             'mask_logits': masks,
+            'nothing': nothing,
         }
 
     def prompts_by_image(self, row_prompts: list[Tensor], image_index: Tensor, num_images: int) -> list[Tensor]:
@@ -214,7 +219,7 @@ class LISA(BaseModel):
                 for logits, target in zip(masks, targets, strict=True)
                 if len(target)
             ]
-            summed = torch.stack(values).sum() if values else self._untouched_masks(inputs, out)
+            summed = torch.stack(values).sum() if values else out['nothing']
             losses[LOSS_KEYS[name]] = summed / (total + 1e-8) if values else summed
         return losses
 
@@ -222,13 +227,16 @@ class LISA(BaseModel):
         loss: BaseLoss = self.losses[name]
         return loss(logits, targets) * loss.weight
 
-    def _untouched_masks(self, inputs: dict[str, Tensor], out: dict[str, Any]) -> Tensor:
-        """0 with a path to every trainable parameter of head and decoder: a rank without masks must not hang the others."""
-        state = out['hidden_states'][:1, :2]  # (1, 2, D)
-        ids = inputs['input_ids'].new_tensor([[self.seg_token_id - 1, self.seg_token_id]])[:, : state.shape[1]]
-        prompts = self.seg_head(state, ids, self.seg_token_id)
+    def _decode_nothing(self, inputs: dict[str, Tensor], row_prompts: list[Tensor]) -> Tensor:
+        """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.
+
+        A process without masks must not leave the others waiting: their gradients are averaged together, and ZeRO-3 gathers
+        the parameters of each module together.
+        """
+        none = torch.cat(row_prompts)  # (0, C)
+        prompt = none.new_zeros(1, none.shape[1]) + none.sum()
         embeddings = self.mask_decoder.encode_image(inputs['mask_images'][:1])
-        return self.mask_decoder(embeddings, prompts)[0].float().sum() * 0
+        return self.mask_decoder(embeddings, [prompt])[0].float().sum() * 0
 
     @torch.no_grad()
     def predict(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> list[SegDataSample]:
@@ -248,11 +256,20 @@ class LISA(BaseModel):
             inputs: As above with R = 1, without labels.
             sample: Gives ``resized_size`` and ``original_size``.
             encode: In place of the mask decoder's ``encode_image``, for whoever remembers images.
-            options: Of ``transformers``' ``generate``.
+            options: Of ``transformers``' ``generate``, which follows one answer: sampling, not beams.
 
         Returns:
             The ids with their states, and mask logits (K, H, W).
+
+        Raises:
+            ConfigError: for several beams or answers.
         """
+        for name in ('num_beams', 'num_return_sequences'):
+            if (options.get(name) or 1) > 1:
+                raise ConfigError(
+                    f'{name}={options[name]}: masks come from the hidden states of one answer, as it was generated. '
+                    'Leave it out; do_sample=True gives other answers.'
+                )
         output = self.mllm.generate(inputs, **options)
         ids = output.ids[: len(output.hidden_states) + 1]
         # the last id has no state of its own; the head looks at the one before

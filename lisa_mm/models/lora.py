@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, nearest
 from .base import BaseMLLM
+from .weights import is_sharded
 
 ADAPTER = 'default'  # peft's name of the only adapter
 PLACES = ('vision_tower', 'image_encoder')  # further dicts inside model.lora
@@ -77,7 +78,7 @@ def apply_lora(
     linear = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
     if any(layer.weight.requires_grad for layer in linear.values()):
         linear = {name: layer for name, layer in linear.items() if layer.weight.requires_grad}
-    if _is_pissa(config.init_lora_weights) and any(hasattr(layer.weight, 'ds_id') for layer in linear.values()):
+    if _is_pissa(config.init_lora_weights) and any(map(is_sharded, linear.values())):
         raise ConfigError(
             f'{where}: PiSSA begins from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'
         )
@@ -187,7 +188,7 @@ def refresh_adapters(model: nn.Module) -> None:
         pissa = hasattr(layer, 'pissa')
         if not pissa and ADAPTER not in layer.lora_variant:
             continue
-        if any(hasattr(parameter, 'ds_id') for parameter in layer.parameters()):
+        if is_sharded(layer):
             raise CheckpointError(
                 f'{name}: DoRA and PiSSA begin from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'
             )

@@ -224,3 +224,15 @@ def test_a_plugin_needs_two_methods(tmp_path):
             return Asked([[('Hi', 'Hello.')]], [])
 
     assert Mine()[3]['conversations'] == [[('Hi', 'Hello.')]]
+
+
+@pytest.mark.parametrize('name', ['json', 'data.npy'])
+def test_an_index_that_cannot_be_read_is_made_anew(tmp_path, name):
+    index = RecordIndex.from_records([{'a': i} for i in range(5)])
+    (plain := tmp_path / 'plain').touch()
+    index.save(tmp_path / 'index', 'f')
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode == plain.stat().st_mode, 'a group shares the cache'
+    assert len(RecordIndex.open(tmp_path / 'index', 'f')) == 5
+    (tmp_path / f'index.{"f." if name != "json" else ""}{name}').write_bytes(b'{"cut')
+    assert RecordIndex.open(tmp_path / 'index', 'f') is None

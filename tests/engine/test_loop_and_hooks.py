@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from toy import ToyDataset, collate, make_config, model_of
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -106,6 +107,41 @@ def test_the_best_checkpoint_and_its_score_survive_a_resume(tmp_path):
     assert not (work_dir / 'best_gIoU_iter_2' / 'state').exists()
     run(tmp_path, scores=[0.2, 0.8], max_iters=7, resume=True, **options)
     assert sorted(path.name for path in work_dir.glob('best_*')) == ['best_gIoU_iter_7']
+
+
+def test_a_new_run_in_a_used_folder_keeps_the_earlier_checkpoints(tmp_path):
+    options = {'train_cfg': {'val_interval': 1, 'val_at_start': True}, 'interval': 1, 'save_best': 'gIoU'}
+    run(tmp_path, scores=[0.1, 0.7, 0.3], max_iters=2, **options)
+    work_dir = tmp_path / 'run'
+    earlier = {path.name: read_meta(path) for path in work_dir.glob('*iter_*')}
+    assert earlier.keys() == {'best_gIoU_iter_1', 'iter_1', 'iter_2'}
+    for number in (1, 2):
+        run(tmp_path, scores=[0.2, 0.1], max_iters=1, **options)
+        assert sorted(path.name for path in work_dir.glob('*iter_*')) == ['best_gIoU_iter_0', 'iter_1']
+        assert (work_dir / f'earlier_{number}' / 'last_checkpoint').is_file()
+    assert {path.name: read_meta(path) for path in (work_dir / 'earlier_1').glob('*iter_*')} == earlier
+    assert find_checkpoint(work_dir / 'earlier_1', prefer='best').name == 'best_gIoU_iter_1'
+    # an evaluation, a resume and a beginning from an earlier checkpoint of the folder
+    run(tmp_path, scores=[0.1, 0.3], max_iters=2, resume=True, **options)
+    assert not (work_dir / 'earlier_3').exists()
+    run(tmp_path, scores=[0.3, 0.1], max_iters=1, load_from=str(work_dir), **options)
+    assert (work_dir / 'earlier_3' / 'iter_2').is_dir()
+
+
+def test_training_that_is_stopped_early_is_saved(tmp_path):
+    early = EarlyStoppingHook('val_set/gIoU', rule='greater', patience=1, min_delta=0.01)
+    options = {'train_cfg': {'val_interval': 1}, 'max_iters': 9, 'interval': 0, 'save_best': None}
+    runner = run(tmp_path, scores=[0.5] * 9, hooks=[early], **options)
+    assert runner.iter == 2
+    assert find_checkpoint(tmp_path / 'run').name == f'iter_{runner.iter}'
+    assert read_meta(tmp_path / 'run' / f'iter_{runner.iter}')['iter'] == runner.iter
+
+
+def test_a_copy_of_the_best_checkpoint_is_not_taken_for_one(tmp_path):
+    run(tmp_path, scores=[0.1, 0.2], max_iters=1, interval=1, save_best='gIoU', train_cfg={'val_interval': 1})
+    work_dir = tmp_path / 'run'
+    shutil.copytree(work_dir / 'best_gIoU_iter_1', work_dir / 'best_gIoU_iter_1_keep')
+    assert find_checkpoint(work_dir, prefer='best').name == 'best_gIoU_iter_1'
 
 
 def test_validation_does_not_change_what_is_trained(tmp_path):

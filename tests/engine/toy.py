@@ -9,13 +9,17 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.utils.data import Dataset
+
+from lisa_mm.datasets.collate import seg_collate
 
 VOCABULARY, WIDTH = 16, 8
 
@@ -80,7 +84,30 @@ class ToyModel(BaseModel):
         }
 
 
-def make_config(options: dict) -> dict:
+class LISADataset(Dataset):
+    """Small samples through the real transforms; what sample n talks about is ``talks[n]``, a key of ``whole.TALK``."""
+
+    def __init__(self, model: Any, talks: list[str]):
+        self.model, self.talks = model, talks
+
+    def __len__(self) -> int:
+        return len(self.talks)
+
+    def __getitem__(self, index: int) -> dict:
+        from tests.models.whole import sample
+
+        return sample(self.model, [(40, 56), (33, 20)][index % 2], self.talks[index], index)
+
+
+def data_of(options: dict, model: Any) -> tuple[Dataset, Any]:
+    """The data set and how its samples are put together."""
+    if 'talks' in options:
+        return LISADataset(model, options['talks']), partial(seg_collate, pad_token_id=3)
+    return ToyDataset(nan_at=options.get('nan_at', -1), empty_rank_of=options.get('empty_rank_of', 0)), collate
+
+
+def make_config(options: dict, model: Any = None) -> dict:
+    dataset, put_together = data_of(options, model)
     strategy = {'type': options.get('strategy', 'LisaDeepSpeedStrategy'), 'gradient_clipping': options.get('clip', 1.0)}
     if strategy['type'] == 'LisaDeepSpeedStrategy':
         strategy['zero_stage'] = options.get('stage', 2)
@@ -91,11 +118,11 @@ def make_config(options: dict) -> dict:
         'work_dir': options['work_dir'],
         'experiment_name': options.get('experiment_name', options['work_dir'].replace('/', '_')),
         'train_dataloader': {
-            'dataset': ToyDataset(nan_at=options.get('nan_at', -1), empty_rank_of=options.get('empty_rank_of', 0)),
+            'dataset': dataset,
             'sampler': {'type': 'SeekableSampler'},
             'batch_size': 2,
             'num_workers': options.get('num_workers', 0),
-            'collate_fn': collate,
+            'collate_fn': put_together,
         },
         'train_cfg': {'type': 'IterTrainLoop', 'max_iters': max_iters, **options.get('train_cfg', {})},
         'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 0.01, 'betas': (0.9, 0.95), 'weight_decay': 0.0}},
@@ -117,7 +144,22 @@ def make_config(options: dict) -> dict:
     }
 
 
-def model_of(options: dict) -> ToyModel:
+def model_of(options: dict) -> Any:
+    """The toy, or with ``talks`` a small LISA; ``whole`` names the folder of a whole multimodal model for it."""
+    if 'talks' in options:
+        from tests.models.families import whole_model
+        from tests.models.whole import build, put_together
+
+        if 'whole' in options:
+            folder = Path(options['whole']) / os.environ.get('RANK', '0')  # each process writes its own
+            folder.mkdir(parents=True, exist_ok=True)
+            mllm = whole_model('llava', folder)
+        else:
+            mllm = put_together()
+        if options.get('train_vision'):
+            trained = {'vision_frozen': False} if 'whole' in options else {'projector': {'type': 'MLPProjector', 'frozen': False}}
+            mllm.update(trained)
+        return build(mllm)
     return ToyModel(**options.get('model', {}))
 
 
@@ -155,7 +197,8 @@ def main(options: dict) -> None:
     work_dir = Path(options['work_dir'])
     result = {'error': None}
     try:
-        runner = LisaRunner(model_of(options), **make_config(options), custom_hooks=[recorder])
+        model = model_of(options)
+        runner = LisaRunner(model, **make_config(options, model), custom_hooks=[recorder])
         runner.train()
         weights = folder.trained_weights(runner.strategy.module)
         if runner.rank == 0:
@@ -177,6 +220,7 @@ def run_killed(options: dict) -> None:
 
 
 if __name__ == '__main__':
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests.models
     import lisa_mm.engine  # noqa: F401 - before the forks
 
     # several runs of one launch save the seconds of importing; the deepspeed launcher puts --local_rank first

@@ -222,3 +222,25 @@ def test_quantised_weights_are_refused_with_one_reason(tmp_path):
         build(parts, lora=None, tuning='full')
     with shapes_only():
         assert build(parts).lora_targets
+
+
+@pytest.mark.parametrize('option', ['num_beams', 'num_return_sequences'])
+def test_masks_of_several_answers_are_refused(option):
+    model = with_family('qwen3').eval()
+    data = batch(model, sample(model, (40, 56), 'one'))
+    with pytest.raises(ConfigError, match=f'{option}=4.*do_sample=True'):
+        model.answer(data['inputs'], data['data_samples'][0], max_new_tokens=3, **{option: 4})
+
+
+@pytest.mark.parametrize(('talk', 'towers'), [('one', 1), ('none', 1), ('text', 0)])
+def test_nothing_is_encoded_twice(talk, towers):
+    model = with_family('qwen3').train()
+    data = batch(model, sample(model, WIDE, talk))
+    seen = []
+    model.mask_decoder.image_encoder.register_forward_hook(lambda *_: seen.append('image encoder'))
+    model.mllm.vision_tower.register_forward_hook(lambda *_: seen.append('vision tower'))
+    losses = model(**data, mode='loss')
+    sum(losses.values()).backward()
+    assert seen.count('image encoder') == 1  # without masks too: every trained parameter gets a gradient, of zeros
+    assert seen.count('vision tower') == towers
+    assert all(parameter.grad is not None for parameter in model.mask_decoder.parameters() if parameter.requires_grad)

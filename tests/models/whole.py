@@ -39,6 +39,7 @@ TALK = {
     'two': [[('<image>\nthe ball', 'Sure, [SEG].')], [('<image>\nthe cup', 'It is [SEG].'), ('and the ball', '[SEG].')]],
     'one': [[('<image>\nthe red box', 'It is [SEG].')]],
     'none': [[('<image>\nwhat is it', 'A ball.')]],
+    'text': [[('what is a ball', 'A round thing.')]],
 }
 
 

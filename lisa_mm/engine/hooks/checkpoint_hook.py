@@ -19,13 +19,14 @@ class SafeCheckpointHook(Hook):
     """Saves every ``interval`` optimizer steps and at the end, and the best validated weights beside.
 
     An older checkpoint is removed only after the newer one is complete and ``last_checkpoint`` names it. The best score is read
-    from the best checkpoint itself, so that a resumed run knows it.
+    from the best checkpoint itself, so that a resumed run knows it. A run that begins anew moves the checkpoints it finds into
+    ``earlier_<number>``.
 
     Args:
         interval: Optimizer steps between checkpoints; 0 saves only at the end.
         max_keep: How many ``iter_N`` stay; -1 for all.
         save_best: The metric whose highest value is kept as ``best_<metric>_iter_N`` (weights only), or None.
-        save_last: Save at the end of training also off the interval.
+        save_last: Save at the end of training also off the interval, wherever a hook stopped it.
     """
 
     priority = 'VERY_LOW'
@@ -41,6 +42,7 @@ class SafeCheckpointHook(Hook):
         self.save_best = save_best
         self.save_last = save_last
         self.best_score: float | None = None
+        self.saved: int | None = None  # the iteration that was saved last, or where training began
 
     def before_run(self, runner: Any) -> None:
         """Remove what interrupted writes left, and read the best score so far."""
@@ -52,11 +54,26 @@ class SafeCheckpointHook(Hook):
             leftovers = folders.remove_leftovers(work_dir)
             if leftovers:
                 runner.logger.info(f'removed what an interrupted write left: {", ".join(leftovers)}')
+            aside = None if runner.resumed else folders.set_aside(work_dir)
+            if aside is not None:
+                runner.logger.warning(
+                    f'this run begins anew in a folder with checkpoints: they are in {aside} now. '
+                    f'To go on from them, stop it and give --resume {aside}.'
+                )
         barrier()
         if runner.resumed and self.save_best is not None:
             scores = [folders.read_meta(path).get('best_score') for path in self._best_folders(work_dir)]
             scores = [score for score in scores if score is not None]
             self.best_score = max(scores) if scores else None
+
+    def before_train(self, runner: Any) -> None:
+        """Note where it begins."""
+        self.saved = runner.iter
+
+    def after_train(self, runner: Any) -> None:
+        """Save where a hook stopped the training."""
+        if self.save_last and runner.iter != self.saved:
+            self._save(runner, runner.iter)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         """Save when it is due."""
@@ -86,6 +103,7 @@ class SafeCheckpointHook(Hook):
     def _save(self, runner: Any, iteration: int) -> None:
         name = f'iter_{iteration}'
         runner.save_checkpoint_folder(name, iteration=iteration, best_score=self.best_score)
+        self.saved = iteration
         if runner.rank == 0:
             work_dir = Path(runner.work_dir)
             folders.point_to(work_dir, work_dir / name)

@@ -17,10 +17,12 @@ from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from lisa_mm.errors import ConfigError, nearest
+from lisa_mm.models.weights import is_sharded
 from lisa_mm.registry import STRATEGIES
 
 from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
+from .uneven import same_on_all_processes
 
 
 def _register_optimizers() -> list[str]:
@@ -162,7 +164,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         """What transformers sharded is in half precision already, and DeepSpeed then casts nothing: the rest must follow."""
         halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
         half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
-        if half is None or not any(hasattr(parameter, 'ds_id') for parameter in model.parameters()):
+        if half is None or not is_sharded(model):
             return
         for parameter in model.parameters():
             if not hasattr(parameter, 'ds_id') and parameter.is_floating_point():
@@ -172,7 +174,10 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         # to evaluate, there is no optimizer to shard, which DeepSpeed refuses; parameters are whole below stage 3
         if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
             self.config['zero_optimization'] = {'stage': 0}
-        return super()._wrap_model(model)
+        if self.zero_stage != 3:
+            return super()._wrap_model(model)
+        with same_on_all_processes(model):
+            return super()._wrap_model(model)
 
     def _train_batch(self) -> int:
         return self.micro_batch * self.accumulation * self.world_size

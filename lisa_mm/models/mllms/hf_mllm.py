@@ -18,7 +18,7 @@ from ...registry import MLLMS
 from ..architecture import architecture_of, written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
 from ..new_rows import add_rows
-from ..weights import on_meta
+from ..weights import is_sharded, on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
@@ -228,10 +228,7 @@ class HFMLLM(BaseMLLM):
             return None
         image_of = inputs['image_index'].tolist()
         shown = sorted({image_of[row] for row in rows})
-        trained = torch.is_grad_enabled() and not (self.vision_frozen and self.projector_frozen)
-        with torch.set_grad_enabled(trained):
-            joined = self._join([inputs['image_inputs'][image] for image in shown])
-            out = self.model.get_image_features(**joined, return_dict=True)
+        out = self._features([inputs['image_inputs'][image] for image in shown])
         given: Any = out.pooler_output
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
@@ -252,6 +249,22 @@ class HFMLLM(BaseMLLM):
             flat = [torch.cat(list(layer)) if isinstance(layer, (list, tuple)) else layer for layer in layers]
             by_row.deepstack_features = [[layer.split(sizes)[number] for number in order] for layer in flat]
         return by_row
+
+    def _features(self, images: list[dict[str, Tensor]]) -> Any:
+        with torch.set_grad_enabled(self._vision_trains()):
+            return self.model.get_image_features(**self._join(images), return_dict=True)
+
+    def _vision_trains(self) -> bool:
+        return torch.is_grad_enabled() and not (self.vision_frozen and self.projector_frozen)
+
+    def _encode_nothing(self, inputs: dict[str, Any]) -> Tensor | None:
+        """0 through vision tower and projector where other processes, which may show images, run them together with this one."""
+        if not self._vision_trains() and not is_sharded(self):
+            return None
+        out = self._features(inputs['image_inputs'][:1])
+        given: list[Any] = [out.pooler_output, *(getattr(out, 'deepstack_features', None) or [])]
+        tensors = [tensor for value in given for tensor in (value if isinstance(value, (list, tuple)) else [value])]
+        return torch.stack([tensor.sum() for tensor in tensors]).sum() * 0
 
     def _join(self, images: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Inputs of images one after the other; tiles of smaller images are padded with zeros."""
@@ -297,6 +310,7 @@ class HFMLLM(BaseMLLM):
 
     def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
         images = self.encode_images(inputs)
+        nothing = self._encode_nothing(inputs) if images is None else None
         out = self.model(
             **self._arguments(inputs),
             mm_encoder_outputs=None if images is None else {'image': images},
@@ -304,7 +318,8 @@ class HFMLLM(BaseMLLM):
             logits_to_keep=keep,
             output_hidden_states=[-1],
         )
-        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
+        logits = out.logits.reshape(-1, out.logits.shape[-1])
+        return MLLMOutput(out.hidden_states[-1], logits if nothing is None else logits + nothing.to(logits.dtype))
 
     def generate(self, inputs: dict[str, Any], **options: Any) -> GenerateOutput:
         images = self.encode_images(inputs)

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
+from ..weights import is_sharded
 from ..widths import with_derived
 from .shared_prefix import run_shared, share_rows
 
@@ -64,8 +65,11 @@ class LlavaMLLM(BaseMLLM):
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, S, S) -> image tokens (B, N, D)."""
         features = self.vision_tower(pixel_values)  # (B, N, C)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.vision_tower.frozen and self.projector.frozen)):
+        with torch.set_grad_enabled(self._vision_trains()):
             return self.projector(features)
+
+    def _vision_trains(self) -> bool:
+        return torch.is_grad_enabled() and not (self.vision_tower.frozen and self.projector.frozen)
 
     def embed(self, inputs: dict[str, Tensor]) -> Tensor:
         input_ids = inputs['input_ids']  # (R, L)
@@ -80,7 +84,9 @@ class LlavaMLLM(BaseMLLM):
                     f'rows hold {sorted(set(counts.tolist()))} image placeholders, but an image gives {tokens.shape[1]} tokens: '
                     'the tokenizer was told another number (num_image_tokens), or a row was cut inside its image.'
                 )
-            embeds = embeds.masked_scatter(image_positions[..., None], tokens.to(embeds.dtype))
+            return embeds.masked_scatter(image_positions[..., None], tokens.to(embeds.dtype))
+        if self._vision_trains() or is_sharded(self):  # other processes may show images: what they run together must run here too
+            embeds = embeds + self.encode_image(inputs['pixel_values'][:1]).sum().to(embeds.dtype) * 0
         return embeds
 
     def forward(self, inputs: dict[str, Tensor], keep: Tensor) -> MLLMOutput:
