@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..datasets import images
 from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
@@ -156,12 +157,14 @@ class LISAInferencer:
 def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
     """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as a pipeline begins.
 
+    Files and Pillow's images are turned as their EXIF tag says; masks have the size that results.
+
     Raises:
         DataError: if it is unreadable, or an array of another kind.
     """
     if isinstance(image, (str, Path)):
         return LoadImage().transform({'img_path': str(image), 'sample_id': str(image)})
-    pixels = np.array(image.convert('RGB')) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
+    pixels = images.upright(image) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise DataError(
             f'the image is an array {pixels.shape} of {pixels.dtype}. Give a file, an image of Pillow, or (H, W, 3) uint8 in RGB.'
@@ -181,8 +184,7 @@ def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     stem = Path(image).stem
     files = []
-    with Image.open(image) as opened:
-        drawn = np.array(opened.convert('RGB'))
+    drawn = images.read_image(image)
     colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
     for k, mask in enumerate(answer.masks):
         path = folder / f'{stem}_mask_{k}.png'

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from ..datasets.base import BaseSegDataset
+from ..datasets.images import image_size
 from ..datasets.masks import decode_mask
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
@@ -98,10 +99,11 @@ def build_loader(loader: dict[str, Any]) -> DataLoader:
 
 def run_controls(model: LISA, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
     """Scores that anything may reach without listening, or while listening to another question; the pairs of the latter."""
-    empty, union = zip(*blind_pairs(build_loader(loader).dataset), strict=True)
-    results, other = {'empty mask': score(list(empty))}, []
-    if None not in union:
-        results['union of all objects'] = score(list(union))
+    pairs = list(blind_pairs(build_loader(loader).dataset))
+    unions = [union for _, union in pairs if union is not None]
+    results, other = {'empty mask': score([empty for empty, _ in pairs])}, []
+    if len(unions) == len(pairs):
+        results['union of all objects'] = score(unions)
     if 'control' in loader['dataset'] or loader['dataset']['type'] == 'ReasonSegDataset':
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': 'other_question'}}
         other = run_model(model, asked, 'other question')[1]
@@ -110,23 +112,26 @@ def run_controls(model: LISA, loader: dict[str, Any]) -> tuple[dict[str, Any], P
 
 
 def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
-    """For each record: (intersection, union) of an empty mask, and of the union of its objects (None if it knows only one)."""
-    from PIL import Image
+    """For each mask asked: (intersection, union) of an empty mask, and of the union of its record's objects.
 
+    None in place of the latter where a record knows only one: the others of the image are in no file.
+    """
     for n in progress(range(len(dataset)), 'empty and union', 'image'):
         record = dataset.get_data_info(n)
-        with Image.open(record['img_path']) as image:
-            width, height = image.size
-        asked = dataset.ask(record, np.random.default_rng(0))
-        target = torch.from_numpy(decode_mask(asked.masks[0], height, width, record['sample_id']))[None]
-        empty = intersection_and_union(torch.zeros_like(target, dtype=torch.bool), target)[0]
-        known = [{'shapes': other['shapes']} for other in record.get('targets', [])]
-        if len(known) < 2:  # the others of the image are in no file: their union cannot be drawn
-            yield empty, None
+        asked = dataset.ask(record, np.random.default_rng(0)).masks
+        if not asked:
             continue
-        drawn = [torch.from_numpy(decode_mask(spec, height, width, record['sample_id'])) for spec in known]
-        objects = torch.stack([mask == 1 for mask in drawn]).any(0)
-        yield empty, intersection_and_union(objects[None], target)[0]
+        height, width = image_size(record['img_path'])
+
+        def draw(spec: dict[str, Any], size: tuple[int, int] = (height, width), name: str = record['sample_id']) -> torch.Tensor:
+            return torch.from_numpy(decode_mask(spec, *size, name))
+
+        known = [draw({'shapes': other['shapes']}) == 1 for other in record.get('targets', [])]
+        objects = torch.stack(known).any(0)[None] if len(known) > 1 else None
+        for spec in asked:
+            target = draw(spec)[None]
+            empty = intersection_and_union(torch.zeros_like(target, dtype=torch.bool), target)[0]
+            yield empty, None if objects is None else intersection_and_union(objects, target)[0]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
 
 from ...errors import ConfigError, DataError
 from ...registry import DATASETS
 from ..base import BaseSegDataset
+from ..images import read_image
 from ..leaks import ImageSet, content_hash, find_leaks, image_paths
 from ..masks import decode_mask
 from ..tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, SEG_TOKEN
@@ -136,9 +136,7 @@ def _check_record(dataset: BaseSegDataset, record: dict[str, Any]) -> Iterator[F
     if path is None:
         return
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            image.convert('RGB')
+        height, width = read_image(path).shape[:2]
     except (OSError, SyntaxError, ValueError) as error:
         yield Finding('error', dataset.title, path, name, f'{name}: the image {path} is unreadable ({error}). Get it again.')
         return

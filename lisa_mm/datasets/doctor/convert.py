@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ...errors import ConfigError
 from ...registry import DATASETS
 from ..base import BaseSegDataset
+from ..images import image_size
 from ..masks import decode_mask, encode_mask
 from ..tokenizer import SEG_TOKEN
 
@@ -37,10 +36,7 @@ def convert(entry: dict[str, Any], path: str | Path) -> int:
     with path.open('w', encoding='utf-8') as file:
         for number in range(len(dataset)):
             record = dataset.get_data_info(number)
-            size = (0, 0)
-            if record['img_path']:
-                with Image.open(record['img_path']) as image:
-                    size = (image.height, image.width)
+            size = image_size(record['img_path']) if record['img_path'] else (0, 0)
             for row in dataset.rows(record):
                 written = {key: row[key] for key in ('phrase', 'question', 'turns') if key in row}
                 masks = [encode_mask(decode_mask(spec, *size, record['sample_id']) == 1) for spec in row['masks']]

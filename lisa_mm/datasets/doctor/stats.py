@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ...registry import DATASETS, TRANSFORMS
 from ...visualization import save_figure
+from ..images import image_size
 from ..masks import decode_mask
 from ..mixture import MixtureDataset
 from .sets import without_pipeline
@@ -73,8 +73,7 @@ def mask_areas(sample: dict[str, Any]) -> list[float]:
     """Share of the image that each mask covers."""
     if not sample['encoded_masks']:
         return []
-    with Image.open(sample['img_path']) as image:
-        width, height = image.size
+    height, width = image_size(sample['img_path'])
     masks = (decode_mask(spec, height, width, sample['sample_id']) for spec in sample['encoded_masks'])
     return [float((mask == 1).mean()) for mask in masks]
 
@@ -91,7 +90,10 @@ def describe(result: dict[str, Any]) -> str:
             f'{name:20s} min {quantiles[0]:.4g}, median {quantiles[1]:.4g}, 95 % {quantiles[2]:.4g}, max {quantiles[3]:.4g}'
         )
     if result['masks_cut']:
-        lines.append(f'{result["masks_cut"]} masks were lost because their row was cut: raise max_length')
+        lines.append(
+            f'{result["masks_cut"]} masks were lost because their row was cut: raise max_text_length of EncodeConversations '
+            '(or max_length, where it is set)'
+        )
     for title, reasons in result['left_out'].items():
         lines += [f'{title}: {count} left out: {reason}' for reason, count in reasons.items()]
     return '\n'.join(lines)

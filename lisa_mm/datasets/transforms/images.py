@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessorPil
 
 from ...errors import DataError
 from ...registry import TRANSFORMS
+from ..images import read_image
 from ..masks import decode_mask
 from ..processor import process_image
 
@@ -20,7 +21,7 @@ NO_IMAGE_SIZE = (32, 32)
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB and ``original_size`` (H, W).
+    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB, turned as its EXIF tag says, and ``original_size`` (H, W).
 
     Text alone (``img_path`` None) gets a black image that none of its tokens look at: a batch keeps one shape.
     """
@@ -33,8 +34,7 @@ class LoadImage(BaseTransform):
         if path is None:
             return {**results, 'img': np.zeros((*NO_IMAGE_SIZE, 3), dtype=np.uint8), 'original_size': NO_IMAGE_SIZE}
         try:
-            with Image.open(path) as file:
-                image = np.array(file.convert('RGB'))
+            image = read_image(path)
         except (OSError, SyntaxError, UnidentifiedImageError) as error:  # Pillow raises SyntaxError for a broken png
             raise DataError(
                 f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).',

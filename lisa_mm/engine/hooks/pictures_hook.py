@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
-from PIL import Image
 
+from lisa_mm.datasets.images import read_image
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
@@ -101,9 +101,7 @@ def draw_sample(sample: Any) -> tuple[np.ndarray, str]:
 
     predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
     value = iou(*intersection_and_union(predicted, target)[0])
-    with Image.open(sample.img_path) as file:
-        image = np.array(file.convert('RGB'))
-    image = draw_overlay(image, predicted[0].cpu().numpy(), PREDICTED_COLOR)
+    image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)
     # a mask may mark pixels with 255, which count neither way
     true = ((target[0] > 0) & (target[0] != 255)).cpu().numpy()
     image = draw_overlay(image, true, TRUE_COLOR, outline=True)
