@@ -75,7 +75,8 @@ class RoleRegistry(Registry):
         """Build a part from ``dict(type=..., **arguments)``; an object that is built already passes through.
 
         Raises:
-            ConfigError: for a missing or unknown ``type``, or arguments the class does not take.
+            ConfigError: for a missing or unknown ``type``, arguments the class does not take, or a class that leaves out a
+                method of its role.
         """
         if not isinstance(cfg, dict):
             if self._base is not None and isinstance(cfg, self._base):
@@ -86,6 +87,11 @@ class RoleRegistry(Registry):
             raise ConfigError(f"a {self.role} needs 'type', got the keys {sorted(arguments)}.{nearest('', self.names())}")
         cls = self.lookup(arguments.pop('type'))
         check_arguments(cls, arguments)
+        unwritten = [name for name in dir(cls) if getattr(getattr(cls, name, None), '__isabstractmethod__', False)]
+        if unwritten:
+            raise ConfigError(
+                f'{cls.__name__}, a {self.role}, leaves out {", ".join(unwritten)}: write it, as its base class says.'
+            )
         return cls(**arguments)
 
 

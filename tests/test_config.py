@@ -11,6 +11,8 @@ import lisa_mm
 from lisa_mm.config import compile_config, derived_values, load_config
 from lisa_mm.config_edits import parse_literal
 from lisa_mm.errors import ConfigError
+from lisa_mm.models.base import BaseMaskDecoder
+from lisa_mm.registry import MASK_DECODERS
 
 NANO = lisa_mm.get_config('lisa/lisa_nano_pretrain')  # builds without any weights
 
@@ -116,3 +118,12 @@ def test_a_misspelt_key_beside_the_one_that_a_base_gives(tmp_path):
     leaf.write_text(base + 'train_dataloder = dict(batch_size=1)\n')
     with pytest.raises(ConfigError, match=r"'train_dataloder' is no key of a config\. Did you mean 'train_dataloader'"):
         load_config(leaf)
+
+
+@pytest.mark.parametrize('left_out', ['preprocess', 'upscale'])
+def test_a_plugin_that_leaves_out_a_method_is_told_which(left_out):
+    members = {'prompt_dim': 4, 'preprocess': {}, 'encode_image': None, 'forward': None, 'upscale': None}
+    members.pop(left_out)
+    unfinished = type('Unfinished', (BaseMaskDecoder,), members)
+    with pytest.raises(ConfigError, match=f'Unfinished, a mask decoder, leaves out {left_out}: write it'):
+        MASK_DECODERS.build(dict(type=unfinished))

@@ -1,9 +1,11 @@
-"""The commands of docs/train_on_my_data.md, as they stand there, on a miniature."""
+"""The commands of docs/train_on_my_data.md, as they stand there, on a miniature; the weights that docs/swap_a_part.md lists."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from lisa_mm.config import compile_config, load_config
 
 from .datasets.golden_root import GOLDEN
 
@@ -40,7 +44,8 @@ def folder(tmp_path_factory):
 
 
 def run(command, folder, *more):
-    words = [re.sub(r'\bMY\b', str(folder), re.sub(r'\bLISA\b', str(GOLDEN), word)) for word in command.split()]
+    words = [re.sub(r'\bMY\b', str(folder), re.sub(r'\bLISA\b', str(GOLDEN), word)) for word in shlex.split(command)]
+    words = [word.replace('work_dirs/lisa_my_data', f'{folder}/work') for word in words]
     assert words[0] == 'python'
     done = subprocess.run([sys.executable, *words[1:], *more], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, command + done.stdout[-1500:] + done.stderr[-2500:]
@@ -50,12 +55,50 @@ def run(command, folder, *more):
 @pytest.mark.slow
 @pytest.mark.parametrize('command', COMMANDS)
 def test_a_command(command, folder):
+    if 'train.py' in command:
+        train(folder)
+        return
+    if 'work_dirs/' in command and not (folder / 'work').exists():
+        train(folder)
+    run(command, folder)
+    if '--out' in command:
+        out = folder / Path(command.split('--out ')[1].split()[0]).name
+        files = list(out.iterdir()) if out.is_dir() else [out]
+        assert sum(file.stat().st_size for file in files) > 1000
+
+
+def train(folder):
     more = ['train_cfg.max_iters=2', 'train_dataloader.batch_size=1', 'train_dataloader.num_workers=0']
     more += ['train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0', f'work_dir={folder}/work']
-    run(command, folder, *(more if 'train.py' in command else []))
-    if '--out' in command:
-        assert (folder / Path(command.split('--out ')[1].split()[0]).name).stat().st_size > 1000
+    command = next(command for command in COMMANDS if 'train.py' in command)
+    run(command, folder, *more)
 
 
 def test_the_page_names_commands():
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 8
+    assert sum('train.py' in command for command in COMMANDS) == 1
+
+
+@pytest.fixture
+def copied_configs(tmp_path):
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    return tmp_path / 'configs' / 'lisa'
+
+
+def test_the_copy_for_a_large_model(copied_configs):
+    old, new = re.search(r"sed 's/(\w+)/(\w+)/' configs/lisa/lisa_my_data.py", PAGE).groups()
+    path = copied_configs / 'copy.py'
+    path.write_text((copied_configs / 'lisa_my_data.py').read_text().replace(old, new))
+    source = load_config(path)
+    assert source.model == load_config(copied_configs / 'lisa_7b_mix.py').model
+    assert [source[key].dataset.type for key in ('train_dataloader', 'val_dataloader')] == ['JsonlSegDataset'] * 2
+    compile_config(source)
+
+
+def test_all_weights_are_listed():
+    page = (ROOT / 'docs' / 'swap_a_part.md').read_text(encoding='utf-8')
+    files = (ROOT / 'configs' / '_base_').rglob('*.py')
+    named = {name for file in files for name in re.findall(r"'pretrained/([^']+)'", file.read_text(encoding='utf-8'))}
+    assert len(named) > 40
+    listed = set(re.findall(r'`([^`]+)`', page.split('## Weights')[1].split('##')[0]))
+    assert named <= listed

@@ -17,7 +17,9 @@ def main() -> None:
     parser.add_argument('config', help='with the new language model')
     parser.add_argument('teacher', help='the old model: a work folder, or a config whose parts have files (before training)')
     parser.add_argument('--out', required=True, help='folder for seg_head.safetensors (and projector.safetensors)')
-    parser.add_argument('--images', type=int, default=800, help="of the teacher's training data; a tenth is held out")
+    parser.add_argument(
+        '--images', type=int, default=800, help="of the teacher's training data; a tenth is held out (default: %(default)s)"
+    )
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the new config')
     parser.add_argument('--teacher-options', nargs='+', default=[], metavar='KEY=VALUE', help="change keys of the teacher's")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Write the parts of a trained model as files that a config's `pretrained` reads."""
+"""Write the parts of a model trained without LoRA as files that a config's `pretrained` reads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  python tools/export_parts.py work_dirs/lisa_nano_pretrain lisa_mm/weights/nano',
+        epilog='example:\n  python tools/export_parts.py work_dirs/lisa_nano_pretrain lisa_mm/weights/nano\n'
+        'A model with LoRA is exported as one folder, for load_from:\n'
+        '  python tools/convert_checkpoint.py export work_dirs/lisa_nano models/lisa_nano --format folder',
     )
-    parser.add_argument('target', help='a work folder of training')
+    parser.add_argument('target', help='a work folder of training without LoRA, such as that of lisa_nano_pretrain')
     parser.add_argument('folder', help='gets language_model/, vision_tower/ and three safetensors files')
     args = parser.parse_args()
 

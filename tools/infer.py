@@ -16,7 +16,7 @@ def main() -> None:
     )
     parser.add_argument('words', nargs='+', metavar='WORD', help='FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION')
     parser.add_argument('--out', default='answers', help='folder of masks and overlay (default: %(default)s)')
-    parser.add_argument('--max-new-tokens', type=int, default=64)
+    parser.add_argument('--max-new-tokens', type=int, default=64, help='of the answer, at most (default: %(default)s)')
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     args = parser.parse_args()

@@ -13,6 +13,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='example:\n  python tools/list_parts.py\n  python tools/list_parts.py SAMMaskDecoder\n'
+        '  pip install --no-deps -e examples/my_dataset\n'
         '  python tools/list_parts.py --config examples/my_dataset/config.py',
     )
     parser.add_argument('name', nargs='?', help='only this part, with what each argument is')

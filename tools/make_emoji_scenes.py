@@ -14,7 +14,7 @@ def main() -> None:
         epilog='example:\n  npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0\n'
         '  python tools/make_emoji_scenes.py data/emoji emoji-datasource-*.tgz --photos DIR/reason_seg/ReasonSeg/train',
     )
-    parser.add_argument('folder', help='written: train.jsonl, val.jsonl, images/')
+    parser.add_argument('folder', help='written: train.jsonl, val.jsonl, images/, tokenizer/')
     parser.add_argument('packages', nargs='+', help='emoji-datasource packages; an emoji has a drawing of each')
     parser.add_argument('--photos', help='folder of jpg files for the ground (default: drawn textures)')
     parser.add_argument('--train', type=int, default=8000, help='scenes (default: %(default)s)')

@@ -1,7 +1,8 @@
-"""LISA-7B as published (CVPR 2024): LLaVA-Lightning-7B-v1-1, CLIP ViT-L/14, SAM ViT-H, LoRA; needs 8 GPUs of 24 GB or more.
+"""LISA-7B as published (CVPR 2024): LLaVA-Lightning-7B-v1-1, CLIP ViT-L/14, SAM ViT-H, LoRA.
 
     deepspeed tools/train.py configs/lisa/lisa_7b_mix.py --cfg-options data_root=DIR
 
+GPUs of 24 GB or more (calculated, not run; published on 8, fewer accumulate more).
 Published gIoU/cIoU on ReasonSeg: val 44.4/46.0, test 36.8/34.1. Not reproduced here: nothing of this size has been run.
 """
 

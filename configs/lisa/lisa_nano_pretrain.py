@@ -4,7 +4,7 @@
     python tools/train.py configs/lisa/lisa_nano_pretrain.py
     python tools/export_parts.py work_dirs/lisa_nano_pretrain lisa_mm/weights/nano
 
-Measured: 43 minutes on two cores beside other work; gIoU 0.81, cIoU 0.80 on 300 phrases about scenes that it has not seen.
+Measured: 43 minutes on two slow cores beside other work; gIoU 0.81, cIoU 0.80 on 300 phrases about scenes that it has not seen.
 
 Never sees a held-out combination, a scene of train, val or test, or an implicit question (tests/datasets/test_demo.py).
 """
@@ -19,7 +19,7 @@ with read_base():
 data_root = 'data/demo/pretrain'
 lr = 6e-4
 max_iters = 12000
-batch_size = 2  # 12,000 it x 2 img = 24,000 samples, 7 phrases each: about 50 minutes on two cores
+batch_size = 2  # 12,000 it x 2 img = 24,000 samples, 7 phrases each
 losses['bce'].update(weight=20.0)  # from scratch the masks learn last: ten times the recipe's weights
 losses['dice'].update(weight=5.0)
 pipeline[4].update(max_length=72)  # cuts long captions: all rows of a batch are as long as its longest

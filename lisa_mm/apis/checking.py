@@ -254,11 +254,12 @@ def report_text(report: dict[str, Any]) -> str:
         seg = tokens['seg_token_id']
         by_size = ', '.join(f'{count} at {size}' for size, count in tokens.get('image_tokens_by_size', {}).items())
         shown = by_size or ('not checked' if tokens['image_tokens'] is None else tokens['image_tokens'])
+        longest = 'not checked' if tokens['tokens_per_row'] is None else tokens['tokens_per_row']
         lines += [
-            f'tokens      {shown} an image, at most {tokens["tokens_per_row"]} a row in training; [SEG] is '
+            f'tokens      {shown} an image, at most {longest} a row in training; [SEG] is '
             f'{"not checked" if seg is None else seg} of {tokens["embedding_rows"]} rows',
             f'template    {template["name"]}, what carries loss in «»:',
-            '  ' + template['example'].replace('\n', '\\n'),
+            '  ' + (template['example'].replace('\n', '\\n') or 'not checked: it needs the folder of the tokenizer'),
         ]
         if template['round_trip'] is True:
             lines.append(f'  round trip ok: {template["tokens"]} tokens say what went in')
