@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from lisa_mm.apis.inferencer import Answer, read_image, save_answer
 from lisa_mm.datasets import ReasonSegDataset
@@ -47,6 +49,42 @@ def test_an_image_is_as_viewers_show_it(tmp_path, orientation):
     mask = np.zeros((1, 80, 40), bool)
     overlay = save_answer(Answer('[SEG]', mask, mask.astype(np.float32)), path, tmp_path / 'out')[-1]
     assert image_size(overlay) == (80, 40)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['tif', 'png', 'webp'])
+def test_other_formats_are_turned_once(tmp_path, kind, orientation):
+    path = tmp_path / f'scan.{kind}'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 32, 3), np.uint8))
+    stored.save(path, **({'tiffinfo': {0x0112: orientation}} if kind == 'tif' else {'exif': exif, 'lossless': True}))
+    with Image.open(path) as image:
+        shown = np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    loaded = LoadImage().transform({'img_path': str(path), 'sample_id': 'scan'})
+    assert np.array_equal(loaded['img'], shown)
+    assert image_size(path) == shown.shape[:2]
+    with Image.open(path) as image:
+        assert np.array_equal(read_image(image)['img'], shown)
+
+
+def test_the_size_of_a_png_decodes_no_pixel(tmp_path, monkeypatch):
+    path, behind = tmp_path / 'plain.png', tmp_path / 'behind.png'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.fromarray(np.zeros((48, 32, 3), np.uint8))
+    photo.save(path)
+    data, tag = path.read_bytes(), exif.tobytes().removeprefix(b'Exif\0\0')
+    # a png may have its tag behind the pixels
+    chunk = struct.pack('>I', len(tag)) + b'eXIf' + tag + struct.pack('>I', zlib.crc32(b'eXIf' + tag))
+    behind.write_bytes(data[:-12] + chunk + data[-12:])
+    assert image_size(behind) == LoadImage().transform({'img_path': str(behind), 'sample_id': 'b'})['original_size'] == (32, 48)
+
+    def refuse(image):
+        raise AssertionError('decoded')
+
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', refuse)
+    assert image_size(path) == (48, 32)
 
 
 def test_a_polygon_lies_on_the_object(tmp_path):
