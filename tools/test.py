@@ -14,7 +14,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n  python tools/test.py work_dirs/lisa_nano --controls\n'
-        '  python tools/test.py configs/lisa/lisa_nano.py work_dirs/lisa_nano/iter_800 --out scores.json',
+        '  python tools/test.py configs/lisa/lisa_nano.py work_dirs/lisa_nano/iter_900 --out scores.json',
     )
     parser.add_argument('target', help='a config, or a work folder alone')
     parser.add_argument('checkpoint', nargs='?', help='a checkpoint or work folder; needed after a config')

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 TURNS = {
@@ -26,7 +23,7 @@ SIDEWAYS = (5, 6, 7, 8)
 def upright(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 RGB; a camera that was held upright leaves the pixels sideways and says so in a tag."""
     image.load()  # Pillow turns a tiff here, and takes its tag away
-    turn = TURNS.get(_orientation(image.getexif()))
+    turn = TURNS.get(_orientation(image))
     rgb = image.convert('RGB')
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
@@ -42,7 +39,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of what :func:`read_image` gives; pixels are decoded only for a png whose tag lies behind them.
+    """(height, width) of what :func:`read_image` gives, from the header; of a png, Pillow looks for a tag behind the pixels too.
 
     Raises:
         OSError, SyntaxError: if it is missing or its header unreadable.
@@ -51,26 +48,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
         width, height = image.size
         if isinstance(image, TiffImageFile):  # its size may be turned already, by the version of Pillow
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-        # a png's own getexif decodes it in search of a tag
-        plain = isinstance(image, PngImageFile) and not _tag_behind_pixels(path)
-        exif = Image.Image.getexif(image) if plain else image.getexif()
-        return (width, height) if _orientation(exif) in SIDEWAYS else (height, width)
+        return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
 
 
-def _orientation(exif: Image.Exif) -> int:
-    return exif.get(ExifTags.Base.Orientation, 1)
-
-
-def _tag_behind_pixels(path: str | Path) -> bool:
-    """Whether a png has EXIF data or XMP after its pixels, from the names of its chunks."""
-    behind = False
-    with open(path, 'rb') as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, name = struct.unpack('>I4s', head)
-            begin = file.read(min(length, 21))
-            if behind and (name == b'eXIf' or begin.startswith((b'XML:com.adobe.xmp', b'Raw profile type exif'))):
-                return True
-            behind = behind or name == b'IDAT'
-            file.seek(length - len(begin) + 4, os.SEEK_CUR)
-    return False
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
