@@ -67,8 +67,9 @@ fetch() {
     local options=(--quiet --disable-pip-version-check --no-deps)
     if [[ $pin == deepspeed==* ]]; then
         # published as source only; without ops it is the same for every Python, and ops are compiled when they are used
-        DS_BUILD_OPS=0 SOURCE_DATE_EPOCH=1700000000 "$env_python" -m pip wheel "${options[@]}" --no-build-isolation \
-            --no-cache-dir --wheel-dir "$into" "$pin"
+        # (a date and a seed for sets, so that two builds are the same bytes)
+        DS_BUILD_OPS=0 SOURCE_DATE_EPOCH=1700000000 PYTHONHASHSEED=0 "$env_python" -m pip wheel "${options[@]}" \
+            --no-build-isolation --no-cache-dir --wheel-dir "$into" "$pin"
     else
         "$env_python" -m pip download "${options[@]}" --only-binary :all: --implementation cp --python-version "$python" \
             "${platforms[@]}" --dest "$into" "$pin"
