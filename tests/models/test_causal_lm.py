@@ -10,6 +10,7 @@ from lisa_mm.errors import ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.language_models import CausalLM
 from lisa_mm.models.lora import language_decoder
+from lisa_mm.models.transformers_versions import recompute_layers
 from lisa_mm.models.weights import shapes_only
 
 from .families import CLIP, TEXT
@@ -156,7 +157,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(family):
     for checkpointing in (False, True):
         model = with_family(family)
         if checkpointing:
-            language_decoder(model.mllm).activation_checkpointing_enable({'use_reentrant': False})
+            recompute_layers(language_decoder(model.mllm))
         model.train()
         data = batch(model, sample(model, WIDE, 'one'))
         sum(model(**data, mode='loss').values()).backward()

@@ -18,6 +18,7 @@ from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
+from ..transformers_versions import recompute_layers, run_model
 from ..weights import check_architecture, on_meta
 from .quantization import quantization_options
 
@@ -150,7 +151,7 @@ class CausalLM(BaseLanguageModel):
             check_shareable(self.model.config)
         self._resize(vocab_size)
         if gradient_checkpointing:
-            self.model.get_decoder().activation_checkpointing_enable({'use_reentrant': False})
+            recompute_layers(self.model.get_decoder())
 
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
@@ -187,15 +188,7 @@ class CausalLM(BaseLanguageModel):
             attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(
                 ~attention_mask, torch.finfo(embeds.dtype).min
             )
-        out = self.model(
-            inputs_embeds=embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=False,
-            logits_to_keep=keep,
-            output_hidden_states=[-1],
-        )
-        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
+        return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
     def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
         mask = embeds.new_ones(embeds.shape[:2], dtype=torch.long)

@@ -18,6 +18,7 @@ from ...registry import MLLMS
 from ..architecture import architecture_of, written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
 from ..new_rows import add_rows
+from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
 from ..weights import is_sharded, on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
@@ -92,13 +93,13 @@ class HFMLLM(BaseMLLM):
         self.image_token_id = _image_token_id(self.model.config)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
         self._accepted |= set(inspect.signature(self.model.model.forward).parameters)
-        if 'mm_encoder_outputs' not in self._accepted:
+        if not takes_images(self.model, self._accepted):
             raise ConfigError(f'HFMLLM: {self.model.config.model_type!r} does not take encoded images (mm_encoder_outputs).')
         self._resize(vocab_size)
         if not projector_frozen and not self._projector():
             raise ConfigError(f'mllm.projector_frozen=False: found no projector ({", ".join(PROJECTORS)}) in this model.')
         if gradient_checkpointing:
-            self.model.get_decoder().activation_checkpointing_enable({'use_reentrant': False})
+            recompute_layers(self.model.get_decoder())
 
     @staticmethod
     def _build(folder: Path | None, config: dict[str, Any] | None, attention: str | None) -> Any:
@@ -311,26 +312,21 @@ class HFMLLM(BaseMLLM):
     def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
         images = self.encode_images(inputs)
         nothing = self._encode_nothing(inputs) if images is None else None
-        out = self.model(
-            **self._arguments(inputs),
-            mm_encoder_outputs=None if images is None else {'image': images},
-            use_cache=False,
-            logits_to_keep=keep,
-            output_hidden_states=[-1],
-        )
-        logits = out.logits.reshape(-1, out.logits.shape[-1])
-        return MLLMOutput(out.hidden_states[-1], logits if nothing is None else logits + nothing.to(logits.dtype))
+        with encoded_images(self.model, images) as more:
+            out = run_model(self.model, keep, **self._arguments(inputs), **more)
+        return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
     def generate(self, inputs: dict[str, Any], **options: Any) -> GenerateOutput:
         images = self.encode_images(inputs)
-        out = self.model.generate(
-            **self._arguments(inputs),
-            **({} if images is None else {'mm_encoder_outputs': {'image': images}}),
-            return_dict_in_generate=True,
-            output_hidden_states=True,
-            use_cache=True,
-            **{'do_sample': False, 'num_beams': 1, **options},
-        )
+        with encoded_images(self.model, images) as more:
+            out = self.model.generate(
+                **self._arguments(inputs),
+                **more,
+                return_dict_in_generate=True,
+                output_hidden_states=True,
+                use_cache=True,
+                **{'do_sample': False, 'num_beams': 1, **options},
+            )
         states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
         new = out.sequences[0, inputs['input_ids'].shape[1] :]
         return GenerateOutput(torch.cat([inputs['input_ids'][0], new]), states)

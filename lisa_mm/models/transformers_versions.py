@@ -1,0 +1,74 @@
+"""What transformers 5.17 and later versions do by different names; each function takes both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.utils import output_capturing
+
+from .base import MLLMOutput
+
+# Logits where a mask says so came with 5.21, the last states alone (an index from the end) with 5.23
+TAKES_MASK = hasattr(output_capturing, 'selected_hidden_states')
+# encoded images: 5.18
+TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
+
+
+def recompute_layers(decoder: nn.Module) -> None:
+    """Keep the inputs of the layers alone and recompute the rest in backward."""
+    options = {'use_reentrant': False}
+    if hasattr(decoder, 'activation_checkpointing_enable'):
+        decoder.activation_checkpointing_enable(options)
+    else:  # its name before 5.23
+        decoder.gradient_checkpointing_enable(options)
+
+
+def run_model(model: PreTrainedModel, keep: Tensor, **inputs: Any) -> MLLMOutput:
+    """States of the last layer, and logits where ``keep`` (R, L) is True, (N, V).
+
+    Logits of all tokens would take more memory than the rest: where the model does not take a mask, its head is
+    given the states that are wanted.
+    """
+    if TAKES_MASK:
+        out = model(**inputs, use_cache=False, logits_to_keep=keep, output_hidden_states=[-1])
+        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
+    states: list[Tensor] = []
+
+    def select(head: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+        states.append(arguments[0])
+        return (arguments[0][keep],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        out = model(**inputs, use_cache=False)
+    finally:
+        hook.remove()
+    return MLLMOutput(states[0], out.logits)
+
+
+def takes_images(model: PreTrainedModel, accepted: set[str]) -> bool:
+    """Whether a model of images and text takes images that are encoded already, see :func:`encoded_images`."""
+    return 'mm_encoder_outputs' in accepted if TAKES_ENCODED else hasattr(model.model, 'get_image_features')
+
+
+@contextmanager
+def encoded_images(model: PreTrainedModel, images: Any) -> Iterator[dict[str, Any]]:
+    """The arguments that give a model its encoded images (None: no images), good inside the ``with``.
+
+    A model that does not take them encodes its pixels by a method of its own, which gives them here instead.
+    """
+    if images is None:
+        yield {}
+    elif TAKES_ENCODED:
+        yield {'mm_encoder_outputs': {'image': images}}
+    else:
+        model.model.get_image_features = lambda *args, **kwargs: images
+        try:
+            yield {'pixel_values': torch.empty(0)}
+        finally:
+            del model.model.get_image_features
