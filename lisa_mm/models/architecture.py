@@ -16,6 +16,8 @@ COMMON = {
     *('model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'),
     *('bos_token_id', 'eos_token_id', 'pad_token_id', 'tie_word_embeddings', 'use_cache', 'transformers_version'),
 }
+# Read by the models of a class that declares it from transformers 5.23 on
+UNDECLARED = {'SiglipVisionConfig': {'vision_use_head'}}
 # What a config of transformers says of itself and not of the architecture
 OF_ITSELF = ('architectures', 'dtype', 'torch_dtype', 'transformers_version', 'quantization_config')
 HEADS = ('hidden_size', 'num_attention_heads'), ('num_attention_heads', 'num_key_value_heads')
@@ -94,7 +96,9 @@ def unknown_keys(written: Mapping[str, Any], cls: type[PretrainedConfig], where:
 
 
 def _known(cls: type[PretrainedConfig]) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON
+    return (
+        {field.name for field in dataclasses.fields(cls)} | set(cls.attribute_map) | COMMON | UNDECLARED.get(cls.__name__, set())
+    )
 
 
 def _part_class(cls: type[PretrainedConfig], key: str, value: Any) -> type[PretrainedConfig] | None:

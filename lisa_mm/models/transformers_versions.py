@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel, configuration_utils
 from transformers.utils import output_capturing
 
 from .base import MLLMOutput
@@ -17,6 +17,8 @@ from .base import MLLMOutput
 TAKES_MASK = hasattr(output_capturing, 'selected_hidden_states')
 # encoded images: 5.18
 TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
+# EdgeTAM's architecture without a look into the hub: 5.20
+BUILDS_EDGETAM = hasattr(configuration_utils, 'SubConfigSpec')
 
 
 def recompute_layers(decoder: nn.Module) -> None:
@@ -69,6 +71,6 @@ def encoded_images(model: PreTrainedModel, images: Any) -> Iterator[dict[str, An
     else:
         model.model.get_image_features = lambda *args, **kwargs: images
         try:
-            yield {'pixel_values': torch.empty(0)}
+            yield {'pixel_values': torch.empty(1)}  # not looked at, but some look at its length
         finally:
             del model.model.get_image_features

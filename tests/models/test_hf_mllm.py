@@ -232,7 +232,7 @@ def test_what_a_user_can_get_wrong(folders, tmp_path):
     with pytest.raises(CheckpointError, match=r'holds no config.json'):
         HFMLLM(pretrained=str(tmp_path))
     model = build(dict(arguments, image_text='picture'))
-    with pytest.raises(ValueError, match='tokens'):
+    with pytest.raises((ValueError, ConfigError), match='token'):  # of the processor, or ours where it says nothing
         sample(model, WIDE, 'one')
     model = build(arguments)
     data = batch(model, sample(model, WIDE, 'one'))

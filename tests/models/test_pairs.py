@@ -15,6 +15,7 @@ from transformers.utils import is_timm_available
 from lisa_mm.config import compile_with_model, load_config
 from lisa_mm.models import LISA
 from lisa_mm.models.lora import language_decoder
+from lisa_mm.models.transformers_versions import BUILDS_EDGETAM
 
 from .families import MASK_DECODERS, mask_decoder, whole_model
 from .language_families import LANGUAGE_FAMILIES, language_model
@@ -45,7 +46,7 @@ def wide_sam2() -> dict[str, Any]:
 
 
 DECODERS['wide_sam2'] = (wide_sam2(), 256, 'squash', 32)
-if is_timm_available():
+if is_timm_available() and BUILDS_EDGETAM:
     DECODERS['edgetam'] = (mask_decoder('edgetam'), 128, 'squash', 16)
 # how the language model is tuned: the edit
 TUNINGS: dict[str, dict[str, list[str]]] = {

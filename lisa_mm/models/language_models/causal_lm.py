@@ -146,6 +146,8 @@ class CausalLM(BaseLanguageModel):
         else:
             written = build_config(config) if config else read_config(folder)
             self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
+        if attention is None and getattr(self.model.config, 'attn_logit_softcapping', None):
+            self.model.set_attn_implementation('eager')  # sdpa leaves the caps out, and transformers 5.17 does not say so
         self.share_prefix = share_prefix
         if share_prefix:
             check_shareable(self.model.config)

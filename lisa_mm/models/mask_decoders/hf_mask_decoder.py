@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -26,6 +27,7 @@ from ...registry import MASK_DECODERS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings
 from ..precision import keep_float32
+from ..transformers_versions import BUILDS_EDGETAM
 from ..weights import load_strictly, on_meta, read_weights
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
@@ -61,7 +63,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         frozen: Whether the decoder is trained.
 
     Raises:
-        ConfigError: for another model type, or EdgeTAM without timm.
+        ConfigError: for another model type, or EdgeTAM without timm or with transformers before 5.20.
         CheckpointError: for a folder without a config, or with weights missing.
     """
 
@@ -230,7 +232,14 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
 
 def check_timm(kind: Any) -> None:
     """EdgeTAM's architecture cannot even be read without timm."""
-    if SAME_MODEL.get(kind, kind) == 'edgetam' and not is_timm_available():
+    if SAME_MODEL.get(kind, kind) != 'edgetam':
+        return
+    if not is_timm_available():
         raise ConfigError(
             "mask_decoder: EdgeTAM's image encoder is one of timm, which is not installed: pip install timm (lisa_mm[edgetam])."
+        )
+    if not BUILDS_EDGETAM:
+        raise ConfigError(
+            f'mask_decoder: EdgeTAM needs transformers 5.20 or later, installed is {transformers.__version__}. '
+            "Update it, or take another mask decoder, e.g. 'sam2'."
         )

@@ -244,11 +244,16 @@ class HFMLLM(BaseMLLM):
         order = [shown.index(image_of[row]) for row in rows]
         sizes = [wanted[image] for image in shown]
         pieces = [tokens.split(sizes)[number] for number in order]
-        by_row = type(out)(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))
+        # Idefics 3 before transformers 5.18 gives an output without a field for them
+        kind = type(out) if hasattr(type(out), 'pooler_output') else BaseModelOutputWithPooling
+        by_row = kind(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))
         layers = getattr(out, 'deepstack_features', None)
         if layers is not None:  # Qwen3-VL: features for the first layers too
-            flat = [torch.cat(list(layer)) if isinstance(layer, (list, tuple)) else layer for layer in layers]
-            by_row.deepstack_features = [[layer.split(sizes)[number] for number in order] for layer in flat]
+            split = [list(layer if isinstance(layer, (list, tuple)) else layer.split(sizes)) for layer in layers]
+            by_layer = [[layer[number] for number in order] for layer in split]
+            if not isinstance(layers[0], (list, tuple)):  # as they come: an image each, or all in one
+                by_layer = [torch.cat(layer) for layer in by_layer]
+            by_row.deepstack_features = by_layer
         return by_row
 
     def _features(self, images: list[dict[str, Tensor]]) -> Any:
