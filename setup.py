@@ -40,7 +40,7 @@ setup(
         'mmengine>=0.10.7,<0.11',
         mmcv_requirement(),
         'deepspeed>=0.16',
-        'transformers>=5.0,<6',
+        'transformers>=5.17,<6',
         'peft>=0.18',
         'segment-anything>=1.0',
         'pycocotools>=2.0.7',

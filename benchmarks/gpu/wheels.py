@@ -41,7 +41,7 @@ def read_packages(path: Path) -> dict[str, Version | None]:
             continue
         name, _, version = text.partition('==')
         try:
-            packages[canonicalize_name(Requirement(name).name)] = Version(version) if version else None
+            packages[canonicalize_name(name, validate=True)] = Version(version) if version else None
         except ValueError as error:
             raise ValueError(f'{path}, line {number}: {line!r} is not NAME or NAME==VERSION ({error})') from error
     return packages

@@ -21,7 +21,7 @@ TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
 BUILDS_EDGETAM = hasattr(configuration_utils, 'SubConfigSpec')
 
 
-def recompute_layers(decoder: nn.Module) -> None:
+def recompute_layers(decoder: Any) -> None:
     """Keep the inputs of the layers alone and recompute the rest in backward."""
     options = {'use_reentrant': False}
     if hasattr(decoder, 'activation_checkpointing_enable'):
@@ -30,7 +30,7 @@ def recompute_layers(decoder: nn.Module) -> None:
         decoder.gradient_checkpointing_enable(options)
 
 
-def run_model(model: PreTrainedModel, keep: Tensor, **inputs: Any) -> MLLMOutput:
+def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
     """States of the last layer, and logits where ``keep`` (R, L) is True, (N, V).
 
     Logits of all tokens would take more memory than the rest: where the model does not take a mask, its head is
