@@ -1,4 +1,4 @@
-"""A step on a pretended GPU: nothing mixes devices, the losses are the CPU's, and the host waits no oftener than it is known to."""
+"""A step on a pretended GPU: no mixed devices, the losses of the CPU, and no more waiting of the host than is known."""
 
 from __future__ import annotations
 
