@@ -161,7 +161,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         return built
 
     def _bring_beside_sharded(self, model: nn.Module) -> None:
-        """What transformers sharded has its device and precision, and DeepSpeed then moves and casts nothing: the rest follows."""
+        """What transformers sharded has device and precision, and DeepSpeed then moves and casts nothing: the rest follows."""
         if not is_sharded(model):
             return
         # parameters of ours, buffers, and where batches go
