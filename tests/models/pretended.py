@@ -97,7 +97,8 @@ class _Making(TorchFunctionMode):
         if func in (torch.tensor, torch.as_tensor) and device is not None and torch.device(device).type == 'cuda':
             OnGpu.waits[_place(), 'from the CPU'] += 1
             values = [value for value in tree_iter(args) if isinstance(value, OnGpu)]
-            OnGpu.waits.update({(_place(), 'value'): len(values)})
+            if values:  # numbers on the device in a list of the host
+                OnGpu.waits[_place(), 'value'] += len(values)
             args = tree_map(lambda value: value.inner.item() if isinstance(value, OnGpu) else value, args)
             return OnGpu(func(*args, **{**kwargs, 'device': 'cpu'}))
         return func(*args, **kwargs)

@@ -116,6 +116,21 @@ def test_whole_models(family, tmp_path):
     check(build(whole_model(family, tmp_path)), KNOWN[family])
 
 
+@pytest.mark.parametrize('settings', [{}, {'train_embeddings': 'new_rows'}])
+def test_an_answer_and_its_masks(settings):
+    model = build(put_together(), **settings).eval()
+    data = collated(model, ['one'])
+    inputs = {name: value for name, value in data['inputs'].items() if name != 'labels'}
+    here = model.data_preprocessor({**data, 'inputs': inputs})
+    expected, logits = model.answer(here['inputs'], here['data_samples'][0], max_new_tokens=3, pad_token_id=3)
+    to_pretended_gpu(model)
+    with pretended_gpu():
+        moved = model.data_preprocessor({**data, 'inputs': inputs})
+        found, masks = model.answer(moved['inputs'], moved['data_samples'][0], max_new_tokens=3, pad_token_id=3)
+    assert found.ids.inner.tolist() == expected.ids.tolist()
+    torch.testing.assert_close(masks.inner, logits)
+
+
 def test_the_pretended_gpu_refuses_what_a_gpu_refuses():
     on_gpu, on_cpu = OnGpu(torch.ones(2)), torch.ones(2)
     with pretended_gpu() as waits:

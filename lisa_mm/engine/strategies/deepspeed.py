@@ -165,7 +165,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         if not is_sharded(model):
             return
         # parameters of ours, buffers, and where batches go
-        model.to(deepspeed.get_accelerator().current_device_name())
+        accelerator: Any = deepspeed.get_accelerator()
+        model.to(accelerator.current_device_name())
         halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
         half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
         if half is None:
