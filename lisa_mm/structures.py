@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmengine.structures import BaseDataElement
+from torch import Tensor
 
 
 class SegDataSample(BaseDataElement):
@@ -25,3 +26,11 @@ class SegDataSample(BaseDataElement):
         >>> sample.original_size
         (2, 3)
     """
+
+    def pin_memory(self) -> SegDataSample:
+        """The same with its tensors in pinned memory, for a data loader's ``pin_memory``."""
+        pinned = self.new()
+        for name, value in self.items():
+            if isinstance(value, Tensor):
+                pinned.set_data({name: value.pin_memory()})
+        return pinned  # type: ignore[return-value]

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument(
         '--images', type=int, default=800, help="of the teacher's training data; a tenth is held out (default: %(default)s)"
     )
+    parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the new config')
     parser.add_argument('--teacher-options', nargs='+', default=[], metavar='KEY=VALUE', help="change keys of the teacher's")
     args = parser.parse_args()
@@ -29,7 +30,9 @@ def main() -> None:
     from lisa_mm.apis.aligning import align_head
     from lisa_mm.apis.loading import resolve
     from lisa_mm.config import load_config
+    from lisa_mm.engine.device import choose_device, describe_device
 
+    print(describe_device(choose_device(args.device), 'float32'))
     teacher, checkpoint = resolve(args.teacher) if Path(args.teacher).is_dir() else (Path(args.teacher), None)
     result = align_head(
         load_config(args.config, (), args.cfg_options),
@@ -37,6 +40,7 @@ def main() -> None:
         checkpoint,
         args.out,
         images=args.images,
+        device=args.device,
     )
     print(
         f'{result["prompts"]:,} prompts: the head explains {result["explained"]:.1%} of their variance, '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from lisa_mm.command import run_command
 
@@ -24,9 +25,12 @@ def main() -> None:
         parser.error('give FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION')
 
     from lisa_mm.apis.inferencer import LISAInferencer, save_answer
+    from lisa_mm.engine.device import describe_device
 
     *where, image, question = args.words
-    answer = LISAInferencer(*where, device=args.device, dtype=args.dtype)(image, question, max_new_tokens=args.max_new_tokens)
+    inferencer = LISAInferencer(*where, device=args.device, dtype=args.dtype)
+    print(describe_device(inferencer.device, args.dtype), file=sys.stderr)
+    answer = inferencer(image, question, max_new_tokens=args.max_new_tokens)
     print(answer.text)
     if not len(answer.masks):
         print('(no [SEG] in the answer: no mask)')

@@ -27,21 +27,20 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
     args = parser.parse_args()
 
-    import torch
-
     from lisa_mm.apis.loading import resolve
     from lisa_mm.apis.testing import evaluate, result_line, table
     from lisa_mm.config import load_config
+    from lisa_mm.engine.device import choose_device, describe_device
 
     if args.initial and args.checkpoint:
         parser.error('--initial evaluates a config without a checkpoint: leave one of them out')
     config, checkpoint = (args.target, None) if args.initial else resolve(args.target, args.checkpoint)
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     source = load_config(config, (), args.cfg_options)
-    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=device, dtype=args.dtype)
+    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=args.device, dtype=args.dtype)
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1), encoding='utf-8')
-    print(f'checkpoint {checkpoint or "none: before training"}, {args.dtype} on {device}')
+    device = describe_device(choose_device(args.device), args.dtype)
+    print(f'checkpoint {checkpoint or "none: before training"}, {device}')
     print(table(result))
     print(result_line(result))
 

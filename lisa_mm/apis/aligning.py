@@ -38,6 +38,7 @@ def align_head(
     rounds: int = 120,
     lr: float = 1e-3,
     weight_decay: float = 0.1,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Fit a seg head to the prompts of another model, on the conversations of that model's training data.
 
@@ -49,6 +50,7 @@ def align_head(
         out: Folder that gets ``seg_head.safetensors``, and ``projector.safetensors`` if the student's projector has no file.
         images: Images whose conversations are read, in the order of the training; the last tenth is held out.
         batch: Images of one forward.
+        device: Where both models run; 'cuda' where there is one if left out.
         rounds, lr, weight_decay: AdamW's over the kept states, 64 a step, with warm-up and decay; 0 rounds only measure.
 
     Returns:
@@ -58,8 +60,8 @@ def align_head(
         ConfigError: if the two mask decoders take prompts of different width.
     """
     folder = Path(out)
-    model, student_batch = _model_and_batches(_without_files_of(student, folder), teacher)
-    old, teacher_batch = _model_and_batches(teacher, teacher, checkpoint)
+    model, student_batch = _model_and_batches(_without_files_of(student, folder), teacher, device=device)
+    old, teacher_batch = _model_and_batches(teacher, teacher, checkpoint, device=device)
     if model.mask_decoder.prompt_dim != old.mask_decoder.prompt_dim:
         raise ConfigError(
             f'the prompts of the teacher have {old.mask_decoder.prompt_dim} channels, those of model.mask_decoder '
@@ -90,7 +92,7 @@ def align_head(
     if projector is not None and not projector.from_file:
         files['model.mllm.projector.pretrained'] = (folder / 'projector.safetensors', projector)
     for path, part in files.values():
-        save_file({name: value.contiguous() for name, value in part.state_dict().items()}, path)
+        save_file({name: value.cpu().contiguous() for name, value in part.state_dict().items()}, path)
     return {
         'prompts': len(targets),
         'explained': _explained(model, inputs[:kept], targets[:kept], middle),
@@ -109,7 +111,9 @@ def _without_files_of(config: Config, folder: Path) -> Config:
     return Config(source)
 
 
-def _model_and_batches(config: Config, data: Config, checkpoint: str | Path | None = None) -> tuple[LISA, Batch]:
+def _model_and_batches(
+    config: Config, data: Config, checkpoint: str | Path | None = None, *, device: str | None = None
+) -> tuple[LISA, Batch]:
     """A model, and the training data of ``data`` as that model reads them."""
     source = copy.deepcopy(config.to_dict())
     wanted = data.to_dict()
@@ -117,7 +121,7 @@ def _model_and_batches(config: Config, data: Config, checkpoint: str | Path | No
         source.pop(key, None)
         if key in wanted:
             source[key] = copy.deepcopy(wanted[key])
-    model, compiled = load_model(Config(source), checkpoint)
+    model, compiled = load_model(Config(source), checkpoint, device=device)
     loader = compiled.get('train_dataloader')
     if not loader:
         raise ConfigError('the teacher has no train_dataloader: its training data ask the questions.')
@@ -152,7 +156,7 @@ def _hidden(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
 
 def _head(model: LISA, states: Tensor) -> Tensor:
     """The head over rows of two tokens, (K, 2, D) -> (K, prompt_dim)."""
-    ids = torch.tensor([[model.seg_token_id - 1, model.seg_token_id]]).expand(len(states), 2)
+    ids = torch.tensor([[model.seg_token_id - 1, model.seg_token_id]], device=states.device).expand(len(states), 2)
     return torch.cat(model.seg_head(states, ids, model.seg_token_id))
 
 
@@ -165,7 +169,8 @@ def _fit(model: LISA, states: Tensor, prompts: Tensor, *, rounds: int, lr: float
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     draw = torch.Generator().manual_seed(0)
     for _ in progress(range(steps), 'fit', 'step'):
-        chosen = torch.randint(len(states), (64,), generator=draw)
+        # drawn on the CPU: the same numbers on every device
+        chosen = torch.randint(len(states), (64,), generator=draw).to(states.device)
         loss = (_head(model, states[chosen]) - prompts[chosen]).square().mean()
         optimizer.zero_grad()
         loss.backward()

@@ -64,8 +64,8 @@ class LISAInferencer:
     def __init__(
         self, target: str | Path, checkpoint: str | Path | None = None, *, device: str | None = None, dtype: str = 'float32'
     ):
-        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model, _ = load_model(*resolve(target, checkpoint), device=self.device, dtype=dtype)
+        self.model, _ = load_model(*resolve(target, checkpoint), device=device, dtype=dtype)
+        self.device = next(self.model.parameters()).device
         mllm = self.model.mllm
         self.spec = mllm.tokenizer_spec
         self.tokenizer = build_tokenizer(**self.spec)
@@ -150,7 +150,7 @@ class LISAInferencer:
         """Words and ``[SEG]``, without the other special tokens."""
         seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
         special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore
-        kept = [int(i) for i in ids if int(i) not in special and int(i) != IMAGE_TOKEN_ID]
+        kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
         return self.tokenizer.decode(kept).strip()
 
 

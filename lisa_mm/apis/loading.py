@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from ..checkpoints.exported import is_exported, load_exported
 from ..checkpoints.folder import find_checkpoint, load_weights
 from ..config import compile_config, load_config
+from ..engine.device import choose_device, set_tf32
 from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
@@ -41,7 +42,7 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
 
 
 def load_model(
-    config: str | Path | Config, checkpoint: str | Path | None, *, device: str = 'cpu', dtype: str = 'float32'
+    config: str | Path | Config, checkpoint: str | Path | None, *, device: str | None = None, dtype: str = 'float32'
 ) -> tuple[LISA, Config]:
     """A model in eval mode with a checkpoint's weights, strictly.
 
@@ -50,14 +51,17 @@ def load_model(
     Args:
         config: A config file or source.
         checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
-        device: Where the model runs.
-        dtype: 'float32', 'bfloat16' or 'float16': of its weights and activations. It is built in float32 on the CPU, then cast.
+        device: Where the model runs; 'cuda' where there is one if left out.
+        dtype: 'float32' (all of its digits, also in the convolutions of a GPU), 'bfloat16' or 'float16': of its weights and
+            activations. It is built in float32 on the CPU, then cast.
 
     Returns:
         The model and its compiled config.
     """
     if dtype not in DTYPES:
         raise ConfigError(f'dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
+    place = choose_device(device)
+    set_tf32(False)
     source = config if isinstance(config, Config) else load_config(config)
     compiled = compile_config(source)
     DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
@@ -75,4 +79,4 @@ def load_model(
             load_weights(model, checkpoint)
     if dtype != 'float32':
         model = model.to(DTYPES[dtype])  # type: ignore[assignment]
-    return model.to(torch.device(device)).eval(), compiled  # type: ignore
+    return model.to(place).eval(), compiled  # type: ignore

@@ -30,7 +30,7 @@ def evaluate(
     *,
     split: str = 'test',
     controls: bool = False,
-    device: str = 'cpu',
+    device: str | None = None,
     dtype: str = 'float32',
 ) -> dict[str, Any]:
     """gIoU and cIoU of a checkpoint on the config's test (or val) data.
@@ -40,7 +40,7 @@ def evaluate(
         checkpoint: A checkpoint folder; None for the model before training.
         split: 'test' or 'val': which dataloader of the config.
         controls: Also score an empty mask, the union of all objects, and the question of another object.
-        device: Where the model runs.
+        device: Where the model runs; 'cuda' where there is one if left out.
         dtype: As of :func:`.loading.load_model`.
 
     Returns:

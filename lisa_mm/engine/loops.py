@@ -137,7 +137,8 @@ class IterTrainLoop(BaseLoop):
             fault = fault or self._find_fault(parts, batch)
             # a process that stopped alone would leave the others waiting: all agree once, before the gradients are averaged
             if last or strategy.world_size == 1:
-                means = self._agree({name: float(value) / count for name, value in sums.items()} if last else {}, fault)
+                values = torch.stack(list(sums.values())).tolist() if last else []  # one read of the device for all
+                means = self._agree({name: value / count for name, value in zip(sums, values, strict=False)}, fault)
             strategy.backward_and_step(total, last=last)
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=first, outputs=means)
         self._iter += 1
@@ -161,7 +162,7 @@ class IterTrainLoop(BaseLoop):
 
     def _find_fault(self, parts: dict[str, torch.Tensor], batch: dict) -> str | None:
         """What to tell of a micro-batch with a loss that is not finite."""
-        if all(bool(torch.isfinite(value).all()) for value in parts.values()):
+        if torch.stack([value.detach().float() for value in parts.values()]).isfinite().all():
             return None
         values = ', '.join(f'{name}={float(value.detach()):g}' for name, value in parts.items())
         names = [getattr(sample, 'sample_id', 'unnamed') for sample in batch.get('data_samples', [])]

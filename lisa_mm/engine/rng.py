@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 
 def rng_state() -> dict[str, Any]:
@@ -31,7 +33,14 @@ def set_rng_state(state: dict[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state['torch'])
-    if 'cuda' in state and torch.cuda.is_available():
+    if ('cuda' in state) != torch.cuda.is_available():
+        machines = 'without a GPU, here is one' if torch.cuda.is_available() else 'with a GPU, here is none'
+        print_log(
+            f'the checkpoint was written {machines}: dropout draws other numbers than in an uninterrupted run.',
+            'current',
+            logging.WARNING,
+        )
+    elif 'cuda' in state:
         torch.cuda.set_rng_state(state['cuda'])
 
 

@@ -17,6 +17,7 @@ from lisa_mm.checkpoints.folder import list_checkpoints
 from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 
+from .device import set_tf32
 from .launch import detect_launcher
 from .sampler import SeekableSampler
 from .strategies.base import FolderCheckpointMixin
@@ -28,6 +29,8 @@ class LisaRunner(FlexibleRunner):
 
     Args:
         model: The model or its config.
+        env_cfg: As mmengine's, and ``tf32``: whether a GPU multiplies float32 with fewer digits (see :func:`.device.set_tf32`),
+            in training and validation alike; off if left out. Under bfloat16 it hardly matters.
         config_text: The config's source; every checkpoint keeps it. By default ``cfg`` as text.
         resume: True goes on from the work folder's last checkpoint, or begins if there is none; a path goes on from that one.
         load_from: A checkpoint whose weights to begin with, unless there is one to resume from.
@@ -37,7 +40,11 @@ class LisaRunner(FlexibleRunner):
     def __init__(self, model: Any, *, config_text: str | None = None, **settings: Any):
         launcher = settings.get('launcher')
         settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
-        settings['env_cfg'] = settings.get('env_cfg') or {}
+        settings['env_cfg'] = dict(settings.get('env_cfg') or {})
+        tf32 = settings['env_cfg'].pop('tf32', False)
+        if not isinstance(tf32, bool):
+            raise ConfigError(f'env_cfg.tf32 is {tf32!r}; give True or False, or leave it out.')
+        set_tf32(tf32)
         if settings.get('default_scope') in (None, 'mmengine'):
             settings['default_scope'] = 'lisa_mm'
         settings['log_processor'] = {'by_epoch': False, **(settings.get('log_processor') or {})}
@@ -48,6 +55,10 @@ class LisaRunner(FlexibleRunner):
         self.is_training = False
         self._config_text = config_text
         super().__init__(model, **settings)
+        if torch.cuda.is_available():
+            self.logger.info(
+                f'on {torch.cuda.get_device_name()}, TF32 in float32 products {"on" if tf32 else "off"} (env_cfg.tf32)'
+            )
 
     @property
     def config_text(self) -> str | None:
@@ -90,7 +101,9 @@ class LisaRunner(FlexibleRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
-        """Build a data loader; the seekable sampler gets the batch size."""
+        """Build a data loader; the seekable sampler gets the batch size, and with a GPU batches lie in pinned memory."""
+        if isinstance(dataloader, dict) and torch.cuda.is_available():
+            dataloader = {'pin_memory': True, **dataloader}  # only from there a copy to the GPU runs beside the work
         sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
         if isinstance(sampler, dict) and sampler.get('type') in ('SeekableSampler', SeekableSampler):
             # not a deep copy: the data set may be built already

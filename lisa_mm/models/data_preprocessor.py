@@ -32,7 +32,8 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     mask_std: Tensor
 
     def __init__(self, vision: dict[str, Any], mask: dict[str, Any]):
-        super().__init__()
+        # without effect from memory that is not pinned; the data loader pins where there is a GPU
+        super().__init__(non_blocking=True)
         for name, values in (
             ('mean', vision.get('image_mean', (0.0, 0.0, 0.0))),
             ('std', vision.get('image_std', (1.0, 1.0, 1.0))),

@@ -192,8 +192,10 @@ class LISA(BaseModel):
         """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
         if not any(wanted):
             return None, [prompt.new_zeros((0, 1, 1)) for prompt in prompts]
-        index = torch.tensor(wanted, device=prompts[0].device)
-        embeddings = (encode or self.mask_decoder.encode_image)(inputs['mask_images'][index])
+        images = inputs['mask_images']
+        if not all(wanted):
+            images = torch.stack([image for image, want in zip(images, wanted, strict=True) if want])
+        embeddings = (encode or self.mask_decoder.encode_image)(images)
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 

@@ -86,6 +86,10 @@ def apply_lora(
     config.exclude_modules = config.layers_to_transform = config.layers_pattern = None  # resolved
     inject_adapter_in_model(config, module, adapter_name=ADAPTER)
     adapted = [name for name, layer in module.named_modules() if isinstance(layer, LoraLayer)]
+    if getattr(module, 'is_loaded_in_4bit', False):
+        for layer in map(module.get_submodule, adapted):
+            for adapters in (layer.lora_A, layer.lora_B, layer.lora_magnitude_vector):
+                adapters.float()  # peft gives them the dtype of the products, in which small steps round to nothing
     if _is_pissa(config.init_lora_weights):
         for layer in map(module.get_submodule, adapted):
             layer.pissa = config.init_lora_weights

@@ -157,14 +157,19 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         finally:
             unset_hf_deepspeed_config()
             del living
-        self._cast_beside_sharded(built)
+        self._bring_beside_sharded(built)
         return built
 
-    def _cast_beside_sharded(self, model: nn.Module) -> None:
-        """What transformers sharded is in half precision already, and DeepSpeed then casts nothing: the rest must follow."""
+    def _bring_beside_sharded(self, model: nn.Module) -> None:
+        """What transformers sharded has device and precision, and DeepSpeed then moves and casts nothing: the rest follows."""
+        if not is_sharded(model):
+            return
+        # parameters of ours, buffers, and where batches go
+        accelerator: Any = deepspeed.get_accelerator()
+        model.to(accelerator.current_device_name())
         halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
         half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
-        if half is None or not is_sharded(model):
+        if half is None:
             return
         for parameter in model.parameters():
             if not hasattr(parameter, 'ds_id') and parameter.is_floating_point():

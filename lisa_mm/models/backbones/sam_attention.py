@@ -33,6 +33,15 @@ class FusedAttention(Attention):
     def _relative_positions(self, q: Tensor, height: int, width: int) -> Tensor:
         """What a query at (y, x) adds for a key at (y', x'): one term a direction (Li et al., MViTv2). (B, heads, H W, H W)."""
         queries = q.unflatten(2, (height, width))  # (B, heads, H, W, C)
-        rows = torch.einsum('bnhwc,hkc->bnhwk', queries, get_rel_pos(height, height, self.rel_pos_h))
-        columns = torch.einsum('bnhwc,wkc->bnhwk', queries, get_rel_pos(width, width, self.rel_pos_w))
+        rows = torch.einsum('bnhwc,hkc->bnhwk', queries, _by_distance(height, self.rel_pos_h))
+        columns = torch.einsum('bnhwc,wkc->bnhwk', queries, _by_distance(width, self.rel_pos_w))
         return (rows[..., None] + columns[..., None, :]).flatten(4).flatten(2, 3)
+
+
+def _by_distance(size: int, table: Tensor) -> Tensor:
+    """The row of ``table`` for each distance of a query and a key, (size, size, C); a table of another size is interpolated."""
+    if len(table) != 2 * size - 1:
+        return get_rel_pos(size, size, table)
+    # the release makes the places on the CPU: a copy to the device, which waits, in every block
+    places = torch.arange(size, device=table.device)
+    return table[places[:, None] - places[None, :] + (size - 1)]

@@ -20,7 +20,7 @@ from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
 from ..transformers_versions import recompute_layers, run_model
 from ..weights import check_architecture, on_meta
-from .quantization import quantization_options
+from .quantization import quantization_options, tell_peft
 
 COMMON = ('llama', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3_text', 'smollm3', 'olmo2')  # tested families
 
@@ -91,7 +91,7 @@ class CausalLM(BaseLanguageModel):
         gradient_checkpointing: Recompute activations of the layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
         quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
-            ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs a GPU and bitsandbytes; not run.
+            ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs bitsandbytes.
         share_prefix: Run what the rows of an image have in common, the image first of all, through the model once. The same
             values to rounding; dropout is drawn once for all rows of an image.
         frozen: Whether the base weights are trained (LoRA is given beside the mllm).
@@ -143,6 +143,7 @@ class CausalLM(BaseLanguageModel):
             missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
             if missing:
                 raise CheckpointError(f'{folder}: {len(missing)} weights of the language model are missing, e.g. {missing[0]}.')
+            tell_peft(self.model)
         else:
             written = build_config(config) if config else read_config(folder)
             self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)

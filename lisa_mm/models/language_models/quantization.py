@@ -1,4 +1,4 @@
-"""Language models in 4 or 8 bits (QLoRA), by bitsandbytes; not run: it needs a GPU."""
+"""Language models in 4 or 8 bits (QLoRA), by bitsandbytes; run on a CPU, not yet on a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import inspect
 from typing import Any
 
 import torch
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from ...errors import ConfigError, nearest
 
@@ -20,7 +21,7 @@ def quantization_options(quantization: dict[str, Any], *, pretrained: str | None
     Args:
         quantization: Arguments of ``transformers.BitsAndBytesConfig``: ``load_in_4bit``, ``bnb_4bit_quant_type``, ...
         pretrained: The weights that are quantised.
-        shapes_only: The model is not going to be read: the arguments are checked, GPU and bitsandbytes are not needed.
+        shapes_only: The model is not going to be read: the arguments are checked, bitsandbytes is not needed.
 
     Raises:
         ConfigError: for an unknown argument, or where it cannot run.
@@ -35,15 +36,21 @@ def quantization_options(quantization: dict[str, Any], *, pretrained: str | None
         raise ConfigError(f'{_WHERE} quantises the weights of a folder: give language_model.pretrained.')
     if shapes_only:
         return {}
-    lacking = [
-        what
-        for what, there in (
-            ('a CUDA GPU', torch.cuda.is_available()),
-            ('the package bitsandbytes', importlib.util.find_spec('bitsandbytes') is not None),
+    if is_deepspeed_zero3_enabled():
+        raise ConfigError(f'{_WHERE} does not go with ZeRO stage 3, which would cut quantised weights. Take ZeRO stage 2 or 1.')
+    if importlib.util.find_spec('bitsandbytes') is None:
+        raise ConfigError(
+            f'{_WHERE} needs the package bitsandbytes, not found here: pip install bitsandbytes. '
+            'Leave it out to train unquantised LoRA.'
         )
-        if not there
-    ]
-    if lacking:
-        raise ConfigError(f'{_WHERE} needs {" and ".join(lacking)}, not found here. Leave it out to train unquantised LoRA.')
     config = BitsAndBytesConfig(**{'bnb_4bit_compute_dtype': torch.bfloat16, **quantization})
-    return {'quantization_config': config, 'device_map': {'': torch.cuda.current_device()}, 'dtype': torch.bfloat16}
+    place = torch.cuda.current_device() if torch.cuda.is_available() else 'cpu'
+    # embeddings, norms and head as everywhere here in float32: the strategy says in what a step computes
+    return {'quantization_config': config, 'device_map': {'': place}, 'dtype': torch.float32}
+
+
+def tell_peft(model: PreTrainedModel) -> None:
+    """Adapters go into the decoder, which does not know that it was quantised: peft asks it, and would take other layers."""
+    for name in ('is_loaded_in_4bit', 'is_loaded_in_8bit'):
+        if getattr(model, name, False):
+            setattr(model.get_decoder(), name, True)

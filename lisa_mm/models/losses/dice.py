@@ -18,7 +18,7 @@ class MaskDiceLoss(BaseLoss):
         eps: Makes an empty mask that is predicted empty a loss of 0.
 
     Shapes:
-        logits (K, H, W) float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.
+        logits (K, H, W) float, computed in float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.
     """
 
     def __init__(self, weight: float = 1.0, *, scale: float = 1000.0, eps: float = 1e-6):
@@ -27,8 +27,9 @@ class MaskDiceLoss(BaseLoss):
         self.eps = eps
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        p = logits.sigmoid().flatten(1)
-        t = targets.flatten(1)
+        # sums over a million pixels are beyond half precision
+        p = logits.float().sigmoid().flatten(1)
+        t = targets.float().flatten(1)
         numerator = 2 * (p / self.scale * t).sum(-1)
         denominator = (p / self.scale).sum(-1) + (t / self.scale).sum(-1)
         return (1 - (numerator + self.eps) / (denominator + self.eps)).mean()

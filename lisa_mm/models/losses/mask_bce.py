@@ -14,8 +14,8 @@ class MaskBCELoss(BaseLoss):
     """Mean over the pixels of a mask, then over the masks of an image (LISA, CVPR 2024).
 
     Shapes:
-        logits (K, H, W) float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.
+        logits (K, H, W) float, computed in float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, targets)
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float())

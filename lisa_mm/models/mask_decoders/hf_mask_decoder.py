@@ -172,7 +172,7 @@ class HFMaskDecoder(BaseMaskDecoder):
             return [sparse.new_zeros(0, side, side) for _ in prompts]
 
         # Image features of each prompt's image
-        index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device))
+        index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device), output_size=len(sparse))
         features = embeddings.features[index]  # (K, C, h, w)
         further: dict[str, Any] = {}
         if self.kind in PYRAMIDS:

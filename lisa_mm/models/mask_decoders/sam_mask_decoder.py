@@ -127,7 +127,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)  # (K, 6, C)
 
         # Image features of each prompt's image
-        image_index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device))
+        image_index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device), output_size=len(sparse))
         features = embeddings.features[image_index]  # (K, C, h, w)
         features = features + self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         position = self.prompt_encoder.get_dense_pe().to(features.dtype).expand_as(features)

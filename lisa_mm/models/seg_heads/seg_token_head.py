@@ -62,7 +62,7 @@ class SegTokenHead(BaseSegHead):
         if self.state == 'predicting':
             if (found[:, 1] == 0).any():
                 raise ValueError('a row begins with [SEG]: no state predicts it. Begin the row with another token.')
-            found = found - found.new_tensor([0, 1])
+            found = torch.stack([found[:, 0], found[:, 1] - 1], dim=1)
         return found
 
     def forward(self, hidden_states: Tensor, input_ids: Tensor, seg_token_id: int) -> list[Tensor]:

@@ -1,0 +1,148 @@
+"""A step on a pretended GPU: no mixed devices, the losses of the CPU, and no more waiting of the host than is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.evaluation import SegIoUMetric
+
+from .families import DECODER_KINDS, MAKERS, mask_decoder, whole_model
+from .language_families import language_model
+from .pretended import OnGpu, pretended_gpu, to_pretended_gpu
+from .whole import LORA, build, put_together, sample
+
+BATCHES = {'masks': ('two', 'one'), 'no masks': ('none',), 'text beside an image': ('text', 'one'), 'text alone': ('text',)}
+# Forward and backward of two images with three rows and four masks: (values read on the host, tensors whose size depends on
+# values: nonzero and indices of bool, copies from the pageable memory of the host; 8 of the latter are the batch itself)
+LLAVA = {'value': 7, 'size': 6, 'from the CPU': 9}
+KNOWN = {
+    'put together': LLAVA,
+    'projector trained': LLAVA,
+    'new rows': LLAVA,
+    'adapters in both encoders': {**LLAVA, 'from the CPU': 13},  # the release's own attention
+    'shared prefix': {'value': 7, 'size': 8, 'from the CPU': 13, 'to the CPU': 1},
+    # the processors' sizes of each image are read one by one, by transformers too
+    'llava': {'value': 15, 'size': 6, 'from the CPU': 10},
+    'qwen2_5_vl': {'value': 46, 'size': 16, 'from the CPU': 19},
+    'llava_next': {'value': 21, 'size': 6, 'from the CPU': 13},
+    'llava_onevision': {'value': 25, 'size': 6, 'from the CPU': 15},
+    'qwen2_vl': {'value': 45, 'size': 16, 'from the CPU': 14},
+    'qwen3_vl': {'value': 46, 'size': 24, 'from the CPU': 14},
+    'internvl': {'value': 15, 'size': 6, 'from the CPU': 10},
+    'gemma3': {'value': 13, 'size': 6, 'from the CPU': 10},
+    'idefics3': {'value': 17, 'size': 8, 'from the CPU': 12},
+    # the places of transformers' SAM are made on the CPU
+    'sam': {**LLAVA, 'from the CPU': 13},
+    'sam_hq': {**LLAVA, 'from the CPU': 13},
+}
+OURS = {
+    'put together': lambda: build(put_together()),
+    'shared prefix': lambda: build({**put_together(), 'language_model': {**language_model('llama'), 'share_prefix': True}}),
+    'projector trained': lambda: build({**put_together(), 'projector': dict(type='MLPProjector', frozen=False)}),
+    'new rows': lambda: build(put_together(), train_embeddings='new_rows'),
+    'adapters in both encoders': lambda: build(
+        put_together(),
+        lora={
+            **LORA,
+            'image_encoder': dict(r=2, target_modules=['qkv']),
+            'vision_tower': dict(r=2, target_modules=['q_proj']),
+        },
+    ),
+}
+
+
+def collated(model, talks):
+    items = [sample(model, [(48, 64), (70, 30)][index % 2], talk, index) for index, talk in enumerate(talks)]
+    pad = build_tokenizer(**model.mllm.tokenizer_spec).pad_token_id
+    return seg_collate(items, pad_token_id=int(pad))  # type: ignore[arg-type]
+
+
+def step(model, data):
+    total, parts = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+    total.backward()
+    return {name: value.detach() for name, value in parts.items()}
+
+
+def check(model, known):
+    batches = {name: collated(model, talks) for name, talks in BATCHES.items()}
+    model.train()
+    expected = {name: step(model, data) for name, data in batches.items()}
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    to_pretended_gpu(model)
+    places = Counter()
+    for name, data in batches.items():
+        with pretended_gpu() as waits:
+            losses = step(model, data)
+        assert all(isinstance(value, OnGpu) for value in losses.values())
+        assert {key: value.inner.item() for key, value in losses.items()} == pytest.approx(
+            {key: value.item() for key, value in expected[name].items()}, rel=1e-4
+        )
+        places[name] = waits
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad.inner, gradients[name], rtol=1e-3, atol=1e-6)
+    found = Counter()
+    for (_, kind), count in places['masks'].items():
+        found[kind] += count
+    found['size'] += found.pop('bool index', 0)
+    assert dict(found) == known, '\n'.join(f'{n:3d} {kind:12s} {place}' for (place, kind), n in sorted(places['masks'].items()))
+
+    model.eval()
+    with pretended_gpu():
+        predicted = model.val_step(batches['masks'])
+        metric = SegIoUMetric()
+        metric.process(None, predicted)
+    assert [len(image) for image in metric.results] == [3, 1]
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_parts_of_ours(name):
+    check(OURS[name](), KNOWN[name])
+
+
+@pytest.mark.parametrize('kind', DECODER_KINDS)
+def test_mask_decoders(kind):
+    check(build(put_together(), mask_decoder(kind)), KNOWN.get(kind, LLAVA))
+
+
+@pytest.mark.parametrize('family', MAKERS)
+def test_whole_models(family, tmp_path):
+    check(build(whole_model(family, tmp_path)), KNOWN[family])
+
+
+@pytest.mark.parametrize('settings', [{}, {'train_embeddings': 'new_rows'}])
+def test_an_answer_and_its_masks(settings):
+    model = build(put_together(), **settings).eval()
+    data = collated(model, ['one'])
+    inputs = {name: value for name, value in data['inputs'].items() if name != 'labels'}
+    here = model.data_preprocessor({**data, 'inputs': inputs})
+    expected, logits = model.answer(here['inputs'], here['data_samples'][0], max_new_tokens=3, pad_token_id=3)
+    to_pretended_gpu(model)
+    with pretended_gpu():
+        moved = model.data_preprocessor({**data, 'inputs': inputs})
+        found, masks = model.answer(moved['inputs'], moved['data_samples'][0], max_new_tokens=3, pad_token_id=3)
+    assert found.ids.inner.tolist() == expected.ids.tolist()
+    torch.testing.assert_close(masks.inner, logits)
+
+
+def test_the_pretended_gpu_refuses_what_a_gpu_refuses():
+    on_gpu, on_cpu = OnGpu(torch.ones(2)), torch.ones(2)
+    with pretended_gpu() as waits:
+        with pytest.raises(RuntimeError, match=r'aten.add.Tensor got tensors on the CPU \[\(2,\)\] and on the GPU'):
+            on_gpu + on_cpu
+        with pytest.raises(RuntimeError, match='indexed by one on the GPU'):
+            on_cpu[OnGpu(torch.tensor([0]))]
+        with pytest.raises(TypeError, match='to numpy'):
+            on_gpu.numpy()
+        assert not waits
+        assert bool((on_gpu + 1).sum() > 3)
+        assert on_gpu[on_gpu > 0].shape == (2,)
+        assert torch.zeros(2, device=on_gpu.device).device.type == 'cuda'
+        assert type(on_gpu.cpu()) is torch.Tensor
+    assert Counter(kind for _, kind in waits.elements()) == {'value': 1, 'bool index': 1, 'to the CPU': 1}
