@@ -152,7 +152,7 @@ class _Replicated(_Walk):
         master = FLOAT32 * self.trained if self.unit < FLOAT32 else 0
         return {
             'parameters_trained': self.trained * self.unit,
-            'parameters_frozen': self.frozen * self.unit + self.trace.buffers,
+            'parameters_frozen': self.frozen * self.unit - self.trace.quantized + self.trace.buffers,
             'optimizer': ADAM_STATES * self.trained + master,
         }
 
@@ -248,7 +248,7 @@ class _Partitioned(_Walk):
         largest = max(self.trace.trained, default=0)
         return {
             'parameters_trained': self.trained * self.unit,
-            'parameters_frozen': self.frozen * self.unit + self.trace.buffers,
+            'parameters_frozen': self.frozen * self.unit - self.trace.quantized + self.trace.buffers,
             'optimizer': 0 if offload else optimizer,
             'buckets': largest * self.unit if offload else 0,  # one gradient on its way to the CPU
             # with gradients in float32, parameters on their way back, and gradients of earlier micro-batches

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..datasets.collate import seg_collate
+from ..models.language_models.quantization import bytes_saved
 from .batch import BatchShape, sample_item
 from .shapes import LiveStorages, on_shapes, run_backward
 
@@ -37,6 +38,7 @@ class Trace:
         trained: Elements of each trained parameter, in the order of the model's.
         frozen: Elements of each frozen one.
         parameter_bytes: Of one element (4, or 2 in half precision).
+        quantized: Bytes that frozen weights take less than that because they are quantised.
         buffers: Bytes of the model's buffers.
         inputs: Bytes of the batch.
         encoder: Peak within the mask decoder's image encoder.
@@ -58,6 +60,7 @@ class Trace:
     forward_peak: int
     gradients: tuple[Gradient, ...]
     end_peak: int
+    quantized: int = 0
 
     @property
     def peak(self) -> int:
@@ -120,7 +123,15 @@ def trace_step(model: Any, shape: BatchShape, *, half: bool, device: str) -> Tra
         forward_peak=forward_peak,
         gradients=tuple(gradients),
         end_peak=end_peak,
+        quantized=_bytes_saved(model.mllm, 2 if half else 4),
     )
+
+
+def _bytes_saved(mllm: Any, element: int) -> int:
+    language_model = getattr(mllm, 'language_model', None)
+    if not getattr(language_model, 'quantized', False):
+        return 0
+    return bytes_saved(language_model.model.get_decoder(), language_model.quantization, element)
 
 
 def _vision_method(mllm: Any) -> str:

@@ -131,6 +131,7 @@ class CausalLM(BaseLanguageModel):
         self.written = dict(config) if config else None
         options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
         self.quantized = quantization is not None
+        self.quantization = dict(quantization or {})
         if quantization is not None:
             options |= quantization_options(quantization, pretrained=pretrained, shapes_only=on_meta())
         if folder and config and (folder / 'config.json').is_file():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -54,3 +56,29 @@ def tell_peft(model: PreTrainedModel) -> None:
     for name in ('is_loaded_in_4bit', 'is_loaded_in_8bit'):
         if getattr(model, name, False):
             setattr(model.get_decoder(), name, True)
+
+
+def bytes_saved(decoder: nn.Module, quantization: dict[str, Any], element: int) -> int:
+    """Bytes that the decoder's quantised weights take less than unquantised ones.
+
+    bitsandbytes keeps 4 bits of a weight and a scale for each 64 weights: float32, or with ``bnb_4bit_use_double_quant`` one byte
+    and a float32 for each 256 scales. 8 bits have a float32 scale for each row.
+
+    Args:
+        decoder: Built for its shapes; its frozen linear layers are the ones that are quantised.
+        quantization: Of the config.
+        element: Bytes of an unquantised weight.
+    """
+    saved = 0
+    for module in decoder.modules():
+        if type(module) is not nn.Linear or module.weight.requires_grad:
+            continue
+        weights = module.weight.numel()
+        if quantization.get('load_in_8bit'):
+            stored = weights + 4 * module.out_features
+        else:
+            scales = math.ceil(weights / 64)
+            double = quantization.get('bnb_4bit_use_double_quant')
+            stored = math.ceil(weights / 2) + (scales + 4 * math.ceil(scales / 256) if double else 4 * scales)
+        saved += element * weights - stored
+    return saved

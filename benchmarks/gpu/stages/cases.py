@@ -1,0 +1,147 @@
+"""Cases of a stage, each in a process of its own: one that fails, hangs or runs out of memory is a row, and its memory is gone.
+
+A case's process starts before its turn: its imports and what it calculates on the CPU cost no time of the GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.run import failure
+
+
+@dataclass
+class Outcome:
+    """How a case ended.
+
+    Args:
+        name: Of the case.
+        status: 'done', 'failed' or 'timeout'.
+        found: What its function returned, if done.
+        note: Why not, otherwise.
+    """
+
+    name: str
+    status: str
+    found: dict[str, Any] = field(default_factory=dict)
+    note: str = ''
+
+
+@dataclass
+class _Running:
+    name: str
+    process: subprocess.Popen
+    answer: Path
+    log: Path
+    turn: float | None = None
+
+
+def run_cases(
+    task: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    seconds: float,
+    ahead: int = 2,
+    at_once: int = 1,
+    environment: Callable[[str], Mapping[str, str]] = lambda name: {},
+) -> Iterator[Outcome]:
+    """Run the cases of the program that is running; outcomes come as they end.
+
+    The program is started again for each case and calls :func:`answer_case` where the task has a ``case``.
+
+    Args:
+        task: Of the stage.
+        names: Of the cases.
+        seconds: Of a case from its turn on.
+        ahead: Processes that get ready while others have their turn.
+        at_once: Cases that have their turn together.
+        environment: Variables of a case's process.
+    """
+    folder = Path(task['rows']).parent
+    stage = Path(sys.argv[0]).stem
+    waiting = list(enumerate(names))
+    running: list[_Running] = []
+    if task['small']:
+        ahead = min(ahead, 1)
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once + ahead:
+                number, name = waiting.pop(0)
+                answer, log = folder / f'{stage}_{number}.answer', folder / f'{stage}_{number}.log'
+                answer.unlink(missing_ok=True)
+                with log.open('wb') as file:
+                    process = subprocess.Popen(
+                        [sys.executable, sys.argv[0], json.dumps({**task, 'case': name, 'answer': str(answer)})],
+                        stdin=subprocess.PIPE,
+                        stdout=file,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, **environment(name)},
+                    )
+                running.append(_Running(name, process, answer, log))
+            for case in running[:at_once]:
+                if case.turn is None:
+                    case.turn = time.monotonic()
+                    _say_go(case.process)
+            time.sleep(0.02)
+            for case in [case for case in running[:at_once] if case.turn is not None]:
+                ended = case.process.poll() is not None
+                if ended or time.monotonic() - case.turn > seconds:
+                    running.remove(case)
+                    yield _outcome(case, ended, seconds)
+    finally:
+        for case in running:
+            case.process.kill()
+
+
+def _say_go(process: subprocess.Popen) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(b'\n')
+        process.stdin.close()
+    except BrokenPipeError:
+        return  # it failed while it got ready; its exit status says so
+
+
+def _outcome(case: _Running, ended: bool, seconds: float) -> Outcome:
+    if not ended:
+        case.process.kill()
+        case.process.wait()
+        return Outcome(case.name, 'timeout', note=f'stopped after {seconds:.0f} s; see {case.log.name}')
+    code = case.process.wait()
+    if code or not case.answer.exists():
+        return Outcome(case.name, 'failed', note=f'{failure(code, case.log)} ({case.log.name})')
+    return Outcome(case.name, 'done', json.loads(case.answer.read_text()))
+
+
+def answer_case(task: Mapping[str, Any], function: Callable[[str, Callable[[], None]], dict[str, Any]]) -> None:
+    """In the process of a case: run it and hand over what it returns.
+
+    Args:
+        task: With ``case`` and ``answer``.
+        function: Gets the case's name and a function that waits for its turn, to call before anything touches the GPU.
+    """
+    found = function(task['case'], wait_for_turn)
+    Path(task['answer']).write_text(json.dumps(found))
+    # threads of torch and DeepSpeed that outlive the interpreter may abort a process whose result is written
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def wait_for_turn() -> None:
+    """Return once this case has the GPU."""
+    sys.stdin.readline()
+
+
+def report(task: Mapping[str, Any], **row: Any) -> None:
+    """Append a row to the stage's results."""
+    with open(task['rows'], 'a', encoding='utf-8') as file:
+        file.write(json.dumps(row) + '\n')
