@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +32,24 @@ class Stage:
         name: Names the stage in the results.
         program: Gets one argument, a JSON object with ``device``, ``small`` and ``rows`` (the file).
         seconds: Its limit; less if the whole run has less left.
+        timed: It measures times, and no other stage runs beside it.
     """
 
     name: str
     program: Path
     seconds: float
+    timed: bool = False
 
 
 # In order of worth
-STAGES = (Stage('parity', HERE / 'stages' / 'parity.py', 150),)
+STAGES = (
+    Stage('parity', HERE / 'stages' / 'parity.py', 150),
+    Stage('training', HERE / 'stages' / 'training.py', 180),
+    Stage('memory', HERE / 'stages' / 'memory.py', 240),
+    Stage('speed', HERE / 'stages' / 'speed.py', 120, timed=True),
+    Stage('generation', HERE / 'stages' / 'generation.py', 120, timed=True),
+    Stage('overlays', HERE / 'stages' / 'overlays.py', 400),
+)
 
 
 def run_stage(stage: Stage, task: dict[str, Any], out: Path, seconds: float) -> list[dict[str, Any]]:
@@ -104,10 +114,21 @@ def stage_environment() -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'HF_HUB_OFFLINE': '1', 'TOKENIZERS_PARALLELISM': 'false'}
 
 
+def together(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Neighbours that measure no times run beside each other; each of the others runs alone."""
+    groups: list[list[Stage]] = []
+    for stage in stages:
+        if groups and not stage.timed and not groups[-1][0].timed:
+            groups[-1].append(stage)
+        else:
+            groups.append([stage])
+    return groups
+
+
 def run_all(
     stages: Sequence[Stage], *, device: str, small: bool, minutes: float, out: Path, machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run the stages in turn and write the results after each.
+    """Run the stages, in order, and write the results after each.
 
     Returns:
         What is in results.json: ``machine`` and ``rows``.
@@ -115,15 +136,29 @@ def run_all(
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
     results: dict[str, Any] = {'machine': machine, 'device': device, 'small': small, 'rows': []}
-    for stage in stages:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for group in together(stages):
         left = end - time.monotonic()
         if left < 1:
-            results['rows'].append(
-                {'stage': stage.name, 'case': 'the stage itself', 'status': 'not run', 'note': f'{minutes:g} minutes were over'}
-            )
+            for stage in group:
+                rows[stage.name] = [
+                    {
+                        'stage': stage.name,
+                        'case': 'the stage itself',
+                        'status': 'not run',
+                        'note': f'{minutes:g} minutes were over',
+                    }
+                ]
         else:
-            print(f'{stage.name}: at most {min(left, stage.seconds):.0f} s', flush=True)
-            results['rows'] += run_stage(stage, {'device': device, 'small': small}, out, min(left, stage.seconds))
+            print(', '.join(f'{stage.name}: at most {min(left, stage.seconds):.0f} s' for stage in group), flush=True)
+            with ThreadPoolExecutor(len(group)) as pool:
+                task = {'device': device, 'small': small}
+                running = {pool.submit(run_stage, stage, task, out, min(left, stage.seconds)): stage for stage in group}
+                for future in as_completed(running):
+                    rows[running[future].name] = future.result()
+                    results['rows'] = [row for stage in stages for row in rows.get(stage.name, [])]
+                    write_results(results, out)
+        results['rows'] = [row for stage in stages for row in rows.get(stage.name, [])]
         write_results(results, out)
     return results
 
@@ -164,8 +199,10 @@ print(json.dumps(found))
 
 
 def describe_machine() -> dict[str, Any]:
-    """Card, driver, versions, commit; asked in a process of its own, so that this one holds no memory of the card."""
-    done = subprocess.run([sys.executable, '-c', _DESCRIBE], capture_output=True, text=True, env=stage_environment(), check=True)
+    """Card, driver, versions and commit. A child process asks torch, so that this one holds no GPU memory."""
+    done = subprocess.run([sys.executable, '-c', _DESCRIBE], capture_output=True, text=True, env=stage_environment(), check=False)
+    if done.returncode:
+        sys.exit(f'error: torch cannot be imported by {sys.executable}: {done.stderr.strip().splitlines()[-1]}')
     machine = json.loads(done.stdout.splitlines()[-1])
     for name, command in (
         ('driver', ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']),
@@ -199,6 +236,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('gpu_results'), help='folder of the results (default gpu_results)')
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
     parser.add_argument('--small', action='store_true', help='toy sizes, to try the command')
+    names = [stage.name for stage in STAGES]
+    parser.add_argument('--only', nargs='+', choices=names, metavar='STAGE', help=f'some of the stages: {", ".join(names)}')
     parser.add_argument('--wheels', type=Path, help='a folder filled by wheels.sh; installed below --out')
     given = parser.parse_args(arguments)
     if not given.minutes > 0:
@@ -216,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = describe_machine()
     if given.device == 'cuda' and 'card' not in machine:
         sys.exit('error: torch finds no GPU here. Give --device cpu --small to try the command without one.')
-    results = run_all(STAGES, device=given.device, small=given.small, minutes=given.minutes, out=out, machine=machine)
+    stages = [stage for stage in STAGES if not given.only or stage.name in given.only]
+    results = run_all(stages, device=given.device, small=given.small, minutes=given.minutes, out=out, machine=machine)
     print(markdown(results))
     print(f'results: {out / "results.md"}')
 

@@ -83,7 +83,7 @@ TOY: dict[str, Any] = dict(
         ),
         losses=dict(ce=dict(type='CrossEntropyLoss'), bce=dict(type='MaskBCELoss'), dice=dict(type='MaskDiceLoss')),
     ),
-    strategy=dict(type='LisaDeepSpeedStrategy', zero_stage=2, bf16=True, zero_options=dict(reduce_bucket_size=1_000_000)),
+    strategy=dict(type='LisaDeepSpeedStrategy', zero_stage=2, zero_options=dict(reduce_bucket_size=1_000_000)),
     optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-4)),
 )
 TOY_SHAPE = BatchShape(images=1, rows=2, tokens=32, size=(48, 64))

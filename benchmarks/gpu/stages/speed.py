@@ -165,7 +165,7 @@ def measure(task: dict[str, Any], turn: Callable[[], None]) -> dict[str, Any]:
     source, shape = (source_of(TOY), TOY_SHAPE) if small else (source_of('lisa_7b_mix'), SHAPE)
     source['strategy'].pop('target_batch', None)
     source['strategy']['accumulation'] = 1
-    flops = model_flops(source, shape, half=True)
+    flops = model_flops(source, shape, half=not small)
     parts, _ = parts_of(source)
     turn()
     clock = Clock(device)
