@@ -52,8 +52,8 @@ def load_model(
         config: A config file or source.
         checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
         device: Where the model runs; 'cuda' where there is one if left out.
-        dtype: 'float32' (all of its digits, also in the convolutions of a GPU), 'bfloat16' or 'float16': of its weights and
-            activations. It is built in float32 on the CPU, then cast.
+        dtype: Of the weights and activations: 'float32' (TF32 is turned off), 'bfloat16' or 'float16'. The model is built in
+            float32 on the CPU, then cast.
 
     Returns:
         The model and its compiled config.

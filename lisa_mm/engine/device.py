@@ -44,7 +44,7 @@ def describe_device(device: torch.device, dtype: str) -> str:
 
 
 def set_tf32(on: bool) -> None:
-    """Whether a GPU multiplies float32 with the 10 bits of TF32, in products and convolutions alike.
+    """Turn TF32 (10 mantissa bits) on or off for float32 products and convolutions on a GPU.
 
     Torch leaves it on for convolutions and off for products, so that "float32" means two things in one model: the patches of CLIP
     and SAM would have three digits and all that follows seven. This interface, and not ``fp32_precision`` of torch 2.9, is in all

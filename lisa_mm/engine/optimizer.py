@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
@@ -94,6 +97,26 @@ def paramwise_faults(paramwise: Mapping[str, Any], names: Iterable[str]) -> list
             elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
                 faults.append(f'{spot}.{multiplier} is {value!r}; it must be a number >= 0.')
     return faults
+
+
+@contextmanager
+def without_parameter_lines() -> Iterator[None]:
+    """Keep the lines out of the log that mmengine's constructor writes for each parameter.
+
+    With rates by part it warns of each frozen parameter, and tells each setting of each trained one: hundreds of lines, between
+    which a real warning is lost. ``ParametersHook`` logs the same as one table.
+    """
+
+    def is_other(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (text.startswith('paramwise_options -- ') or text.endswith('is skipped since its requires_grad=False'))
+
+    logger = MMLogger.get_current_instance()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def joined_groups(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ class LisaRunner(FlexibleRunner):
             in training and validation alike; off if left out. Under bfloat16 it hardly matters.
         config_text: The config's source; every checkpoint keeps it. By default ``cfg`` as text.
         resume: True goes on from the work folder's last checkpoint, or begins if there is none; a path goes on from that one.
-        load_from: A checkpoint whose weights to begin with, unless there is one to resume from.
+        load_from: A checkpoint whose weights to begin with, unless there is one to resume from. An exported folder then gives the
+            frozen parts.
         settings: FlexibleRunner's other arguments.
     """
 
@@ -54,7 +55,10 @@ class LisaRunner(FlexibleRunner):
         self.resumed = False
         self.is_training = False
         self._config_text = config_text
+        # mmengine refuses it beside a named checkpoint to resume from, where it gives the frozen parts: see load_or_resume
+        load_from = settings.pop('load_from', None)
         super().__init__(model, **settings)
+        self._load_from = load_from
         if torch.cuda.is_available():
             self.logger.info(
                 f'on {torch.cuda.get_device_name()}, TF32 in float32 products {"on" if tf32 else "off"} (env_cfg.tf32)'
@@ -97,7 +101,10 @@ class LisaRunner(FlexibleRunner):
             )
 
     def _micro_batch(self) -> int:
-        return 1 if self._train_dataloader is None else _get_batch_size(self._train_dataloader)
+        loader = self._train_dataloader
+        if loader is None or (isinstance(loader, dict) and not {'batch_size', 'batch_sampler'} & loader.keys()):
+            return 1  # as torch's data loader
+        return _get_batch_size(loader)
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
@@ -107,7 +114,7 @@ class LisaRunner(FlexibleRunner):
         sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
         if isinstance(sampler, dict) and sampler.get('type') in ('SeekableSampler', SeekableSampler):
             # not a deep copy: the data set may be built already
-            dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader['batch_size']}}
+            dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader.get('batch_size', 1)}}
         return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
 
     def train(self) -> torch.nn.Module:

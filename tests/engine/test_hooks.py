@@ -1,17 +1,16 @@
-"""What the hooks tell of a run: first sample, parameters, curves, pictures."""
+"""What the hooks tell of a run: first sample, parameters, curves."""
 
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from fakes import fake_runner, size_of
 from mmengine.optim import DefaultOptimWrapperConstructor
-from PIL import Image
 from torch import nn
 
 import lisa_mm
@@ -21,50 +20,13 @@ from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.engine.hooks.curves_hook import CurvesHook, smooth
 from lisa_mm.engine.hooks.first_sample_hook import FirstSampleHook
 from lisa_mm.engine.hooks.parameters_hook import ParametersHook, count_parameters, learning_rates, parameter_table
-from lisa_mm.engine.hooks.pictures_hook import PicturesHook, mask_questions
+from lisa_mm.engine.hooks.pictures_hook import PicturesHook
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.structures import SegDataSample
-from lisa_mm.visualization import contact_sheet, draw_overlay, short_question
 
 TOKENIZER = {'pretrained': str(Path(lisa_mm.__file__).parent / 'weights/nano/tokenizer'), 'template': 'plain', 'wrap_image': True}
 SINGLE = 'LisaSingleDeviceStrategy'
-
-
-class Log(logging.Handler):
-    """A logger's messages as a list."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.logger = logging.Logger('test')
-        self.logger.addHandler(self)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-def fake_runner(work_dir: Path | None = None, *, model: object = None, rank: int = 0, iteration: int = 0) -> SimpleNamespace:
-    log = Log()
-    optimizer = SimpleNamespace(get_lr=lambda: {'lr': [0.5]})
-    return SimpleNamespace(
-        rank=rank,
-        iter=iteration,
-        work_dir=str(work_dir),
-        is_training=True,
-        optim_wrapper=optimizer,
-        strategy=SimpleNamespace(module=model),
-        model=None,
-        logger=log.logger,
-        log=log,
-    )
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        image.load()
-        assert image.format == 'PNG'
-        return image.size
 
 
 def test_all_hooks_are_registered():
@@ -300,100 +262,6 @@ def test_smoothing():
     assert smooth(np.full(7, 3.0)) == pytest.approx(3.0)
     # with so few values each counts 2/3 of the next: (1 * 2/3 + 4) / (2/3 + 1)
     assert smooth(np.array([1.0, 4.0]))[1] == pytest.approx(2.8)
-
-
-def predicted_sample(folder: Path, *, masks: int = 1, name: str = 'a') -> SegDataSample:
-    path = folder / f'{name}.png'
-    Image.fromarray(np.full((20, 30, 3), 200, dtype=np.uint8)).save(path)
-    target = torch.zeros(masks, 20, 30, dtype=torch.uint8)
-    target[:, 5:15, :10] = 1
-    logits = torch.full((masks, 20, 30), -1.0)
-    logits[:, 5:15, 5:10] = 1.0
-    turns = [[('<image>\n What is left of the $5 note in this image? Please output segmentation mask.', '[SEG].')]] * masks
-    sample = SegDataSample(metainfo={'sample_id': name, 'img_path': str(path), 'conversations': turns})
-    sample.set_data({'gt_masks': target, 'mask_logits': logits})
-    return sample
-
-
-def test_pictures_of_validation_and_test(tmp_path):
-    hook, runner = PicturesHook(num_images=3, interval=2), fake_runner(tmp_path, iteration=40)
-    first, second = predicted_sample(tmp_path), predicted_sample(tmp_path, masks=2, name='b')
-    for iteration in (40, 50, 60):
-        runner.iter = iteration
-        hook.before_val_epoch(runner)
-        for batch in range(3):
-            hook.after_val_iter(runner, batch, outputs=[first, predicted_sample(tmp_path, masks=0), second])
-        captions = [caption for _, caption in hook._items]
-        hook.after_val_epoch(runner, {})
-        if iteration == 40:
-            # IoU = 50 / 100 pixels
-            assert captions[0] == 'IoU 0.500\nWhat is left of the $5 note in this image?'
-            assert captions[1].startswith('IoU 0.500 (mask 1 of 2)\n')
-            assert len(captions) == 3
-    hook.before_test_epoch(runner)
-    hook.after_test_iter(runner, 0, outputs=[first])
-    hook.after_test_epoch(runner, {})
-    runner.is_training = False
-    del runner.iter
-    hook = PicturesHook()
-    hook.before_val_epoch(runner)
-    hook.after_val_iter(runner, 0, outputs=[first])
-    hook.after_val_epoch(runner, {})
-    written = sorted((tmp_path / 'pictures').iterdir())
-    assert [path.name for path in written] == ['iter_40.png', 'iter_60.png', 'test.png', 'val.png']
-    assert all(size_of(path) > (100, 100) for path in written)
-    assert str(tmp_path / 'pictures' / 'test.png') in ''.join(runner.log.messages)
-
-
-def test_no_samples_no_sheet(tmp_path):
-    for rank in (0, 1):
-        hook, runner = PicturesHook(), fake_runner(tmp_path, rank=rank)
-        hook.before_val_epoch(runner)
-        hook.after_val_iter(runner, 0, outputs=[predicted_sample(tmp_path, masks=rank)])
-        hook.after_val_epoch(runner, {})
-        assert runner.log.messages == []
-    assert not (tmp_path / 'pictures').exists()
-
-
-def test_questions_go_with_their_masks():
-    rows = [[('a', 'no'), ('b', '[SEG] and [SEG]')], [('c', None)], [('d', '[SEG].')]]
-    assert mask_questions(rows) == ['b', 'b', 'd']
-    assert short_question('<image>\n Who? Please output segmentation mask and explain why.') == 'Who?'
-    assert short_question('Please output segmentation mask.') == 'Please output segmentation mask.'
-
-
-def test_overlay():
-    image = np.full((5, 5, 3), 100, dtype=np.uint8)
-    mask = np.zeros((5, 5), dtype=bool)
-    mask[:3, :3] = True
-    filled = draw_overlay(image, mask, (200, 0, 100))
-    assert (filled[mask] == [150, 50, 100]).all()
-    assert (filled[~mask] == 100).all()
-    outlined = draw_overlay(image, mask, (200, 0, 100), outline=True)
-    assert outlined[1, 1].tolist() == [100, 100, 100]
-    assert outlined[0, 0].tolist() == outlined[2, 1].tolist() == [200, 0, 100]
-    assert (image == 100).all()
-    with pytest.raises(ValueError, match='of one size'):
-        draw_overlay(image, mask[:4], (0, 0, 0))
-
-
-def test_a_sheet_with_any_caption(tmp_path):
-    items = [(np.zeros((10, 40, 3), dtype=np.uint8), text) for text in ('$x_1 $', '', '猫はどこですか', 'long word ' * 60, 'a')]
-    path = contact_sheet(items, tmp_path / 'new' / 'sheet.png', title='$')
-    assert size_of(path) > (100, 100)
-    with pytest.raises(ValueError, match='no pictures'):
-        contact_sheet([], tmp_path / 'none.png')
-
-
-def test_a_tall_picture_makes_its_own_row_higher_alone(tmp_path):
-    wide, tall = (np.zeros((30, 90, 3), np.uint8), 'a'), (np.zeros((90, 60, 3), np.uint8), 'a')
-    heights = []
-    for row in ([wide] * 4, [tall] + [wide] * 3, [tall] * 4):
-        with Image.open(contact_sheet([*row, *[wide] * 4], tmp_path / 'sheet.png')) as sheet:
-            heights.append(sheet.height)
-    assert heights[1] == heights[2]
-    with Image.open(contact_sheet([tall] * 8, tmp_path / 'sheet.png')) as sheet:
-        assert sheet.height - heights[2] == pytest.approx(heights[2] - heights[0], abs=2)
 
 
 @pytest.mark.parametrize('build', [lambda: CurvesHook(0), lambda: PicturesHook(0), lambda: PicturesHook(interval=0)])

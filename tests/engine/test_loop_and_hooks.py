@@ -211,6 +211,12 @@ def test_one_progress_line_an_interval(tmp_path):
     assert 'Failed to search registry' not in text
 
 
+def test_without_batch_size_a_batch_is_one_sample(tmp_path):
+    """As torch's data loader has it."""
+    loader = {'dataset': ToyDataset(), 'sampler': {'type': 'SeekableSampler'}, 'num_workers': 0, 'collate_fn': collate}
+    assert run(tmp_path, config={'train_dataloader': loader}).strategy.micro_batch == 1
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -222,6 +228,7 @@ def test_one_progress_line_an_interval(tmp_path):
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'bf16': True, 'fp16': True}}, 'both bf16=True and fp16=True'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'fp16': True}}, 'fp16 needs a GPU'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'offload': 'all'}}, "'all' needs 3"),
+        ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'zero_options': {'stage': 1}}}, 'give strategy.zero_stage'),
         ({'scores': [0.1], 'save_best': 'mIoU'}, r"save_best is 'mIoU'; validation gave \['val_set/cIoU', 'val_set/gIoU'\]"),
     ],
 )

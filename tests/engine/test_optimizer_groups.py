@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
+from mmengine.logging import MMLogger, print_log
 from test_loop_and_hooks import SINGLE, run
 from torch import nn
 from toy import ToyModel
 
 from lisa_mm.checkpoints.folder import find_checkpoint, read_meta
-from lisa_mm.engine.optimizer import joined_groups
+from lisa_mm.engine.optimizer import joined_groups, without_parameter_lines
 from lisa_mm.errors import CheckpointError
 
 
@@ -55,3 +58,35 @@ def test_groups_of_equal_settings_are_one_and_frozen_parameters_in_none():
     ]
     joined = joined_groups(groups)
     assert [(group['lr'], group['params']) for group in joined] == [(0.1, [one, three]), (0.2, [two])]
+
+
+@pytest.mark.parametrize('strategy', [SINGLE, 'LisaDeepSpeedStrategy'])
+def test_the_log_has_no_line_for_each_parameter(tmp_path, strategy):
+    """ParametersHook says in a table what is trained and at which rates; other messages of the building stay."""
+    wrapper = {
+        'optimizer': {'type': 'AdamW', 'lr': 0.01},
+        'paramwise_cfg': {'custom_keys': {'embedding': {'lr_mult': 0.1}}},
+    }
+    runner = run(tmp_path, strategy=strategy, stage=0, max_iters=1, config={'optim_wrapper': wrapper, 'param_scheduler': []})
+    runner.logger.warning('frozen.weight is skipped since its requires_grad=False')  # written outside the building
+    logged = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
+    assert logged.count('is skipped since') == 1
+    assert 'paramwise_options' not in logged
+    assert 'iter 1/1' in logged
+
+
+def test_other_messages_of_the_building_stay():
+    logger = MMLogger.get_current_instance()
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        with without_parameter_lines():
+            print_log('.weight is skipped since its requires_grad=False', 'current', logging.WARNING)
+            print_log('paramwise_options -- head.weight:lr=0.1', 'current')
+            print_log('head is duplicate. It is skipped since bypass_duplicate=True', 'current', logging.WARNING)
+    finally:
+        logger.removeHandler(handler)
+    assert records == ['head is duplicate. It is skipped since bypass_duplicate=True']
+    assert not logger.filters

@@ -126,6 +126,14 @@ def test_a_longer_run_resumes_on_its_own_schedule(trained, tmp_path):
     assert lr == pytest.approx([0, 0.005, 0.01, 0.005, *[0.01 * (8 - step) / 6 for step in (4, 5, 6, 7)]])
 
 
+def test_a_named_checkpoint_is_resumed_also_where_the_config_has_load_from(trained, tmp_path):
+    """As ``tools/train.py CONFIG --resume CHECKPOINT`` with a config that began from a published model."""
+    runner = run({'work_dir': str(tmp_path / 'run'), 'load_from': str(trained), 'resume': str(trained / 'iter_2')})
+    assert runner.resumed
+    expected = torch.load(trained / 'final.pt')
+    assert all(torch.equal(value, expected[name]) for name, value in runner.model.named_parameters() if value.requires_grad)
+
+
 def test_resume_true_prefers_the_work_folder_to_load_from(trained, tmp_path):
     options = {'work_dir': str(tmp_path / 'run'), 'load_from': str(trained), 'resume': True, 'interval': 1, 'total_iters': 9}
     assert not run({**options, 'max_iters': 1}).resumed

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import re
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.conversation import encode, render
 from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
-from lisa_mm.datasets.transforms import (
-    DecodeMasks,
-    EncodeConversations,
-    LoadImage,
-    PackSegInputs,
-    ResizeForMaskDecoder,
-    ResizeForVisionTower,
-)
 from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
-from lisa_mm.structures import SegDataSample
 
-from .golden import build_model, validation_set
-
-NEAR = 1e-3  # MANIFEST: mask logits may differ by so much; a pixel closer to 0 may fall on either side
+from .answers import NEAR, answer_case, collapsed, image_of, overlapping, read_evaluation, step_logits, validate
+from .golden import build_model
 
 
 @pytest.fixture(scope='module')
-def arrays(golden):
-    return np.load(golden.root / 'evaluate.npz')
+def evaluation(golden):
+    return read_evaluation(golden)
 
 
 @pytest.fixture(scope='module')
-def table(golden):
-    return json.loads((golden.root / 'evaluate.json').read_text())
+def table(evaluation):
+    return evaluation[0]
+
+
+@pytest.fixture(scope='module')
+def arrays(evaluation):
+    return evaluation[1]
 
 
 @pytest.fixture(scope='module')
@@ -62,50 +51,6 @@ def answered(golden, table, merged, tokenizer):
         return done[name]
 
     return run
-
-
-def turns_of(prompt):
-    """A prompt of the llava_v1 template -> questions and answers, the last one open."""
-    found = re.findall(r'USER: (.*?) ASSISTANT:(?: (.*?)</s>)?', prompt, flags=re.S)
-    return [(question.replace('<im_start><image><im_end>', '<image>'), answer or None) for question, answer in found]
-
-
-def answer_case(golden, case, model, tokenizer):
-    segments = render(turns_of(case['prompt']), 'llava_v1')
-    ids, _ = encode(segments, tokenizer, num_image_tokens=model.mllm.num_image_tokens(0, 0), wrap_image=True)
-    results = {'img_path': str(golden.root / 'dataset' / case['image']), 'sample_id': case['name']}
-    for step in (
-        LoadImage(),
-        ResizeForVisionTower(model.mllm.preprocess),
-        ResizeForMaskDecoder(model.mask_decoder.preprocess),
-    ):
-        results = step(results)
-    sample = SegDataSample(metainfo={key: results[key] for key in ('sample_id', 'original_size', 'resized_size')})
-    inputs = {
-        'pixel_values': torch.from_numpy(results['pixel_values'])[None],
-        'mask_images': torch.from_numpy(results['mask_image'])[None],
-        'input_ids': ids[None],
-        'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
-        'image_index': torch.zeros(1, dtype=torch.long),
-    }
-    inputs = model.data_preprocessor({'inputs': inputs, 'data_samples': [sample]})['inputs']
-    towers, lengths = [], []
-    hooks = [
-        model.mllm.vision_tower.register_forward_hook(lambda *_: towers.append(1)),
-        model.mllm.language_model.model.get_decoder()
-        .layers[0]
-        .register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1])),
-    ]
-    output, logits = model.answer(inputs, sample, max_new_tokens=case['max_new_tokens'])
-    for hook in hooks:
-        hook.remove()
-    return {'inputs': inputs, 'sample': sample, 'output': output, 'mask_logits': logits, 'towers': towers, 'lengths': lengths}
-
-
-def collapsed(ids):
-    """Each run of image tokens -> one placeholder, as the original's ids."""
-    ids = ids.tolist()
-    return [token for n, token in enumerate(ids) if token != -200 or n == 0 or ids[n - 1] != -200]
 
 
 def test_inputs_are_the_chat_programs(table, arrays, answered, case_name, record_deviation):
@@ -138,16 +83,10 @@ def test_every_token_runs_once_and_the_image_is_encoded_once(arrays, answered, c
 def test_step_logits(arrays, answered, merged, case_name, record_deviation):
     """The logits that chose each new token."""
     got = answered(case_name)
-    prompt = got['inputs']['input_ids'].shape[1]
-    logits = merged.mllm.language_model.output_embeddings()(got['output'].hidden_states[prompt - 1 :])
-    best = logits.topk(2).values
-    for name, ours in (
-        ('step_logits_top2_margin', best[:, 0] - best[:, 1]),
-        ('generated_logits_logsumexp', logits.logsumexp(-1)),
-    ):
+    for name, ours in step_logits(got, merged).items():
         wanted = arrays[f'{case_name}:{name}']
         assert ours.shape == wanted.shape
-        deviation = float(np.abs(ours.detach().numpy() - wanted).max())
+        deviation = float(np.abs(ours - wanted).max())
         record_deviation('generation: margins, logsumexp', deviation)
         assert deviation < 1e-4, name
 
@@ -180,10 +119,9 @@ def test_generation_equals_one_forward(answered, merged, case_name):
     assert torch.allclose(states[:-1], got['output'].hidden_states, atol=1e-4)
 
 
-def test_the_cases_hold_what_they_are_for(golden, table, tokenizer):
+def test_the_cases_hold_what_they_are_for(table, arrays, tokenizer):
     """An earlier turn with [SEG], several [SEG] in an answer, and none: a folder without them would test little."""
     seg = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
-    arrays = np.load(golden.root / 'evaluate.npz')
     in_prompt = {case['name']: int((arrays[f'{case["name"]}:input_ids'] == seg).sum()) for case in table['cases']}
     masks = {case['name']: case['num_masks'] for case in table['cases']}
     assert any(in_prompt.values())
@@ -223,32 +161,6 @@ def test_an_image_after_seg_and_a_row_without_image(merged, tokenizer):
 # --- whole validation sets -------------------------------------------------------------------------------------------------
 
 
-def validate(golden, model, set_name):
-    spec = model.mllm.tokenizer_spec
-    pipeline = [
-        LoadImage(),
-        DecodeMasks(),
-        ResizeForVisionTower(model.mllm.preprocess),
-        ResizeForMaskDecoder(model.mask_decoder.preprocess),
-        EncodeConversations(spec, model.mllm.num_image_tokens(0, 0)),
-        PackSegInputs(),
-    ]
-    dataset = validation_set(golden, set_name, pipeline)
-    pad = int(build_tokenizer(**spec).pad_token_id)
-    loader = DataLoader(dataset, batch_size=2, collate_fn=partial(seg_collate, pad_token_id=pad))  # type: ignore[arg-type]
-    samples = []
-    with torch.no_grad():
-        for batch in loader:
-            samples += model.test_step(batch)
-    return samples
-
-
-def overlapping(golden, set_name):
-    """Images whose annotations overlap themselves: the original counts 2 there, we clip to 1 (MANIFEST, traps)."""
-    items = json.loads((golden.root / 'data' / 'val.json').read_text())['items']
-    return {item['image'] for item in items if item['spec'] == set_name and not set(item['masks_values']) <= {0, 1, 255}}
-
-
 def test_validation_set(golden, table, arrays, merged, set_name, record_deviation):
     """Every mask, intersection and union, and the two metrics of the set."""
     wanted = table['validation'][set_name]
@@ -259,7 +171,7 @@ def test_validation_set(golden, table, arrays, merged, set_name, record_deviatio
     metric, doubtful, pairs = SegIoUMetric(), 0, []
     metric.process(None, samples)
     for sample, ours in zip(samples, metric.results, strict=True):
-        image = sample.img_path.removeprefix(f'{golden.root / "dataset"}/')
+        image = image_of(golden, sample)
         masks = torch.from_numpy(arrays[f'val:{set_name}:{image}'])
         differing = (sample.mask_logits > 0) != masks
         assert differing.sum() <= by_image[image]['near_zero_pixels'], image

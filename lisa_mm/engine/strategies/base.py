@@ -20,7 +20,7 @@ from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
-from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults
+from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
@@ -110,7 +110,8 @@ class FolderCheckpointMixin(BaseStrategy):
             if optim_wrapper.get('paramwise_cfg'):
                 # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
                 optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}
-        built = super().build_optim_wrapper(optim_wrapper, model)
+        with without_parameter_lines():
+            built = super().build_optim_wrapper(optim_wrapper, model)
         groups = built.optimizer.param_groups
         groups[:] = joined_groups(groups)
         if not groups:

@@ -116,6 +116,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             faults.append(
                 f"strategy.offload={offload!r} does not go with zero_stage={stage}: 'optimizer' needs 1-3, 'all' needs 3."
             )
+        if 'stage' in (arguments.get('zero_options') or {}):
+            faults.append("strategy.zero_options has 'stage': give strategy.zero_stage instead.")
         fields = DeepSpeedZeroConfig.model_fields
         known = {name for key, field in fields.items() for name in (key, field.alias or key)}  # stage3_... are aliases
         return faults + [
