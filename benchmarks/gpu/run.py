@@ -44,7 +44,7 @@ class Stage:
 # In order of worth
 STAGES = (
     Stage('parity', HERE / 'stages' / 'parity.py', 150),
-    Stage('training', HERE / 'stages' / 'training.py', 180),
+    Stage('training', HERE / 'stages' / 'training.py', 240),
     Stage('memory', HERE / 'stages' / 'memory.py', 240),
     Stage('speed', HERE / 'stages' / 'speed.py', 120, timed=True),
     Stage('generation', HERE / 'stages' / 'generation.py', 120, timed=True),
@@ -206,7 +206,7 @@ def describe_machine() -> dict[str, Any]:
     machine = json.loads(done.stdout.splitlines()[-1])
     for name, command in (
         ('driver', ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']),
-        ('commit', ['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD']),
+        ('commit', ['git', '-C', str(ROOT), 'describe', '--always', '--dirty', '--exclude=*']),
     ):
         try:
             machine[name] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -237,7 +237,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
     parser.add_argument('--small', action='store_true', help='toy sizes, to try the command')
     names = [stage.name for stage in STAGES]
-    parser.add_argument('--only', nargs='+', choices=names, metavar='STAGE', help=f'some of the stages: {", ".join(names)}')
+    parser.add_argument(
+        '--only', nargs='+', choices=names, metavar='STAGE', help=f'some of the stages, in the order you give: {", ".join(names)}'
+    )
     parser.add_argument('--wheels', type=Path, help='a folder filled by wheels.sh; installed below --out')
     given = parser.parse_args(arguments)
     if not given.minutes > 0:
@@ -255,7 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = describe_machine()
     if given.device == 'cuda' and 'card' not in machine:
         sys.exit('error: torch finds no GPU here. Give --device cpu --small to try the command without one.')
-    stages = [stage for stage in STAGES if not given.only or stage.name in given.only]
+    by_name = {stage.name: stage for stage in STAGES}
+    stages = [by_name[name] for name in dict.fromkeys(given.only or by_name)]
     results = run_all(stages, device=given.device, small=given.small, minutes=given.minutes, out=out, machine=machine)
     print(markdown(results))
     print(f'results: {out / "results.md"}')

@@ -128,7 +128,7 @@ def trace_step(model: Any, shape: BatchShape, *, half: bool, device: str) -> Tra
 
 
 def _bytes_saved(mllm: Any, element: int) -> int:
-    language_model = getattr(mllm, 'language_model', None)
+    language_model: Any = getattr(mllm, 'language_model', None)
     if not getattr(language_model, 'quantized', False):
         return 0
     return bytes_saved(language_model.model.get_decoder(), language_model.quantization, element)

@@ -52,6 +52,7 @@ def run_cases(
     ahead: int = 2,
     at_once: int = 1,
     environment: Callable[[str], Mapping[str, str]] = lambda name: {},
+    label: str = '',
 ) -> Iterator[Outcome]:
     """Run the cases of the program that is running; outcomes come as they end.
 
@@ -64,9 +65,10 @@ def run_cases(
         ahead: Processes that get ready while others have their turn.
         at_once: Cases that have their turn together.
         environment: Variables of a case's process.
+        label: Begins the names of the cases' logs, after the stage's.
     """
     folder = Path(task['rows']).parent
-    stage = Path(sys.argv[0]).stem
+    stage = Path(sys.argv[0]).stem + label
     waiting = list(enumerate(names))
     running: list[_Running] = []
     if task['small']:

@@ -65,7 +65,7 @@ def main(task: dict[str, Any]) -> None:
     if 'case' in task:
         answer_case(task, lambda name, turn: measure(task, name, turn))
     names = ['toy'] if task['small'] else overlays()
-    for outcome in run_cases(task, names, seconds=60, ahead=4):
+    for outcome in run_cases(task, names, seconds=60, ahead=4, at_once=1 if task['small'] else 2):
         if outcome.status != 'done':
             report(task, case=outcome.name, status=outcome.status, note=outcome.note)
             continue
