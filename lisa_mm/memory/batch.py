@@ -46,10 +46,25 @@ def image_inputs(model: Any) -> tuple[str, Any, int]:
         patches = int(grid.prod())
         features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
         return 'image_inputs', {'pixel_values': torch.zeros(patches, features), 'image_grid_thw': grid}, side * side
-    size = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
-    patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
-    tokens = getattr(mllm.model.config, 'image_seq_length', None) or (size // patch) ** 2
+    size, patch = (value if isinstance(value, int) else value[0] for value in (vision.image_size, vision.patch_size))
+    config = mllm.model.config
+    if getattr(config, 'image_grid_pinpoints', None):
+        return 'image_inputs', *_tiled(mllm.model, size, (size // patch) ** 2)
+    tokens = getattr(config, 'image_seq_length', None) or getattr(config, 'mm_tokens_per_image', None) or (size // patch) ** 2
     return 'image_inputs', {'pixel_values': torch.zeros(1, 3, size, size)}, tokens
+
+
+def _tiled(model: Any, size: int, tile_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
+    """LLaVA-NeXT and LLaVA-OneVision: inputs and tokens of the image that has the most tiles."""
+    height, width = max(model.config.image_grid_pinpoints, key=lambda sides: sides[0] * sides[1])
+    tiles = 1 + (height // size) * (width // size)  # the first shows the whole image
+    sizes = torch.tensor([[height, width]], device='cpu')
+    # padding is taken out and line ends are put in: the model itself says how many tokens that leaves
+    arguments: dict[str, Any] = dict(image_newline=torch.zeros(1, device='meta'))
+    if model.config.model_type == 'llava_next':
+        arguments['vision_feature_select_strategy'] = model.config.vision_feature_select_strategy
+    packed, _ = model.base_model.pack_image_features([torch.zeros(tiles, tile_tokens, 1, device='meta')], sizes, **arguments)
+    return {'pixel_values': torch.zeros(1, tiles, 3, size, size), 'image_sizes': sizes}, len(packed[0])
 
 
 def _longest_edge(preprocess: dict[str, Any]) -> int:

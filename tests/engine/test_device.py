@@ -129,3 +129,22 @@ def test_random_states_of_another_kind_of_machine_are_told(monkeypatch):
     assert lines == [
         'the checkpoint was written with a GPU, here is none: dropout draws other numbers than in an uninterrupted run.'
     ]
+
+
+def test_a_step_that_the_loss_scale_skips_is_told(monkeypatch):
+    """DeepSpeed itself says so at a level that its logger does not show."""
+    lines: list[str] = []
+    monkeypatch.setattr('lisa_mm.engine.strategies.deepspeed.print_log', lambda text, **rest: lines.append(text))
+    engine = SimpleNamespace(skipped_steps=3, optimizer=SimpleNamespace(loss_scale=32768.0))
+    overflows = iter([False, True])
+
+    def step() -> None:
+        engine.skipped_steps += next(overflows)
+
+    wrapper = SimpleNamespace(backward=lambda loss: None, step=step)
+    strategy = SimpleNamespace(model=SimpleNamespace(model=engine), optim_wrapper=wrapper)
+    LisaDeepSpeedStrategy.backward_and_step(strategy, torch.zeros(()), last=True)
+    assert not lines
+    LisaDeepSpeedStrategy.backward_and_step(strategy, torch.zeros(()), last=True)
+    assert len(lines) == 1
+    assert 'overflowed at its loss scale, which is now 32768.' in lines[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from deepspeed.runtime.base_optimizer import ZeROOptimizer
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig, ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
+from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
@@ -196,8 +198,17 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
         """Add a micro-batch's gradient; the engine clips and steps with the last one."""
+        engine: Any = self.model.model
+        skipped = engine.skipped_steps
         self.optim_wrapper.backward(loss)
         self.optim_wrapper.step()
+        if engine.skipped_steps > skipped:
+            print_log(
+                'this step was skipped, and the weights are as before: a float16 gradient overflowed at its loss scale, which is '
+                f'now {engine.optimizer.loss_scale:g}. Some skipped steps at the beginning are usual; if they go on, train in bf16.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def optimizer_state(self) -> dict:
         """This process's part of the optimizer's state."""
