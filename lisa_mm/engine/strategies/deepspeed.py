@@ -204,8 +204,9 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         self.optim_wrapper.step()
         if engine.skipped_steps > skipped:
             print_log(
-                'this step was skipped and the weights are as before: a float16 gradient overflowed at its loss scale, which is now '
-                f'{engine.optimizer.loss_scale:g}. Some skipped steps at the beginning are usual; if they go on, train in bf16.',
+                'this step was skipped and the weights are as before: a float16 gradient overflowed at its loss scale, which '
+                f'is now {engine.optimizer.loss_scale:g}. Some skipped steps at the beginning are usual; if they go on, train in '
+                'bf16.',
                 logger='current',
                 level=logging.WARNING,
             )
