@@ -17,6 +17,8 @@ from typing import Any
 
 from benchmarks.gpu.run import failure
 
+Measure = Callable[[str, Callable[[], object]], dict[str, Any]]
+
 
 @dataclass
 class Outcome:
@@ -47,26 +49,33 @@ class _Running:
 def run_cases(
     task: Mapping[str, Any],
     names: Sequence[str],
+    measure: Measure,
     *,
     seconds: float,
     ahead: int = 2,
     at_once: int = 1,
-    environment: Callable[[str], Mapping[str, str]] = lambda name: {},
+    environment: Callable[[str], Mapping[str, str]] | None = None,
     label: str = '',
 ) -> Iterator[Outcome]:
     """Run the cases of the program that is running; outcomes come as they end.
 
-    The program is started again for each case and calls :func:`answer_case` where the task has a ``case``.
+    The program is started again for each case, with the case in its task: :func:`answer_case` measures it. A single case of toy
+    size is measured in this process.
 
     Args:
         task: Of the stage.
         names: Of the cases.
+        measure: Gets a case's name and a function that waits for its turn, to call before anything touches the GPU; returns
+            what is found.
         seconds: Of a case from its turn on.
         ahead: Processes that get ready while others have their turn.
         at_once: Cases that have their turn together.
         environment: Variables of a case's process.
         label: Begins the names of the cases' logs, after the stage's.
     """
+    if task['small'] and len(names) == 1 and environment is None:
+        yield Outcome(names[0], 'done', measure(names[0], lambda: None))
+        return
     folder = Path(task['rows']).parent
     stage = Path(sys.argv[0]).stem + label
     waiting = list(enumerate(names))
@@ -85,7 +94,7 @@ def run_cases(
                         stdin=subprocess.PIPE,
                         stdout=file,
                         stderr=subprocess.STDOUT,
-                        env={**os.environ, **environment(name)},
+                        env={**os.environ, **(environment(name) if environment else {})},
                     )
                 running.append(_Running(name, process, answer, log))
             for case in running[:at_once]:
@@ -123,24 +132,21 @@ def _outcome(case: _Running, ended: bool, seconds: float) -> Outcome:
     return Outcome(case.name, 'done', json.loads(case.answer.read_text()))
 
 
-def answer_case(task: Mapping[str, Any], function: Callable[[str, Callable[[], None]], dict[str, Any]]) -> None:
-    """In the process of a case: run it and hand over what it returns.
+def answer_case(task: Mapping[str, Any], measure: Measure) -> None:
+    """In the process of a case: measure it, write what is found, and end the process. In a stage's own process: nothing.
 
     Args:
-        task: With ``case`` and ``answer``.
-        function: Gets the case's name and a function that waits for its turn, to call before anything touches the GPU.
+        task: With ``case`` and ``answer`` in the process of a case.
+        measure: As for :func:`run_cases`.
     """
-    found = function(task['case'], wait_for_turn)
+    if 'case' not in task:
+        return
+    found = measure(task['case'], lambda: bool(sys.stdin.readline()))
     Path(task['answer']).write_text(json.dumps(found))
     # threads of torch and DeepSpeed that outlive the interpreter may abort a process whose result is written
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def wait_for_turn() -> None:
-    """Return once this case has the GPU."""
-    sys.stdin.readline()
 
 
 def report(task: Mapping[str, Any], **row: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Asked:
         return len(logits)
 
 
-def measure(task: dict[str, Any], name: str, turn: Callable[[], None]) -> dict[str, Any]:
+def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict[str, Any]:
     """Seconds of the first answer, of one question, and of all questions on one image."""
     device, small = task['device'], task['small']
     source, shape = (source_of(TOY), TOY_SHAPE) if small else (source_of('lisa_7b_mix'), SHAPE)
@@ -91,10 +92,10 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], None]) -> dict[s
 
 def main(task: dict[str, Any]) -> None:
     """A row for one question and one for many, for each kind of cache."""
-    if 'case' in task:
-        answer_case(task, lambda name, turn: measure(task, name, turn))
+    measured = partial(measure, task)
+    answer_case(task, measured)
     names = list(CACHES)[:1] if task['small'] else list(CACHES)
-    for outcome in run_cases(task, names, seconds=80):
+    for outcome in run_cases(task, names, measured, seconds=80):
         if outcome.status != 'done':
             report(task, case=outcome.name, status=outcome.status, note=outcome.note)
             continue

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def prepared(case: Case) -> dict[str, Any]:
     return source
 
 
-def measure(name: str, turn: Callable[[], None], device: str) -> dict[str, float]:
+def measure(device: str, name: str, turn: Callable[[], object]) -> dict[str, float]:
     """Bytes: the peak of the last of some training steps, and the one calculated."""
     case = CASES_BY_NAME[name]
     source = prepared(case)
@@ -109,9 +110,9 @@ def measure(name: str, turn: Callable[[], None], device: str) -> dict[str, float
 def main(task: dict[str, Any]) -> None:
     """A row per configuration."""
     device = task['device']
-    if 'case' in task:
-        answer_case(task, lambda name, turn: measure(name, turn, device))
-    for outcome in run_cases(task, [case.name for case in (SMALL if task['small'] else LARGE)], seconds=60, ahead=4):
+    measured = partial(measure, device)
+    answer_case(task, measured)
+    for outcome in run_cases(task, [case.name for case in (SMALL if task['small'] else LARGE)], measured, seconds=60, ahead=4):
         if outcome.status != 'done':
             report(task, case=outcome.name, status=outcome.status, note=outcome.note)
             continue

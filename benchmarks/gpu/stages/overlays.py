@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def overlays() -> list[str]:
     return [names[index] for index in range(longest) for names in by_kind if index < len(names)]
 
 
-def measure(task: dict[str, Any], name: str, turn: Callable[[], None]) -> dict[str, Any]:
+def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict[str, Any]:
     """Seconds and loss of a training step, and the peak of a GPU's memory in bytes."""
     device = task['device']
     if task['small']:
@@ -62,10 +63,10 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], None]) -> dict[s
 
 def main(task: dict[str, Any]) -> None:
     """A row per overlay."""
-    if 'case' in task:
-        answer_case(task, lambda name, turn: measure(task, name, turn))
+    measured = partial(measure, task)
+    answer_case(task, measured)
     names = ['toy'] if task['small'] else overlays()
-    for outcome in run_cases(task, names, seconds=60, ahead=4, at_once=1 if task['small'] else 2):
+    for outcome in run_cases(task, names, measured, seconds=60, ahead=4, at_once=1 if task['small'] else 2):
         if outcome.status != 'done':
             report(task, case=outcome.name, status=outcome.status, note=outcome.note)
             continue

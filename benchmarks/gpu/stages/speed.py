@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -159,7 +160,7 @@ def profile_step(step: Callable[[], None], clock: Clock) -> dict[str, Any]:
     return {'seconds': taken, 'busy': busy / taken, 'waits': waits, 'top': top}
 
 
-def measure(task: dict[str, Any], turn: Callable[[], None]) -> dict[str, Any]:
+def measure(task: dict[str, Any], _: str, turn: Callable[[], object]) -> dict[str, Any]:
     """Rows: the parts of a step, the profile, and the variants in turns."""
     device, small = task['device'], task['small']
     source, shape = (source_of(TOY), TOY_SHAPE) if small else (source_of('lisa_7b_mix'), SHAPE)
@@ -211,10 +212,10 @@ def measure(task: dict[str, Any], turn: Callable[[], None]) -> dict[str, Any]:
 
 def main(task: dict[str, Any]) -> None:
     """Run the case and write its rows."""
-    if 'case' in task:
-        answer_case(task, lambda name, turn: measure(task, turn))
+    measured = partial(measure, task)
+    answer_case(task, measured)
     name = 'toy' if task['small'] else 'lisa_7b_mix, 2 images x 3 rows x 512 tokens'
-    for outcome in run_cases(task, [name], seconds=150):
+    for outcome in run_cases(task, [name], measured, seconds=150):
         if outcome.status != 'done':
             report(task, case=name, status=outcome.status, note=outcome.note)
             continue

@@ -123,7 +123,7 @@ def train(
     return losses, skipped
 
 
-def measure(task: dict[str, Any], name: str, turn: Callable[[], None]) -> dict[str, Any]:
+def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict[str, Any]:
     """Losses of the steps, and a hash of the weights at the end."""
     steps = 2 if task['small'] else STEPS
     case = BY_NAME[name.removesuffix(RESUMED)]
@@ -198,19 +198,19 @@ def compare_resumed(task: dict[str, Any], outcome: Outcome, whole: dict[str, Any
 
 def main(task: dict[str, Any]) -> None:
     """A row per strategy, then a row per resumed run."""
-    if 'case' in task:
-        answer_case(task, lambda name, turn: measure(task, name, turn))
+    answer_case(task, partial(measure, task))
     chosen = [case for case in CASES if not task['small'] or case.name in SMALL]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / 'demo'
         write_demo(data, ('train',), limit=16 if task['small'] else 120, num_workers=1)
         task = {**task, 'data': str(data)}
+        measured = partial(measure, task)
         done: dict[str, dict[str, Any]] = {}
         waiting: list[Outcome] = []
-        options: dict[str, Any] = dict(seconds=150, ahead=1, at_once=1 if task['small'] else 5)
-        for outcome in run_cases(
-            task, [case.name for case in chosen], environment=partial(environment, task['device']), **options
-        ):
+        options: dict[str, Any] = dict(
+            environment=partial(environment, task['device']), seconds=150, ahead=1, at_once=1 if task['small'] else 5
+        )
+        for outcome in run_cases(task, [case.name for case in chosen], measured, **options):
             if outcome.status != 'done':
                 report(task, case=outcome.name, status=outcome.status, note=outcome.note)
                 continue
@@ -230,7 +230,7 @@ def main(task: dict[str, Any]) -> None:
                 note='the CPU has no losses to compare with',
             )
         names = [case.name + RESUMED for case in chosen if case.resumed and case.name in done]
-        for outcome in run_cases(task, names, environment=partial(environment, task['device']), label='_resumed', **options):
+        for outcome in run_cases(task, names, measured, label='_resumed', **options):
             if outcome.status == 'done':
                 compare_resumed(task, outcome, done[outcome.name.removesuffix(RESUMED)])
             else:
