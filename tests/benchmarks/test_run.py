@@ -65,6 +65,25 @@ def test_stages_beyond_the_minutes_are_rows(tmp_path):
     assert rows['late'][0]['status'] == 'not run'
 
 
+def test_stages_that_measure_times_run_alone():
+    groups = gpu_run.together(gpu_run.STAGES)
+    assert [[stage.name for stage in group] for group in groups] == [
+        ['parity', 'training', 'memory'],
+        ['speed'],
+        ['generation'],
+        ['overlays'],
+    ]
+
+
+def test_chosen_stages_run_in_the_order_given(tmp_path, monkeypatch):
+    chosen: list[str] = []
+    monkeypatch.setattr(gpu_run, 'describe_machine', dict)
+    monkeypatch.setattr(gpu_run, 'run_all', lambda stages, **_: chosen.extend(s.name for s in stages) or {'rows': []})
+    monkeypatch.setattr(gpu_run, 'markdown', str)
+    gpu_run.main(['--device', 'cpu', '--only', 'speed', 'parity', 'speed', '--out', str(tmp_path)])
+    assert chosen == ['speed', 'parity']
+
+
 def test_numbers_and_gpus_that_are_not_there_are_one_sentence(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         gpu_run.main(['--minutes', '0'])

@@ -166,7 +166,8 @@ def compare(task: dict[str, Any], outcome: Outcome, reference: list[float]) -> N
     case, losses = BY_NAME[outcome.name], outcome.found['losses']
     # after a step that one of them skipped, they train different weights
     skipped = outcome.found['skipped']
-    compared = skipped[0] + 1 if skipped else len(losses)
+    steps = len(losses)
+    compared = skipped[0] + 1 if skipped else steps
     losses, reference = losses[:compared], reference[:compared]
     far = [abs(loss - wanted) / wanted for loss, wanted in zip(losses, reference, strict=True)]
     first, mean = far[0], sum(far) / len(far)
@@ -178,7 +179,7 @@ def compare(task: dict[str, Any], outcome: Outcome, reference: list[float]) -> N
         value=f'first loss {first:.1e} from the CPU, {len(far)} steps {mean:.1e} in the mean',
         allowed=f'{allowed[0]:g}, {allowed[1]:g}',
         note=f'losses {losses[0]:.4f} to {losses[-1]:.4f}; the CPU {reference[0]:.4f} to {reference[-1]:.4f}'
-        + (f'; the loss scale skipped {len(skipped)} of {STEPS} steps, the first of them step {compared}' if skipped else ''),
+        + (f'; the loss scale skipped {len(skipped)} of {steps} steps, the first of them step {compared}' if skipped else ''),
     )
 
 
