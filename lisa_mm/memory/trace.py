@@ -38,7 +38,6 @@ class Trace:
         trained: Elements of each trained parameter, in the order of the model's.
         frozen: Elements of each frozen one.
         parameter_bytes: Of one element (4, or 2 in half precision).
-        quantized: Bytes that frozen weights take less than that because they are quantised.
         buffers: Bytes of the model's buffers.
         inputs: Bytes of the batch.
         encoder: Peak within the mask decoder's image encoder.
@@ -47,6 +46,7 @@ class Trace:
         forward_peak: Of the forward.
         gradients: In the order in which backward gives them.
         end_peak: After the last gradient.
+        quantized: Bytes that frozen weights take less than ``parameter_bytes`` says because they are quantised.
     """
 
     trained: tuple[int, ...]

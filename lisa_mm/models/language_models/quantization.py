@@ -1,4 +1,4 @@
-"""Language models in 4 or 8 bits (QLoRA), by bitsandbytes; run on a CPU, not yet on a GPU."""
+"""Language models in 4 or 8 bits (QLoRA), by bitsandbytes."""
 
 from __future__ import annotations
 
