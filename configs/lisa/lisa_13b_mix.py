@@ -3,7 +3,7 @@
     deepspeed tools/train.py configs/lisa/lisa_13b_mix.py --cfg-options data_root=DIR
 
 Published gIoU/cIoU on ReasonSeg: val 48.9/46.9, test 44.8/45.8 (13B; of Llama-2-13B only the fine-tuned scores are published).
-Not reproduced here: nothing of this size has been trained.
+Not reproduced: nothing of this size has been trained.
 """
 
 from mmengine.config import read_base

@@ -4,7 +4,7 @@
 
 CHECKPOINT: the work folder of the mix (default), or an imported published model (tools/convert_checkpoint.py import).
 No score of this one was published (of the 7B: lisa_7b_refer_seg_ft.py).
-The number of steps was not published; this one is this project's choice. Not reproduced here: nothing of this size has been trained.
+The number of steps was not published; this one is this project's choice. Not reproduced: nothing of this size has been trained.
 """
 
 from mmengine.config import read_base

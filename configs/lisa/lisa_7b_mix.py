@@ -3,7 +3,7 @@
     deepspeed tools/train.py configs/lisa/lisa_7b_mix.py --cfg-options data_root=DIR
 
 GPUs of 24 GB or more (calculated; a step measured on one H200 took what was calculated; published on 8, fewer accumulate more).
-Published gIoU/cIoU on ReasonSeg: val 44.4/46.0, test 36.8/34.1. Not reproduced here: nothing of this size has been trained.
+Published gIoU/cIoU on ReasonSeg: val 44.4/46.0, test 36.8/34.1. Not reproduced: nothing of this size has been trained.
 """
 
 from mmengine.config import read_base

@@ -4,7 +4,7 @@
 
 CHECKPOINT: the work folder of the mix (default), or an imported published model (tools/convert_checkpoint.py import).
 Published cIoU: refCOCO val/testA/testB 74.9/79.1/72.3, refCOCO+ 65.1/70.8/58.1, refCOCOg val/test 67.9/70.6.
-The number of steps was not published; this one is this project's choice. Not reproduced here: nothing of this size has been trained.
+The number of steps was not published; this one is this project's choice. Not reproduced: nothing of this size has been trained.
 """
 
 from mmengine.config import read_base
