@@ -149,7 +149,7 @@ class LISAInferencer:
     def _text(self, ids: torch.Tensor) -> str:
         """Words and ``[SEG]``, without the other special tokens."""
         seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
-        special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore
+        special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore - transformers has no types for it
         kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
         return self.tokenizer.decode(kept).strip()
 

@@ -52,8 +52,8 @@ def load_model(
         config: A config file or source.
         checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
         device: Where the model runs; 'cuda' where there is one if left out.
-        dtype: Of the weights and activations: 'float32' (TF32 is turned off), 'bfloat16' or 'float16'. The model is built in
-            float32 on the CPU, then cast.
+        dtype: Precision of weights and activations: 'float32' (TF32 is turned off), 'bfloat16' or 'float16'. The model is built
+            in float32 on the CPU, then cast.
 
     Returns:
         The model and its compiled config.
@@ -78,5 +78,5 @@ def load_model(
         if checkpoint is not None:
             load_weights(model, checkpoint)
     if dtype != 'float32':
-        model = model.to(DTYPES[dtype])  # type: ignore[assignment]
-    return model.to(place).eval(), compiled  # type: ignore
+        model = model.to(DTYPES[dtype])  # type: ignore[assignment] - torch's to() is typed as any module
+    return model.to(place).eval(), compiled  # type: ignore - the same

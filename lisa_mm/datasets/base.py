@@ -248,7 +248,7 @@ class BaseSegDataset(BaseDataset):
         rng = np.random.default_rng([self.seed, n, 1])
         record = self.get_data_info(self.record_index(n))
         asked = self.ask(record, rng)
-        return self.pipeline(  # type: ignore
+        return self.pipeline(  # type: ignore - Compose is typed to return None too
             {
                 'sample_id': record['sample_id'],
                 'img_path': record['img_path'],

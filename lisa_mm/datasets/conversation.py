@@ -160,7 +160,7 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
     learn to say it, or it never stops.
     """
     own = {SEG_TOKEN, IMAGE_START, IMAGE_END, str(tokenizer.bos_token)}
-    known = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()} - own  # type: ignore
+    known = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()} - own  # type: ignore - no types in transformers
     found = set()
     for text in follows:
         stripped = text.lstrip()

@@ -296,7 +296,7 @@ def memory_text(report: dict[str, Any]) -> list[str]:
     assumed = report['assumed']
     count = report['gpus']
     lines = [
-        f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (docs/gpu.md: measured on an H200), '
+        f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (measurements of others: docs/gpu.md), '
         f'for {assumed["images"]} images x '
         f'{assumed["rows_of_an_image"]} rows x {assumed["tokens_of_a_row"]} tokens, '
         f'masks of {assumed["image_size"][0]} x {assumed["image_size"][1]} pixels (assumed)',

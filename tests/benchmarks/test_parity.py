@@ -54,8 +54,8 @@ def test_masks_of_nan_do_not_hold(reference, tmp_path):
     for parameter in model.mask_decoder.parameters():
         parameter.data.fill_(math.nan)
     path = tmp_path / 'rows.jsonl'
-    parity.answer(reference, str(path), 'x', model, judged=True)
-    parity.evaluate(reference, str(path), 'x', model, judged=True)
+    parity.answer(reference, {'rows': str(path)}, 'x', model, judged=True)
+    parity.evaluate(reference, {'rows': str(path)}, 'x', model, judged=True)
     status = {row['case']: row['status'] for row in rows_of(path)}
     assert status['x: generated ids'] == status['x: generation, step logits'] == 'holds'
     assert {status[f'x: {key}'] for key in ('generation, mask logits', *parity.VALIDATION)} == {'DOES NOT HOLD'}

@@ -49,9 +49,9 @@ def answer_case(golden: Golden, case: dict[str, Any], model: Any, tokenizer: Any
 
     Args:
         golden: Holds the image.
-        case: Of the table's ``cases``.
+        case: An entry of the table's ``cases``.
         model: The merged model in eval mode.
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
 
     Returns:
         What goes in (``inputs``, ``sample``), what comes out (``output``, ``mask_logits``), an entry for each run of the vision

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gpu.stages.cases import report
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.engine.device import set_tf32
 from lisa_mm.evaluation.seg_iou import intersection_and_union, summarise
@@ -117,7 +118,7 @@ def validated_set(
 
     Args:
         golden: Holds the images.
-        set_name: Of the table's ``validation``.
+        set_name: A key of the table's ``validation``.
         wanted: Its numbers in the table.
         arrays: The original's masks.
         model: The merged model in eval mode.
@@ -151,20 +152,16 @@ def pooled(parts: Iterable[Found]) -> Found:
     return found
 
 
-def write_rows(path: str, title: str, found: Found, allowed: dict[str, float], *, judged: bool, note: str = '') -> None:
+def write_rows(
+    task: dict[str, Any], title: str, found: Found, allowed: dict[str, float], *, judged: bool, note: str = ''
+) -> None:
     """Append a row for each of the allowed deviations."""
     for key, limit in allowed.items():
         deviation = worst(found.get(key, []))
         row = {'case': f'{title}: {key}', 'value': f'{deviation:.2e}', 'status': 'reported'}
         if judged:
             row |= {'allowed': f'{limit:g}', 'status': 'holds' if deviation <= limit else 'DOES NOT HOLD'}
-        write_row(path, row | ({'note': note} if note else {}))
-
-
-def write_row(path: str, row: dict[str, Any]) -> None:
-    """Append a row to the stage's results."""
-    with open(path, 'a', encoding='utf-8') as file:
-        file.write(json.dumps(row) + '\n')
+        report(task, **row, **({'note': note} if note else {}))
 
 
 class Reference:
@@ -188,13 +185,13 @@ class Reference:
         return copy.deepcopy(self.models[name]).to(dtype).to(device)
 
 
-def train(reference: Reference, path: str, title: str, model: Any, *, judged: bool) -> None:
+def train(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
     """The rows of the training batches."""
     found = pooled(training_batch(arrays, reference.golden.cases[name], model) for name, arrays in reference.batches.items())
-    write_rows(path, title, found, TRAINING, judged=judged)
+    write_rows(task, title, found, TRAINING, judged=judged)
 
 
-def answer(reference: Reference, path: str, title: str, model: Any, *, judged: bool) -> None:
+def answer(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
     """The rows of the generated answers."""
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     found = pooled(answered_case(reference.golden, case, reference.arrays, model, tokenizer) for case in reference.cases)
@@ -202,12 +199,12 @@ def answer(reference: Reference, path: str, title: str, model: Any, *, judged: b
     row = {'case': f'{title}: generated ids', 'value': f'{equal} of {cases} cases equal', 'status': 'reported'}
     if judged:
         row |= {'allowed': 'all equal', 'status': 'holds' if equal == cases else 'DOES NOT HOLD'}
-    write_row(path, row)
+    report(task, **row)
     note = '' if equal == cases else 'logits up to the first token that differs, masks of the cases with equal ids'
-    write_rows(path, title, found, GENERATION, judged=judged, note=note)
+    write_rows(task, title, found, GENERATION, judged=judged, note=note)
 
 
-def evaluate(reference: Reference, path: str, title: str, model: Any, *, judged: bool) -> None:
+def evaluate(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
     """The rows of the validation sets."""
     near = NEAR if judged else 0.0
     found = pooled(
@@ -216,7 +213,7 @@ def evaluate(reference: Reference, path: str, title: str, model: Any, *, judged:
     note = f'{len(reference.sets)} sets'
     if judged:
         note += f'; {sum(found["pixels near 0"]):.0f} pixels with a logit within {NEAR:g} of 0 differ and count as equal'
-    write_rows(path, title, found, VALIDATION, judged=judged, note=note)
+    write_rows(task, title, found, VALIDATION, judged=judged, note=note)
 
 
 def main(task: dict[str, Any]) -> None:
@@ -230,11 +227,11 @@ def main(task: dict[str, Any]) -> None:
     for title, dtype, tf32, whole in formats:
         set_tf32(tf32)
         judged = title == 'float32'
-        train(reference, task['rows'], title, reference.model('training', dtype, task['device']), judged=judged)
+        train(reference, task, title, reference.model('training', dtype, task['device']), judged=judged)
         if whole:
             merged = reference.model('merged', dtype, task['device'])
-            answer(reference, task['rows'], title, merged, judged=judged)
-            evaluate(reference, task['rows'], title, merged, judged=judged)
+            answer(reference, task, title, merged, judged=judged)
+            evaluate(reference, task, title, merged, judged=judged)
 
 
 if __name__ == '__main__':

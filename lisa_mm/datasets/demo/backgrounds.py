@@ -28,7 +28,7 @@ def _turned(rng: np.random.Generator, grid: Grid) -> tuple[np.ndarray, np.ndarra
 
 def _noise(rng: np.random.Generator, grid: Grid) -> np.ndarray:
     height, width = len(grid[0]), grid[1].shape[1]
-    return sum(w * _value_noise(rng, height, width, cell) for w, cell in ((0.5, 40), (0.3, 16), (0.2, 5)))  # type: ignore
+    return sum(w * _value_noise(rng, height, width, cell) for w, cell in ((0.5, 40), (0.3, 16), (0.2, 5)))  # type: ignore - sum begins at 0
 
 
 def _stripes(rng: np.random.Generator, grid: Grid) -> np.ndarray:

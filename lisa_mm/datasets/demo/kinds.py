@@ -332,7 +332,7 @@ HELD_OUT: dict[str, str] = {kind: list(COLOURS)[(3 * i + 1) % len(COLOURS)] for 
 def _shades(colour: np.ndarray) -> dict[str, tuple[int, int, int]]:
     """The RGB triples by role, for a main colour (3,) in 0..255."""
     shades = {'main': colour, 'dark': colour * 0.68, 'light': colour + (255 - colour) * 0.5, 'outline': colour * 0.42}
-    return {role: tuple(int(v) for v in np.rint(rgb)) for role, rgb in shades.items()} | _FIXED  # type: ignore
+    return {role: tuple(int(v) for v in np.rint(rgb)) for role, rgb in shades.items()} | _FIXED  # type: ignore - three numbers
 
 
 def draw_sprite(kind: str, colour: str, size: str, rng: np.random.Generator) -> np.ndarray:
