@@ -227,6 +227,7 @@ def test_without_batch_size_a_batch_is_one_sample(tmp_path):
         ({'strategy': 'LisaDeepSpeedStrategy', 'stage': 4}, 'zero_stage is 4'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'bf16': True, 'fp16': True}}, 'both bf16=True and fp16=True'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'fp16': True}}, 'fp16 needs a GPU'),
+        ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'fp16': True, 'zero_stage': 0}}, 'Give zero_stage=1'),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'offload': 'all'}}, "'all' needs 3"),
         ({'strategy': 'LisaDeepSpeedStrategy', 'more_strategy': {'zero_options': {'stage': 1}}}, 'give strategy.zero_stage'),
         ({'scores': [0.1], 'save_best': 'mIoU'}, r"save_best is 'mIoU'; validation gave \['val_set/cIoU', 'val_set/gIoU'\]"),

@@ -74,7 +74,6 @@ CASES = (
     Case('ZeRO-1, bfloat16', _deepspeed(1, bf16=True)),
     Case('ZeRO-2, float16, dynamic loss scale', _deepspeed(2, fp16=True), resumed=True),
     Case('ZeRO-3, float16, dynamic loss scale', _deepspeed(3, fp16=True)),
-    Case('ZeRO-0, float16, dynamic loss scale', _deepspeed(0, fp16=True)),
     Case('ZeRO-1, float16, dynamic loss scale', _deepspeed(1, fp16=True)),
     Case('ZeRO-2, bfloat16, optimizer on the CPU', _deepspeed(2, bf16=True, offload='optimizer')),
     Case('ZeRO-3, bfloat16, all on the CPU', _deepspeed(3, bf16=True, offload='all')),

@@ -112,6 +112,12 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             faults.append(f'strategy.zero_stage is {stage!r}; it can be 0, 1, 2 or 3.')
         if arguments.get('bf16') and arguments.get('fp16'):
             faults.append('strategy has both bf16=True and fp16=True: choose one.')
+        if arguments.get('fp16') and stage == 0:
+            faults.append(
+                'strategy has fp16=True and zero_stage=0: there DeepSpeed divides gradients by a loss scale that it never '
+                'multiplied the loss by, so they underflow and are never clipped. Give zero_stage=1 (same weights on each '
+                'process, only the optimizer is sharded), or bf16=True.'
+            )
         if offload not in (None, 'optimizer', 'all'):
             faults.append(f"strategy.offload is {offload!r}; it can be None, 'optimizer' or 'all'.")
         elif (offload == 'all' and stage != 3) or (offload == 'optimizer' and stage == 0):
