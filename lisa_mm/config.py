@@ -186,6 +186,8 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
                 collect(faults, lambda r=registry, k=key: drop_replaced_parts(r, model[k], f'model.{k}'))
                 parts[key] = collect(faults, lambda r=registry, k=key: r.build(model[k]))
         for name, loss in (model.get('losses') or {}).items():
+            if loss is None:
+                continue
             collect(faults, lambda loss=loss: LOSSES.build(loss), f'model.losses.{name}: ')
         if 'seg_head' in model:
             collect(faults, lambda: SEG_HEADS.lookup(model.seg_head.get('type')), 'model.seg_head: ')

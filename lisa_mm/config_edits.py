@@ -60,6 +60,7 @@ OPEN_KEYS = {
     'optim_wrapper': ('type', 'optimizer', 'paramwise_cfg', 'constructor'),
     **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), LOADER_KEYS),
 }
+OPEN_PARTS = ('model.losses',)  # further parts go in by any name, with their type
 # Parts between two others: their weights fit only the neighbours they were trained with
 BRIDGES = {
     'mllm': [('model', 'seg_head')],
@@ -136,7 +137,8 @@ def apply_option(source: dict[str, Any], option: str) -> None:
     if not isinstance(node, dict):
         raise ConfigError(f'--cfg-options {dotted}: {".".join(parents)} is {node!r}, it has no keys.')
     allowed = RUNNER_KEYS if not parents else {*node, *OPEN_KEYS.get('.'.join(parents), ())}
-    if last not in node and 'type' not in node and last not in allowed:
+    new_part = '.'.join(parents) in OPEN_PARTS and isinstance(value, dict) and 'type' in value
+    if last not in node and 'type' not in node and last not in allowed and not new_part:
         raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
     if last in node and node[last] == value and type(node[last]) is type(value):
         return

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
+from ..structures import SegDataSample
 
 IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
 IGNORE_INDEX = -100  # a label that carries no loss
@@ -287,6 +288,9 @@ class BaseMaskDecoder(Part):
 class BaseLoss(nn.Module):
     """A loss with its weight.
 
+    The model multiplies by the weight, logs the value, and sees to it that trained parameters which a batch does not reach get a
+    gradient of zero.
+
     Args:
         weight: Factor of the value.
     """
@@ -298,5 +302,11 @@ class BaseLoss(nn.Module):
         self.weight = weight
 
     @abstractmethod
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Unweighted scalar."""
+    def forward(self, outputs: dict[str, Any], data_samples: list[SegDataSample]) -> Tensor:
+        """Unweighted scalar.
+
+        Args:
+            outputs: What :meth:`LISA.tensor` returns (``hidden_states``, ``word_logits``, ``mask_logits`` ...), and
+                ``mask_targets``: for each image (K, H, W) in the masks' precision.
+            data_samples: One for each image.
+        """

@@ -11,12 +11,13 @@ from mmengine.model import BaseModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from ..errors import ConfigError, nearest
-from ..registry import LOSSES, MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
+from ..errors import ConfigError
+from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..structures import SegDataSample
-from .base import IGNORE_INDEX, BaseLoss, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
+from .base import IGNORE_INDEX, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
 from .data_preprocessor import SegDataPreprocessor
 from .lora import apply_lora, language_decoder, split_lora, train_dropout
+from .losses.building import build_losses, loss_name
 from .new_rows import NEW_ROWS, add_new_rows
 from .token_ids import new_token_ids, token_ids
 from .tuning import check_tuning
@@ -24,7 +25,6 @@ from .weights import is_sharded
 from .widths import with_derived
 
 Encode = Callable[[Tensor], ImageEmbeddings]
-LOSS_KEYS = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
 
 
 @MODELS.register_module()
@@ -35,7 +35,7 @@ class LISA(BaseModel):
         mllm: The multimodal LLM.
         mask_decoder: Owns its image encoder.
         seg_head: Its widths are derived.
-        losses: ``dict(ce=..., bce=..., dice=...)``.
+        losses: Any number of them by name, such as ``dict(ce=..., bce=..., dice=...)``; None leaves one out.
         lora: Arguments of ``peft.LoraConfig`` for the language model, or None; in it ``vision_tower`` and ``image_encoder``, two
             further dicts of such arguments, put adapters into these parts too.
         tuning: Of a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` does not.
@@ -64,10 +64,6 @@ class LISA(BaseModel):
         seg_token_id: int | None = None,
     ):
         check_tuning(lora, tuning, train_embeddings)
-        unknown = [name for name in losses if name not in LOSS_KEYS]
-        if unknown or set(losses) != set(LOSS_KEYS):
-            name = (unknown or sorted(set(LOSS_KEYS) - set(losses)))[0]
-            raise ConfigError(f'model.losses takes exactly ce, bce, dice; look at {name!r}.{nearest(name, LOSS_KEYS)}')
         built_mllm: BaseMLLM = MLLMS.build(mllm)
         built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
         super().__init__(data_preprocessor=SegDataPreprocessor(built_mllm.preprocess, built_decoder.preprocess))
@@ -76,7 +72,7 @@ class LISA(BaseModel):
         widths = {'in_channels': built_mllm.hidden_size, 'prompt_dim': built_decoder.prompt_dim}
         sources = {'in_channels': 'model.mllm', 'prompt_dim': 'model.mask_decoder'}
         self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
-        self.losses = torch.nn.ModuleDict({name: LOSSES.build(loss) for name, loss in losses.items()})
+        self.losses = build_losses(losses)
         # None only on the meta device, where the tokenizer may be absent
         of_tokenizer = token_ids(built_mllm).seg
         if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer:
@@ -200,34 +196,36 @@ class LISA(BaseModel):
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 
     def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Cross entropy of the answer, BCE and Dice of the masks, weighted.
+        """All losses, weighted, by their names in the log."""
+        outputs = self.tensor(inputs, data_samples)
+        outputs['mask_targets'] = self._mask_targets(outputs['mask_logits'], data_samples)
+        losses = {loss_name(key): loss(outputs, data_samples) * loss.weight for key, loss in self.losses.items()}
 
-        Per image the mean over its K masks, times K, over the number of masks of the batch (+ 1e-8), as LISA.
-        """
-        out = self.tensor(inputs, data_samples)
-        losses = {'loss_ce': self._weighted('ce', out['word_logits'], out['word_targets'])}
-        masks: list[Tensor] = out['mask_logits']
-        targets = [sample.gt_masks.to(masks[i].dtype) for i, sample in enumerate(data_samples)]
+        # Processes whose batches reach other parameters stay in step
+        for zero in self._zeros(outputs):
+            first = next(iter(losses))
+            losses[first] = losses[first] + zero
+        return losses
+
+    def _mask_targets(self, masks: list[Tensor], data_samples: list[SegDataSample]) -> list[Tensor]:
+        targets = [sample.gt_masks.to(logits.dtype) for sample, logits in zip(data_samples, masks, strict=True)]
         for sample, logits, target in zip(data_samples, masks, targets, strict=True):
             if logits.shape != target.shape:
                 raise ValueError(
                     f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks '
                     f'are {tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
                 )
-        total = sum(len(target) for target in targets)
-        for name in ('bce', 'dice'):
-            values = [
-                self._weighted(name, logits, target) * len(target)
-                for logits, target in zip(masks, targets, strict=True)
-                if len(target)
-            ]
-            summed = torch.stack(values).sum() if values else out['nothing']
-            losses[LOSS_KEYS[name]] = summed / (total + 1e-8) if values else summed
-        return losses
+        return targets
 
-    def _weighted(self, name: str, logits: Tensor, targets: Tensor) -> Tensor:
-        loss: BaseLoss = self.losses[name]
-        return loss(logits, targets) * loss.weight
+    def _zeros(self, outputs: dict[str, Any]) -> list[Tensor]:
+        """Zeros with a path to every trained parameter that the losses of this batch may not reach.
+
+        Parameters of losses that ZeRO-3 has sharded are left out: such a loss must use them in every batch.
+        """
+        zeros = [] if outputs['nothing'] is None else [outputs['nothing']]
+        if self.training and not is_sharded(self):
+            zeros += [p.float().sum() * 0 for p in self.losses.parameters() if p.requires_grad]
+        return zeros
 
     def _decode_nothing(self, inputs: dict[str, Tensor], row_prompts: list[Tensor]) -> Tensor:
         """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.

@@ -53,7 +53,8 @@ def build(mllm: dict[str, Any], mask_decoder: dict[str, Any] | None = None, **se
     """A LISA with random weights whose LoRA is not zero."""
     torch.manual_seed(0)
     settings = {'lora': LORA, **settings}
-    model = LISA(mllm, mask_decoder or SAM, dict(type='SegTokenHead'), LOSSES, **settings)
+    settings = {'losses': LOSSES, **settings}
+    model = LISA(mllm, mask_decoder or SAM, dict(type='SegTokenHead'), **settings)
     for name, parameter in model.named_parameters():
         if 'lora_B' in name:
             torch.nn.init.normal_(parameter, std=0.1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from lisa_mm.models.base import BaseLoss
+from lisa_mm.models.losses import MaskLoss
 from lisa_mm.registry import LOSSES
 
 
 @LOSSES.register_module()
-class FocalMaskLoss(BaseLoss):
+class FocalMaskLoss(MaskLoss):
     """Focal loss of masks (Lin et al., ICCV 2017, without its alpha).
 
     Args:
@@ -22,6 +22,6 @@ class FocalMaskLoss(BaseLoss):
         super().__init__(weight)
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def mask_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
         return ((1 - (-entropy).exp()) ** self.gamma * entropy).mean()

@@ -41,7 +41,7 @@ def test_grey_is_a_function_of_the_samples_rng():
 def test_focal_loss_of_gamma_zero_is_cross_entropy():
     logits, targets = torch.tensor([[[0.0, 2.0]]]), torch.tensor([[[1.0, 0.0]]])
     wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
-    assert torch.allclose(my_dataset.FocalMaskLoss(gamma=0.0)(logits, targets), wanted)
+    assert torch.allclose(my_dataset.FocalMaskLoss(gamma=0.0).mask_loss(logits, targets), wanted)
 
 
 def test_the_registries_know_the_parts_and_refuse_a_second_of_a_name():

@@ -3,5 +3,6 @@
 from .cross_entropy import CrossEntropyLoss
 from .dice import MaskDiceLoss
 from .mask_bce import MaskBCELoss
+from .mask_loss import MaskLoss
 
-__all__ = ['CrossEntropyLoss', 'MaskBCELoss', 'MaskDiceLoss']
+__all__ = ['CrossEntropyLoss', 'MaskBCELoss', 'MaskDiceLoss', 'MaskLoss']

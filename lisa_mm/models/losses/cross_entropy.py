@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import LOSSES
+from ...structures import SegDataSample
 from ..base import BaseLoss
 
 
@@ -14,10 +17,11 @@ class CrossEntropyLoss(BaseLoss):
     """Mean over all tokens that carry loss in the batch, in float32.
 
     Shapes:
-        logits (T, V) float, targets (T,) int64 -> scalar; 0 (with a gradient path) for T = 0.
+        word_logits (T, V) float, word_targets (T,) int64 -> scalar; 0 (with a gradient path) for T = 0.
     """
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, outputs: dict[str, Any], data_samples: list[SegDataSample]) -> Tensor:
+        logits, targets = outputs['word_logits'], outputs['word_targets']
         if targets.numel() == 0:
             return logits.float().sum() * 0
         return F.cross_entropy(logits.float(), targets)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...registry import LOSSES
-from ..base import BaseLoss
+from .mask_loss import MaskLoss
 
 
 @LOSSES.register_module()
-class MaskDiceLoss(BaseLoss):
+class MaskDiceLoss(MaskLoss):
     """1 - (2 sum(p t / s) + eps) / (sum(p / s) + sum(t / s) + eps), p = sigmoid(logits), mean over the masks (LISA, CVPR 2024).
 
     Args:
@@ -26,7 +26,7 @@ class MaskDiceLoss(BaseLoss):
         self.scale = scale
         self.eps = eps
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def mask_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         # sums over a million pixels are beyond half precision
         p = logits.float().sigmoid().flatten(1)
         t = targets.float().flatten(1)
