@@ -196,20 +196,17 @@ def describe_batch(compiled: Config, report: dict[str, Any]) -> None:
 
 def describe_mixture(compiled: Config, report: dict[str, Any]) -> None:
     """Share and data sets of each group of a mixture."""
-    from ..datasets.mixture import GROUPS, RATES
+    from ..datasets.mixture import shares
 
     dataset = (compiled.get('train_dataloader') or {}).get('dataset') or {}
     if dataset.get('type') != 'MixtureDataset':
         return
-    wanted = {**RATES, **(dataset.get('rates') or {})}
-    used = [group for group in GROUPS if dataset.datasets.get(group) and wanted[group] > 0]
-    total = sum(wanted[group] for group in used)
     report['mixture'] = {
         group: {
-            'share': wanted[group] / total,
+            'share': share,
             'datasets': [' '.join(filter(None, [d['type'], d.get('name'), d.get('split')])) for d in dataset.datasets[group]],
         }
-        for group in used
+        for group, share in shares(dataset.datasets, dataset.get('rates')).items()
     }
 
 

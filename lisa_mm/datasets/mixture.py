@@ -1,4 +1,4 @@
-"""The mixture of a training: groups by rates, data sets of a group alike, images of a data set alike."""
+"""The mixture of a training: groups by their rates, then data sets of a group and images of a data set uniformly at random."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from ..registry import DATASETS
 from .base import BaseSegDataset, build_transforms
 from .leaks import ImageSet, exclude
 
-GROUPS = ('sem_seg', 'refer_seg', 'vqa', 'reason_seg')
-RATES = {'sem_seg': 9, 'refer_seg': 3, 'vqa': 3, 'reason_seg': 1}
+RATES = {'sem_seg': 9, 'refer_seg': 3, 'vqa': 3, 'reason_seg': 1}  # of the published recipe
+
+
+def shares(datasets: Mapping[str, Any], rates: Mapping[str, float] | None) -> dict[str, float]:
+    """Share of the draws of each group that has data sets and a rate above 0: the recipe's groups first, then as written."""
+    wanted = {**RATES, **(rates or {})}
+    used = [group for group in dict.fromkeys([*RATES, *datasets]) if datasets.get(group) and wanted[group] > 0]
+    total = sum(wanted[group] for group in used)
+    return {group: wanted[group] / total for group in used}
 
 
 @DATASETS.register_module()
@@ -27,15 +34,15 @@ class MixtureDataset(Dataset):
     the draw decides on a data set, whose own item ``n`` it is.
 
     Args:
-        datasets: Group -> list of data sets. The groups are 'sem_seg', 'refer_seg', 'vqa', 'reason_seg'; an empty one is left
-            out.
-        rates: Group -> share of the draws; what is left out keeps the recipe's 9 : 3 : 3 : 1.
+        datasets: Group -> list of data sets; an empty group is left out. The recipe's groups are 'sem_seg', 'refer_seg', 'vqa'
+            and 'reason_seg'; any others go beside them.
+        rates: Group -> rate of the draws. The recipe's groups have 9 : 3 : 3 : 1 unless given; others must be given.
         exclude_val: Evaluation data sets: training images that are in one of them, by image id or content, are taken out.
         pipeline: Transforms of every sample; the data sets have none.
         seed: Of the draws and of data sets that have no seed of their own.
 
     Raises:
-        ConfigError: for an unknown group, a rate that is no positive number, or a data set with a pipeline of its own.
+        ConfigError: for a group without a rate, a rate that is not a number >= 0, or a data set with a pipeline of its own.
     """
 
     def __init__(
@@ -50,15 +57,9 @@ class MixtureDataset(Dataset):
         faults = self.argument_faults({'datasets': datasets, 'rates': rates})
         if faults:
             raise ConfigError(faults)
-        wanted = {**RATES, **(rates or {})}
         self.seed = seed
-        self.groups = {
-            group: [self._build(entry, seed, group) for entry in datasets[group]]
-            for group in GROUPS
-            if datasets.get(group) and wanted[group] > 0
-        }
-        total = sum(wanted[group] for group in self.groups)
-        self.shares = {group: wanted[group] / total for group in self.groups}
+        self.shares = shares(datasets, rates)
+        self.groups = {group: [self._build(entry, seed, group) for entry in datasets[group]] for group in self.shares}
         self.pipeline = Compose(build_transforms(pipeline))
         self.excluded = self._exclude(exclude_val or [])
         self._edges = np.cumsum(list(self.shares.values()))
@@ -67,9 +68,17 @@ class MixtureDataset(Dataset):
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
         """What can be said of the arguments before data is read."""
         datasets, rates = arguments.get('datasets') or {}, arguments.get('rates') or {}
-        named = [('datasets', group) for group in datasets] + [('rates', group) for group in rates]
         faults = [
-            f'MixtureDataset.{key}: {group!r} is no group.{nearest(group, GROUPS)}' for key, group in named if group not in GROUPS
+            f'MixtureDataset.datasets.{group} has no rate: give rates={{{group!r}: ...}}, beside 9 for sem_seg, 3 for refer_seg '
+            f'and vqa, 1 for reason_seg.{nearest(group, RATES)}'
+            for group in datasets
+            if group not in RATES and group not in rates
+        ]
+        known = [*RATES, *datasets]
+        faults += [
+            f'MixtureDataset.rates.{group}: datasets has no such group.{nearest(group, known)}'
+            for group in rates
+            if group not in known
         ]
         for group, rate in rates.items():
             if isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate < 0:
@@ -80,7 +89,7 @@ class MixtureDataset(Dataset):
                 for entry in entries
                 if isinstance(entry, dict) and entry.get('pipeline')
             ]
-        if not faults and not any(datasets.get(group) and {**RATES, **rates}[group] > 0 for group in GROUPS):
+        if not faults and not shares(datasets, rates):
             faults.append(
                 f'MixtureDataset has no data set in datasets={dict.fromkeys(datasets)}, rates={dict(rates)}: '
                 'give at least one group a data set and a rate above 0.'

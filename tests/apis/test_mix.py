@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lisa_mm.config import compile_config, datasets_in, load_config
-from lisa_mm.datasets.mixture import GROUPS
+from lisa_mm.datasets.mixture import RATES
 from lisa_mm.registry import DATASETS
 
 from ..datasets.golden_root import GOLDEN
@@ -57,7 +57,7 @@ def test_train_resume_and_validate(tmp_path):
 def test_the_steps_draw_all_four_groups():
     entry = compile_config(load_config(CONFIG, options=[f'data_root={GOLDEN}'])).train_dataloader
     mixture = DATASETS.build({key: value for key, value in entry.dataset.items() if key != 'pipeline'})
-    assert {mixture.draw(n)[0] for n in range(STEPS * entry.batch_size)} == set(GROUPS)
+    assert {mixture.draw(n)[0] for n in range(STEPS * entry.batch_size)} == set(RATES)
 
 
 def masks_of(config, split):

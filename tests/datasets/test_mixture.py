@@ -137,6 +137,25 @@ def test_faults_of_a_mixture():
         MixtureDataset({'vqa': [dict(type='VQADataset', data_root=ROOT, pipeline=[dict(type='LoadImage')])]})
 
 
+def test_a_fifth_group_needs_a_rate():
+    sets = {'interactive': [dict(type='ReasonSegDataset', split='val')], **SETS}
+    with pytest.raises(ConfigError, match=r"datasets.interactive has no rate: give rates=\{'interactive': ...\}"):
+        mixture(sets=sets)
+    mix = mixture(sets=sets, rates={'interactive': 4})
+    assert mix.shares == {
+        'sem_seg': 9 / 20,
+        'refer_seg': 3 / 20,
+        'vqa': 3 / 20,
+        'reason_seg': 1 / 20,
+        'interactive': 4 / 20,
+    }
+    drawn = [mix.draw(n)[0] for n in range(2000)]
+    assert drawn.count('interactive') == pytest.approx(400, abs=60)
+    assert mix[drawn.index('interactive')]['group'] == 'interactive'
+    with pytest.raises(ConfigError, match=r"rates.interactiv: datasets has no such group. Did you mean 'interactive'"):
+        mixture(sets=sets, rates={'interactive': 4, 'interactiv': 1})
+
+
 def test_a_rate_of_nothing_leaves_a_group_out():
     mix = mixture(rates={'sem_seg': 0, 'vqa': 0})
     assert set(mix.groups) == {'refer_seg', 'reason_seg'}
