@@ -172,13 +172,13 @@ def with_weights(node: Any) -> Any:
 
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
-    from .models import LISA
+    from .models import model_class
     from .models.token_ids import token_ids
     from .models.weights import shapes_only
 
-    collect(faults, lambda: check_arguments(LISA, {k: v for k, v in model.items() if k != 'type'}, 'model'))
-    if model.get('type') != 'LISA':
-        faults.append(f"model.type is {model.get('type')!r}; allowed: 'LISA'.")
+    cls = collect(faults, lambda: model_class(model.get('type')))
+    if cls is not None:
+        collect(faults, lambda: check_arguments(cls, {k: v for k, v in model.items() if k != 'type'}, 'model'))
     parts, built, ids = {}, None, None
     with shapes_only():
         for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
@@ -193,8 +193,8 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
             collect(faults, lambda: SEG_HEADS.lookup(model.seg_head.get('type')), 'model.seg_head: ')
         if parts.get('mllm') is not None:
             ids = collect(faults, lambda: token_ids(parts['mllm']))
-        if not faults:
-            built = collect(faults, lambda: LISA(**{**{k: v for k, v in model.items() if k != 'type'}, **parts}))
+        if cls is not None and not faults:
+            built = collect(faults, lambda: cls(**{**{k: v for k, v in model.items() if k != 'type'}, **parts}))
     mllm, decoder = parts.get('mllm'), parts.get('mask_decoder')
     derived: dict[str, Any] = {}
     if mllm is not None:

@@ -105,10 +105,10 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
     del source['train_dataloader']
     compiled = compile_config(Config(source)).to_dict()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        from ..models import LISA
+        from ..registry import MODELS
 
         torch.manual_seed(0)
-        model = LISA(**{key: value for key, value in compiled.pop('model').items() if key != 'type'})
+        model = MODELS.build(compiled.pop('model'))
         loader = dict(
             dataset=OneItem(sample_item(model, shape_of(case))),
             batch_size=case.images,

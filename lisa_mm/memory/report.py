@@ -96,12 +96,12 @@ class Estimator:
 
 def build_on_shapes(parts: dict[str, Any]) -> Any:
     """The model on the meta device; tokenizers and processors may be absent."""
-    from ..models import LISA
+    from ..models import model_class
     from ..models.weights import shapes_only
 
     arguments = {key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'}
     with shapes_only():
-        model = LISA(**arguments)
+        model = model_class(parts.get('type'))(**arguments)
     if model.seg_token_id is None:
         model.seg_token_id = 5  # without a tokenizer; which row of the embeddings it is does not matter here
     return model

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..structures import SegDataSample
 from .base import IGNORE_INDEX, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
@@ -277,3 +277,18 @@ class LISA(BaseModel):
         prompts = self.seg_head(states[None], ids[None], self.seg_token_id)
         _, low_res = self.decode(inputs, prompts, [len(prompts[0]) > 0], encode)
         return output, self.mask_decoder.upscale(low_res[0], sample.resized_size, sample.original_size)
+
+
+def model_class(name: Any) -> type[LISA]:
+    """The class that ``model.type`` names.
+
+    Raises:
+        ConfigError: unless it is LISA or a registered subclass.
+    """
+    cls = MODELS.get(str(name))
+    if not (isinstance(cls, type) and issubclass(cls, LISA)):
+        raise ConfigError(
+            f"model.type is {name!r}; it must be 'LISA' or a subclass of it that a module named in custom_imports registers in "
+            f'lisa_mm.registry.MODELS.{nearest(str(name), ["LISA"])}'
+        )
+    return cls

@@ -1,4 +1,4 @@
-"""The losses of a model are any registered ones, by name."""
+"""The losses of a model are any registered ones, by name, and the model is any subclass of LISA."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 import lisa_mm
-from lisa_mm.config import compile_config, load_config
+from lisa_mm.config import compile_config, compile_with_model, load_config
 from lisa_mm.errors import ConfigError
+from lisa_mm.memory.report import build_on_shapes
+from lisa_mm.models import LISA
 from lisa_mm.models.base import BaseLoss
 from lisa_mm.models.losses import MaskLoss
-from lisa_mm.registry import LOSSES
+from lisa_mm.registry import LOSSES, MODELS
 
 from .whole import LOSSES as THREE
 from .whole import batch, build, put_together, sample
@@ -119,6 +121,38 @@ def test_evaluation_mode_has_losses_of_a_batch_without_masks():
 def test_what_cannot_be_used_is_said(losses, message):
     with pytest.raises(ConfigError, match=message):
         losses_of('two', **losses)
+
+
+@MODELS.register_module()
+class LouderLISA(LISA):
+    """A model of a plugin: one more argument, and another loss."""
+
+    def __init__(self, *, loudness: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.loudness = loudness
+
+    def loss(self, inputs, data_samples):
+        return {key: value * self.loudness for key, value in super().loss(inputs, data_samples).items()}
+
+
+@MODELS.register_module()
+class Stranger(nn.Module):
+    """Not a LISA."""
+
+
+def test_a_subclass_of_the_model_is_one_edit_of_a_config():
+    nano = lisa_mm.get_config('lisa/lisa_nano')
+    source = load_config(nano, (), ('model.type=LouderLISA', 'model.loudness=2.0'))
+    compiled, model = compile_with_model(source)
+    assert type(model) is LouderLISA
+    assert model.loudness == 2.0
+    assert type(MODELS.build(compiled.model.to_dict())) is LouderLISA
+    assert type(build_on_shapes(source.to_dict()['model'])) is LouderLISA
+    with pytest.raises(ConfigError, match=r"takes no argument 'loudnes'\. Did you mean 'loudness'"):
+        compile_config(load_config(nano, (), ('model.type=LouderLISA', 'model.loudnes=2.0')))
+    for wrong in ('Stranger', 'LIAS', 'nn.Linear'):
+        with pytest.raises(ConfigError, match=rf"model.type is '{wrong}'; it must be 'LISA' or a subclass"):
+            compile_config(load_config(nano, (), (f'model.type={wrong}',)))
 
 
 def test_losses_are_one_edit_of_a_config():
