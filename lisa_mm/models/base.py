@@ -60,11 +60,11 @@ class Part(nn.Module):
     """A part that can be frozen as a whole: without gradients, in eval mode, out of the graph.
 
     Args:
-        frozen: Whether its own parameters are trained.
+        frozen: If True, its own parameters get no gradient and it stays in eval mode.
     """
 
-    # Whether its weights came from a file; None: it has no say (what contains it may). Frozen weights that no file holds go into
-    # the checkpoints, or a trained model could not be built again.
+    # Whether its weights were read from a file; None defers to the part that contains it. Frozen weights found in no file are
+    # saved in every checkpoint, because they could not be rebuilt otherwise.
     from_file: bool | None = None
 
     def __init__(self, *, frozen: bool = False):

@@ -19,7 +19,7 @@ class CLIPVisionTower(HFVisionTower):
         layer: Which hidden state is taken; -2 as in LLaVA.
         full_view: False crops the middle of a non-square image as CLIP does; True squeezes the whole image into the square.
         processing: What of :class:`.hf_vision_tower.Processing` is other than the folder's processor, or else CLIP's, says.
-        frozen: Whether it stays as it is, outside the graph.
+        frozen: If True, it gets no gradient and runs outside the graph.
 
     Shapes:
         (B, 3, S, S) -> (B, (S / patch)^2, hidden)

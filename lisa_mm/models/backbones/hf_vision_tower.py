@@ -118,7 +118,7 @@ class HFVisionTower(BaseVisionTower):
             Positions are interpolated where it was trained at another one.
         full_view: True squeezes the whole image into the square, False crops its middle; as the family does if left out.
         processing: What of :class:`Processing` is other than the folder's processor, or else the family, says.
-        frozen: Whether it stays as it is, outside the graph.
+        frozen: If True, it gets no gradient and runs outside the graph.
 
     Shapes:
         (B, 3, S, S) -> (B, (S / patch)^2, hidden), S / patch rounded down

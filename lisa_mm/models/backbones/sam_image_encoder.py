@@ -35,7 +35,7 @@ class SAMImageEncoder(BaseImageEncoder):
         depth: Number of blocks.
         num_heads: Heads of a block.
         global_attn_indexes: Blocks that attend to the whole image.
-        frozen: Whether it is trained.
+        frozen: If True, it gets no gradient and runs outside the graph.
 
     Shapes:
         (B, 3, image_size, image_size) -> features (B, out_channels, image_size / patch, image_size / patch)

@@ -94,7 +94,7 @@ class CausalLM(BaseLanguageModel):
             ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs bitsandbytes.
         share_prefix: Run what the rows of an image have in common, the image first of all, through the model once. The same
             values to rounding; dropout is drawn once for all rows of an image.
-        frozen: Whether the base weights are trained (LoRA is given beside the mllm).
+        frozen: Without effect in a LISA: ``model.lora`` and ``model.tuning`` say what is trained.
 
     Raises:
         ConfigError: if neither folder nor architecture is given, or they differ; if the model does not go with ``share_prefix``.

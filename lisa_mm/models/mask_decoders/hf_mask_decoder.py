@@ -57,10 +57,10 @@ class HFMaskDecoder(BaseMaskDecoder):
         pretrained: A Hugging Face folder, or for ``model_type='sam'`` a file in the key format of segment-anything
             (``sam_vit_h_4b8939.pth``; give ``config`` then). None for random weights.
         config: The architecture, ``dict(model_type='sam2', vision_config=..., ...)``; needed without a folder.
-        encoder_frozen: Whether the image encoder stays as it is, outside the graph.
+        encoder_frozen: If True, the image encoder gets no gradient and runs outside the graph.
         hq_token_only: SAM-HQ: its own mask alone, not added to SAM's.
         attention: 'sdpa' or 'eager'; the model's default if left out.
-        frozen: Whether the decoder is trained.
+        frozen: If True, the decoder gets no gradient.
 
     Raises:
         ConfigError: for another model type, or EdgeTAM without timm or with transformers before 5.20.

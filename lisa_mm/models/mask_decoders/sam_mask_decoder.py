@@ -36,7 +36,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
         iou_hidden_dim: Of the IoU head.
         iou_depth: Of the IoU head.
         mask_in_channels: Of the prompt encoder's mask branch.
-        frozen: Whether the decoder is trained.
+        frozen: If True, the decoder gets no gradient; the image encoder has a key of its own.
     """
 
     def __init__(

@@ -43,11 +43,11 @@ class HFMLLM(BaseMLLM):
         image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
         image_options: Of the image processor, e.g. ``dict(max_pixels=1003520)``.
         vocab_size: Rows of the embeddings with ``[SEG]``; derived from the tokenizer if left out.
-        vision_frozen: Whether the vision tower stays as it is, outside the graph.
-        projector_frozen: The same of what brings its features to the language model's width.
+        vision_frozen: If True, the vision tower gets no gradient and runs outside the graph.
+        projector_frozen: The same for the projector, which brings its features to the language model's width.
         gradient_checkpointing: Recompute activations of the language model's layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
-        frozen: Refuse training altogether.
+        frozen: If True, it stays in eval mode; what is trained is up to ``model.lora`` and ``model.tuning``.
 
     Inputs, beside those of :class:`lisa_mm.models.lisa.LISA`:
         image_inputs: A dict of tensors for each image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).

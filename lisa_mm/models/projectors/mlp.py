@@ -18,7 +18,7 @@ class MLPProjector(BaseProjector):
         out_channels: Width of the LLM (derived).
         depth: Number of linear layers.
         pretrained: A file with the part's weights, or a LLaVA folder that holds them among others, or None for random ones.
-        frozen: As in the published recipe.
+        frozen: If True, the projector gets no gradient, as in the published recipe.
 
     Shapes:
         (B, N, in_channels) -> (B, N, out_channels)

@@ -23,7 +23,7 @@ class SegTokenHead(BaseSegHead):
         init_gain: Factor of the second layer's random weights. Trained from scratch together with the mask decoder, prompts that
             hardly differ teach it to ignore them; beside a pretrained decoder leave it at 1.
         pretrained: A safetensors or torch file with the part's weights.
-        frozen: Whether it is trained.
+        frozen: If True, it gets no gradient.
 
     Shapes:
         hidden_states (R, L, D) float, input_ids (R, L) int64 -> R tensors (K_i, prompt_dim); K_i may be 0.
