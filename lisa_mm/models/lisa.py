@@ -201,11 +201,9 @@ class LISA(BaseModel):
         outputs['mask_targets'] = self._mask_targets(outputs['mask_logits'], data_samples)
         losses = {loss_name(key): loss(outputs, data_samples) * loss.weight for key, loss in self.losses.items()}
 
-        # Processes whose batches reach other parameters stay in step
-        for zero in self._zeros(outputs):
-            first = next(iter(losses))
-            losses[first] = losses[first] + zero
-        return losses
+        # Processes whose batches reach other parameters stay in step: each loss has a gradient in each of them
+        zero = self._zero(outputs)
+        return {name: loss + zero for name, loss in losses.items()}
 
     def _mask_targets(self, masks: list[Tensor], data_samples: list[SegDataSample]) -> list[Tensor]:
         targets = [sample.gt_masks.to(logits.dtype) for sample, logits in zip(data_samples, masks, strict=True)]
@@ -217,15 +215,18 @@ class LISA(BaseModel):
                 )
         return targets
 
-    def _zeros(self, outputs: dict[str, Any]) -> list[Tensor]:
-        """Zeros with a path to every trained parameter that the losses of this batch may not reach.
+    def _zero(self, outputs: dict[str, Any]) -> Tensor:
+        """0 with a path to every trained parameter that the losses of this batch may not reach.
 
         Parameters of losses that ZeRO-3 has sharded are left out: such a loss must use them in every batch.
         """
-        zeros = [] if outputs['nothing'] is None else [outputs['nothing']]
+        zero = outputs['hidden_states'][:0].sum(dtype=torch.float32)
+        if outputs['nothing'] is not None:
+            zero = zero + outputs['nothing']
         if self.training and not is_sharded(self):
-            zeros += [p.float().sum() * 0 for p in self.losses.parameters() if p.requires_grad]
-        return zeros
+            for parameter in self.losses.parameters():
+                zero = zero + parameter.flatten()[:0].sum(dtype=torch.float32)
+        return zero
 
     def _decode_nothing(self, inputs: dict[str, Tensor], row_prompts: list[Tensor]) -> Tensor:
         """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.
