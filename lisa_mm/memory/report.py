@@ -103,7 +103,7 @@ def build_on_shapes(parts: dict[str, Any]) -> Any:
     with shapes_only():
         model = model_class(parts.get('type'))(**arguments)
     if model.seg_token_id is None:
-        model.seg_token_id = 5  # without a tokenizer; which row of the embeddings it is does not matter here
+        model.set_mask_tokens([5])  # without a tokenizer; which row of the embeddings it is does not matter here
     return model
 
 

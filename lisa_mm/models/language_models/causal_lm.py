@@ -16,6 +16,7 @@ from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
+from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
 from ..transformers_versions import recompute_layers, run_model
@@ -194,18 +195,15 @@ class CausalLM(BaseLanguageModel):
             )
         return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
-    def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        mask = embeds.new_ones(embeds.shape[:2], dtype=torch.long)
-        out = self.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            return_dict_in_generate=True,
-            output_hidden_states=True,
-            use_cache=True,
-            **{'do_sample': False, 'num_beams': 1, **options},
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
+        lengths = attention_mask.sum(1).tolist()
+        return generate_rows(
+            self.model,
+            lengths,
+            options,
+            inputs_embeds=padded_left(embeds, lengths),
+            attention_mask=padded_left(attention_mask.long(), lengths),
         )
-        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
-        return out.sequences[0], states
 
     def output_embeddings(self) -> nn.Module:
         """The head that gives logits."""

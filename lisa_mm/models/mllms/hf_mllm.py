@@ -17,6 +17,8 @@ from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
 from ..architecture import architecture_of, written_architecture
 from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
+from ..batch_layout import layout_of
+from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
 from ..weights import is_sharded, on_meta
@@ -222,12 +224,10 @@ class HFMLLM(BaseMLLM):
 
     def encode_images(self, inputs: dict[str, Any]) -> BaseModelOutputWithPooling | None:
         """Each image once; the features of each row's image, in the order of the rows that show one."""
-        places = inputs['input_ids'] == IMAGE_TOKEN_ID  # (R, L)
-        counts = places.sum(1)
-        rows = counts.nonzero().flatten().tolist()
+        layout = layout_of(inputs)
+        counts, image_of, rows = layout.image_tokens, layout.image_of_row, layout.rows_with_image
         if not rows:
             return None
-        image_of = inputs['image_index'].tolist()
         shown = sorted({image_of[row] for row in rows})
         out = self._features([inputs['image_inputs'][image] for image in shown])
         given: Any = out.pooler_output
@@ -235,10 +235,10 @@ class HFMLLM(BaseMLLM):
         tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
 
         # How many tokens an image has is what its rows say
-        wanted = {image_of[row]: int(counts[row]) for row in rows}
-        if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != int(counts[row]) for row in rows):
+        wanted = {image_of[row]: counts[row] for row in rows}
+        if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != counts[row] for row in rows):
             raise ValueError(
-                f'rows hold {[int(counts[row]) for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
+                f'rows hold {[counts[row] for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
                 'together: a row was cut inside its image (raise max_length), or the processor is of another model.'
             )
         order = [shown.index(image_of[row]) for row in rows]
@@ -298,9 +298,9 @@ class HFMLLM(BaseMLLM):
             if key in self._accepted:
                 arguments[key] = places.long()
                 break
-        rows = places.any(1).nonzero().flatten().tolist()
-        if rows and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
-            images = [inputs['image_inputs'][int(inputs['image_index'][row])] for row in rows]
+        layout = layout_of(inputs)
+        if layout.rows_with_image and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
+            images = [inputs['image_inputs'][layout.image_of_row[row]] for row in layout.rows_with_image]
             arguments['image_grid_thw'] = torch.cat([image['image_grid_thw'] for image in images])
         return arguments
 
@@ -321,20 +321,18 @@ class HFMLLM(BaseMLLM):
             out = run_model(self.model, keep, **self._arguments(inputs), **more)
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
-    def generate(self, inputs: dict[str, Any], **options: Any) -> GenerateOutput:
-        images = self.encode_images(inputs)
-        with encoded_images(self.model, images) as more:
-            out = self.model.generate(
-                **self._arguments(inputs),
-                **more,
-                return_dict_in_generate=True,
-                output_hidden_states=True,
-                use_cache=True,
-                **{'do_sample': False, 'num_beams': 1, **options},
-            )
-        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
-        new = out.sequences[0, inputs['input_ids'].shape[1] :]
-        return GenerateOutput(torch.cat([inputs['input_ids'][0], new]), states)
+    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+        lengths = layout_of(inputs).lengths
+        arguments = self._arguments(inputs)
+        for key in ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids'):
+            if key in arguments:
+                arguments[key] = padded_left(arguments[key], lengths)
+        with encoded_images(self.model, self.encode_images(inputs)) as more:
+            rows = generate_rows(self.model, lengths, options, **arguments, **more)
+        return [
+            GenerateOutput(torch.cat([ids[:length], new]), states)
+            for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
+        ]
 
 
 def _image_token_id(config: Any) -> int:
