@@ -15,7 +15,7 @@ from mmengine.utils import import_modules_from_strings
 from .config_edits import RUNNER_KEYS, apply_option, apply_swap
 from .config_files import drop_replaced_parts, flattened, follow_types
 from .errors import ConfigError
-from .registry import LOOPS, LOSSES, MASK_DECODERS, MLLMS, SEG_HEADS, TRANSFORMS, check_arguments, takes
+from .registry import DATASETS, LOOPS, LOSSES, MASK_DECODERS, MLLMS, SEG_HEADS, TRANSFORMS, check_arguments, takes
 from .runner_checks import (
     check_dataset,
     check_hooks,
@@ -172,6 +172,7 @@ def with_weights(node: Any) -> Any:
 
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
+    from .datasets.tokenizer import MASK_TOKENS
     from .models import model_class
     from .models.token_ids import token_ids
     from .models.weights import shapes_only
@@ -204,6 +205,8 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
             'num_image_tokens': None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0),
         }
         derived['pad_token_id'] = ids.pad if ids else None
+        if tuple(mllm.tokenizer_spec['mask_tokens']) != MASK_TOKENS:
+            derived['mask_tokens'] = mllm.tokenizer_spec['mask_tokens']
     if decoder is not None:
         derived['mask_preprocess'] = decoder.preprocess
     return derived, built
@@ -219,6 +222,8 @@ def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | No
             # of a part that has faults nothing follows: that is said once
             unknown = {k: {} for k in DERIVED - set(derived) - set(transform) if takes(TRANSFORMS, transform, k)}
             check_part(TRANSFORMS, transform, spot, faults, build=not unknown, **unknown)
+        if 'mask_tokens' in derived and takes(DATASETS, dataset, 'mask_tokens'):
+            fill(dataset, {'mask_tokens': derived['mask_tokens']}, path, faults)
         check_dataset(dataset, path, data_root, faults)
     collate = loader.get('collate_fn')
     if collate and collate.get('type') == 'seg_collate' and 'pad_token_id' in derived:

@@ -64,7 +64,7 @@ def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example
     back = tokenizer.decode([token for token in labels.tolist() if token != IGNORE_INDEX])
     if ''.join(str(back).split()) != ''.join(''.join(wanted).split()):
         faults.append(f'template {spec["template"]!r}: the tokens that carry loss say {back!r}, not {"".join(wanted)!r}.')
-    found = int((ids == tokenizer.convert_tokens_to_ids(SEG_TOKEN)).sum())
+    found = int((ids == tokenizer.convert_tokens_to_ids(SEG_TOKEN)).sum())  # the example's only answer token
     if found != 1:
         faults.append(f'template {spec["template"]!r}: {SEG_TOKEN} comes back {found} times instead of once.')
     return Example(mark_loss(ids, labels, tokenizer), wanted, len(ids), None, faults)

@@ -176,7 +176,7 @@ class BaseLanguageModel(Part):
     @property
     @abstractmethod
     def tokenizer_spec(self) -> dict[str, Any]:
-        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`."""
+        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, all of them."""
 
     @abstractmethod
     def embed(self, input_ids: Tensor) -> Tensor:

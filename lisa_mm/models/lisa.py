@@ -42,7 +42,8 @@ class LISA(BaseModel):
         tuning: Of a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` does not.
         train_embeddings: True trains all of the token embeddings and the output head (as published), ``'new_rows'`` only the rows
             of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none.
-        seg_token_id: Id of ``[SEG]``; taken from the tokenizer if left out.
+        seg_token_id: Id of ``[SEG]`` where there is no tokenizer; else it follows from the tokenizer. Which tokens become masks
+            the language model says (``mask_tokens``).
 
     Inputs (``inputs``), B images, R conversation rows, L tokens:
         pixel_values (B, 3, S, S): of the vision tower; a whole model has B dicts of its own inputs, image_inputs, instead.
@@ -75,18 +76,19 @@ class LISA(BaseModel):
         self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
         self.losses = build_losses(losses)
         # None only on the meta device, where the tokenizer may be absent
-        of_tokenizer = token_ids(built_mllm).seg
-        if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer:
+        of_tokenizer = token_ids(built_mllm).masks
+        if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer[0]:
             raise ConfigError(
-                f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer} in the tokenizer of model.mllm. Leave it out.'
+                f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer[0]} in the tokenizer of '
+                'model.mllm. Leave it out.'
             )
         rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings
-        if of_tokenizer is not None and of_tokenizer >= rows:
+        if of_tokenizer is not None and max(of_tokenizer) >= rows:
             raise ConfigError(
-                f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {of_tokenizer} in the '
-                f'tokenizer: it must be at least {of_tokenizer + 1}. Leave it out.'
+                f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {max(of_tokenizer)} in the '
+                f'tokenizer: it must be at least {max(of_tokenizer) + 1}. Leave it out.'
             )
-        self.set_mask_tokens([of_tokenizer if seg_token_id is None else seg_token_id])
+        self.set_mask_tokens(of_tokenizer or ([] if seg_token_id is None else [seg_token_id]))
         self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
         self._freeze(lora, tuning, train_embeddings)
 
@@ -100,9 +102,9 @@ class LISA(BaseModel):
         self.data_preprocessor.look = self.layout_of
 
     @property
-    def seg_token_id(self) -> int:
-        """Id of ``[SEG]``, the first of the mask tokens."""
-        return self.mask_token_ids[0]
+    def seg_token_id(self) -> int | None:
+        """Id of ``[SEG]``, the first of the mask tokens; None on the meta device if the tokenizer is absent."""
+        return self.mask_token_ids[0] if self.mask_token_ids else None
 
     def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool | str) -> None:
         for part in (self.mllm, self.seg_head, self.mask_decoder):
@@ -243,8 +245,8 @@ class LISA(BaseModel):
         for sample, logits, target in zip(data_samples, masks, targets, strict=True):
             if logits.shape != target.shape:
                 raise ValueError(
-                    f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks '
-                    f'are {tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
+                    f'{sample.sample_id}: {len(logits)} mask tokens in its rows gave mask logits {tuple(logits.shape)}, but '
+                    f'gt_masks are {tuple(target.shape)}. Every mask token ([SEG]) needs one mask of the image size.'
                 )
         return targets
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
+from ...datasets.tokenizer import MASK_TOKENS, build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
 from ..architecture import architecture_of, written_architecture
@@ -45,6 +46,7 @@ class HFMLLM(BaseMLLM):
         image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
         image_options: Of the image processor, e.g. ``dict(max_pixels=1003520)``.
         vocab_size: Rows of the embeddings with ``[SEG]``; derived from the tokenizer if left out.
+        mask_tokens, answer_tokens: See :class:`lisa_mm.models.language_models.CausalLM`.
         vision_frozen: If True, the vision tower gets no gradient and runs outside the graph.
         projector_frozen: The same for the projector, which brings its features to the language model's width.
         gradient_checkpointing: Recompute activations of the language model's layers in backward.
@@ -71,6 +73,8 @@ class HFMLLM(BaseMLLM):
         image_text: str | None = None,
         image_options: dict[str, Any] | None = None,
         vocab_size: int | None = None,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        answer_tokens: list[str] | tuple[str, ...] = (),
         vision_frozen: bool = True,
         projector_frozen: bool = True,
         gradient_checkpointing: bool = False,
@@ -88,6 +92,8 @@ class HFMLLM(BaseMLLM):
         self.language_frozen = False
         self._processor = str(processor or pretrained)
         self._template = template
+        check_tokens(mask_tokens, answer_tokens)
+        self._tokens = {'mask_tokens': tuple(mask_tokens), 'answer_tokens': tuple(answer_tokens)}
         self._image_text = image_text
         self._image_options = dict(image_options or {})
         self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
@@ -129,8 +135,6 @@ class HFMLLM(BaseMLLM):
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for ``[SEG]``; a vocabulary that is padded already keeps its size."""
         if vocab_size is None and Path(self._processor).is_dir():
-            from ...datasets.tokenizer import build_tokenizer
-
             vocab_size = len(build_tokenizer(**self.tokenizer_spec))
         if vocab_size is not None:
             add_rows(self.model, vocab_size)
@@ -215,7 +219,7 @@ class HFMLLM(BaseMLLM):
 
     @property
     def tokenizer_spec(self) -> dict[str, Any]:
-        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False}
+        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False, **self._tokens}
 
     def num_image_tokens(self, height: int, width: int) -> int:
         from ...datasets.processor import blank_image_tokens
