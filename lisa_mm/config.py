@@ -172,10 +172,10 @@ def with_weights(node: Any) -> Any:
 
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
-    from .datasets.tokenizer import MASK_TOKENS
     from .models import model_class
     from .models.token_ids import token_ids
     from .models.weights import shapes_only
+    from .tokens import MASK_TOKENS
 
     cls = collect(faults, lambda: model_class(model.get('type')))
     if cls is not None:

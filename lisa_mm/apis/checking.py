@@ -12,11 +12,11 @@ from mmengine.config import Config
 
 from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
 from ..config_files import without_replaced_parts
-from ..datasets.tokenizer import SEG_TOKEN
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..memory.report import add_memory, memory_text
 from ..models import LISA
+from ..tokens import SEG_TOKEN
 from .examples import example_conversation
 
 FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')

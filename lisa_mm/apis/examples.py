@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets.conversation import Turn, encode, render
-from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
-from ..models.base import IGNORE_INDEX
+from ..datasets.conversation import Turn, encode, mark_loss, render
+from ..datasets.tokenizer import build_tokenizer
+from ..tokens import IGNORE_INDEX, SEG_TOKEN
 
 TURNS: tuple[Turn, ...] = (
     ('<image>\nCan you segment the cat in this image?', 'Sure, it is [SEG].'),
@@ -54,8 +54,6 @@ def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example
             spec['pretrained'],
             [],
         )
-    from ..engine.hooks.first_sample_hook import mark_loss
-
     tokenizer = build_tokenizer(**spec)
     segments = render(TURNS, spec['template'], tokenizer)
     wanted = [s.text for s in segments if s.carries_loss]

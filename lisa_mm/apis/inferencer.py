@@ -18,8 +18,9 @@ from ..datasets.tokenizer import build_tokenizer, check_tokens
 from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 from ..datasets.transforms.packing import pack_images
 from ..errors import DataError
-from ..models.base import IMAGE_TOKEN_ID, ImageEmbeddings
+from ..models.base import ImageEmbeddings
 from ..structures import SegDataSample
+from ..tokens import IMAGE_TOKEN_ID
 from .loading import load_model, resolve
 
 

@@ -16,9 +16,10 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError, nearest
 from ..registry import TRANSFORMS
+from ..tokens import MASK_TOKENS
 from .conversation import Turn
 from .index import RecordIndex, cache_path, fingerprint
-from .tokenizer import MASK_TOKENS, count_masks
+from .tokenizer import count_masks
 
 NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'max_refetch', '_metainfo'}
 FAULTS_SHOWN = 10

@@ -11,12 +11,13 @@ import numpy as np
 
 from ..errors import DataError
 from ..registry import DATASETS
+from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
 from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
-from .tokenizer import IMAGE_PLACEHOLDER, MASK_TOKENS, count_masks
+from .tokenizer import count_masks
 
 
 @DATASETS.register_module()

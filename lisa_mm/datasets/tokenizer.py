@@ -11,11 +11,8 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerBase
 
 from ..errors import CheckpointError, ConfigError, nearest
+from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS, SEG_TOKEN
 
-SEG_TOKEN = '[SEG]'
-MASK_TOKENS = (SEG_TOKEN,)
-IMAGE_START, IMAGE_END = '<im_start>', '<im_end>'
-IMAGE_PLACEHOLDER = '<image>'
 TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain', 'chat')
 
 

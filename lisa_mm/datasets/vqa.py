@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..registry import DATASETS
+from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
 from .base import Asked, BaseSegDataset, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
-from .tokenizer import IMAGE_PLACEHOLDER, MASK_TOKENS, count_masks
+from .tokenizer import count_masks
 
 ASKS, ANSWERS = ('human', 'user'), ('gpt', 'assistant')
 

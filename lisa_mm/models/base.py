@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
 from ..structures import SegDataSample
+from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 from .prompt_positions import PromptPositions
 
-IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
-IGNORE_INDEX = -100  # a label that carries no loss
+__all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins find them here too
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import IGNORE_INDEX, IMAGE_TOKEN_ID
+from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 from .movable import Movable
 from .prompt_positions import PromptPositions
 from .shared_prefix import SharedRows, share_rows

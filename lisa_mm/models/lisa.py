@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, nearest
 from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
+from ..sharding import is_sharded
 from ..structures import SegDataSample
 from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
 from .batch_layout import BatchLayout, layout_of
@@ -22,7 +23,6 @@ from .losses.building import build_losses, loss_name
 from .new_rows import NEW_ROWS, add_new_rows
 from .token_ids import new_token_ids, token_ids
 from .tuning import check_tuning
-from .weights import is_sharded
 from .widths import with_derived
 
 Encode = Callable[[Tensor], ImageEmbeddings]

@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..datasets.tokenizer import MASK_TOKENS, added_tokens, build_tokenizer
+from ..datasets.tokenizer import added_tokens, build_tokenizer
+from ..tokens import MASK_TOKENS
 from .base import BaseMLLM
 from .weights import on_meta
 

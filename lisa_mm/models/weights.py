@@ -23,11 +23,6 @@ def on_meta() -> bool:
     return torch.get_default_device().type == 'meta'
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether ZeRO-3 has the parameters in pieces: then each use gathers them, and all processes must run the same modules."""
-    return any(hasattr(parameter, 'ds_id') for parameter in module.parameters())
-
-
 class _WithoutInitialisation(TorchFunctionMode):
     """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
 

@@ -8,8 +8,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from lisa_mm.datasets.conversation import encode, render
-from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
+from lisa_mm.tokens import SEG_TOKEN
 
 from .answers import NEAR, answer_case, collapsed, image_of, overlapping, read_evaluation, step_logits, validate
 from .golden import build_model

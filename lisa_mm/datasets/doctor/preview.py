@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...engine.hooks.first_sample_hook import mark_loss
 from ...registry import DATASETS, TRANSFORMS
 from ...visualization import draw_overlay, save_figure
+from ..conversation import mark_loss
 from ..tokenizer import build_tokenizer
 from ..transforms import DecodeMasks, LoadImage
 from .sets import without_pipeline

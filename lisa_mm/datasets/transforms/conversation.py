@@ -11,10 +11,10 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import DataError
-from ...models.base import IMAGE_TOKEN_ID
 from ...registry import TRANSFORMS
+from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..conversation import encode, render
-from ..tokenizer import MASK_TOKENS, build_tokenizer
+from ..tokenizer import build_tokenizer
 
 
 @TRANSFORMS.register_module()

@@ -11,9 +11,10 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from lisa_mm.datasets.images import read_image
-from lisa_mm.datasets.tokenizer import MASK_TOKENS, count_masks
+from lisa_mm.datasets.tokenizer import count_masks
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
+from lisa_mm.tokens import IGNORED, MASK_TOKENS
 from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
 
 FOLDER = 'pictures'
@@ -107,7 +108,7 @@ def draw_sample(sample: Any, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[
     value = iou(*intersection_and_union(predicted, target)[0])
     image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)
     # a mask may mark pixels with 255, which count neither way
-    true = ((target[0] > 0) & (target[0] != 255)).cpu().numpy()
+    true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
     image = draw_overlay(image, true, TRUE_COLOR, outline=True)
     questions = mask_questions(sample.get('conversations') or [], mask_tokens)
     count = len(sample.gt_masks)

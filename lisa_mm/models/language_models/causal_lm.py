@@ -12,9 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from ...datasets.tokenizer import MASK_TOKENS, build_tokenizer, check_tokens
+from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
+from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left

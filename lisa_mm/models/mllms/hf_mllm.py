@@ -13,16 +13,18 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
-from ...datasets.tokenizer import MASK_TOKENS, build_tokenizer, check_tokens
+from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
+from ...sharding import is_sharded
+from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
-from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput
+from ..base import BaseMLLM, GenerateOutput, MLLMOutput
 from ..batch_layout import layout_of
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
-from ..weights import is_sharded, on_meta
+from ..weights import on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
-from ..base import IMAGE_TOKEN_ID, BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
+from ...sharding import is_sharded
+from ...tokens import IMAGE_TOKEN_ID
+from ..base import BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
 from ..batch_layout import layout_of
 from ..shared_prefix import run_shared
-from ..weights import is_sharded
 from ..widths import with_derived
 
 
