@@ -10,8 +10,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
-from ..config_files import without_replaced_parts
+from ..config.compile import DATALOADERS, compile_with_model, datasets_in, with_weights
+from ..config.files import without_replaced_parts
+from ..config.load import load_config
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..memory.report import add_memory, memory_text

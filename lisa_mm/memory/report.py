@@ -12,8 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import datasets_in, with_weights
-from ..config_edits import apply_option
+from ..config.compile import datasets_in, with_weights
+from ..config.edits import apply_option
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError
 from .batch import ANSWER, BatchShape, image_inputs

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
-from ...registry import DATASETS
-from ..base import BaseSegDataset
-from ..images import image_size
-from ..masks import decode_mask, encode_mask
-from ..tokenizer import count_masks
+from ..datasets.base import BaseSegDataset
+from ..datasets.images import image_size
+from ..datasets.masks import decode_mask, encode_mask
+from ..datasets.tokenizer import count_masks
+from ..errors import ConfigError
+from ..registry import DATASETS
 
 
 def convert(entry: dict[str, Any], path: str | Path) -> int:

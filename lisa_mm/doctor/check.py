@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...errors import ConfigError, DataError
-from ...registry import DATASETS
-from ...tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS
-from ..base import BaseSegDataset
-from ..images import read_image
-from ..leaks import ImageSet, content_hash, find_leaks, image_paths
-from ..masks import decode_mask
+from ..datasets.base import BaseSegDataset
+from ..datasets.images import read_image
+from ..datasets.leaks import ImageSet, content_hash, find_leaks, image_paths
+from ..datasets.masks import decode_mask
+from ..errors import ConfigError, DataError
+from ..registry import DATASETS
+from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS
 from .sets import dataset_configs
 
 # an answer that holds one of these ends, or begins, a turn of some template
