@@ -14,6 +14,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n  python tools/test.py work_dirs/lisa_nano --controls\n'
+        '  torchrun --nproc_per_node=8 tools/test.py work_dirs/lisa_7b  # the processes share the data\n'
         '  python tools/test.py configs/lisa/lisa_nano.py work_dirs/lisa_nano/iter_900 --out scores.json',
     )
     parser.add_argument('target', help='a config, or a work folder alone')
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument('--split', default='test', choices=['val', 'test'], help='which dataloader of the config')
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
     parser.add_argument('--initial', action='store_true', help='evaluate a config before training, without a checkpoint')
+    parser.add_argument('--work-dir', help='for log and pictures (default: test below the work folder or work_dirs/NAME)')
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
@@ -29,6 +31,7 @@ def main() -> None:
 
     from lisa_mm.apis.loading import resolve
     from lisa_mm.apis.testing import evaluate, result_line, table
+    from lisa_mm.checkpoints.folder import list_checkpoints
     from lisa_mm.config import load_config
     from lisa_mm.engine.device import choose_device, describe_device
 
@@ -36,12 +39,21 @@ def main() -> None:
         parser.error('--initial evaluates a config without a checkpoint: leave one of them out')
     config, checkpoint = (args.target, None) if args.initial else resolve(args.target, args.checkpoint)
     source = load_config(config, (), args.cfg_options)
-    result = evaluate(source, checkpoint, split=args.split, controls=args.controls, device=args.device, dtype=args.dtype)
+    target = Path(args.target)
+    folder = (
+        args.work_dir or (target if target.is_dir() and list_checkpoints(target) else Path('work_dirs') / target.stem) / 'test'
+    )
+    settings = {'split': args.split, 'controls': args.controls, 'device': args.device, 'dtype': args.dtype}
+    result = evaluate(source, checkpoint, work_dir=folder, **settings)
+    if 'per_mask' not in result:  # the first process has all of it
+        return
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1), encoding='utf-8')
     device = describe_device(choose_device(args.device), args.dtype)
     print(f'checkpoint {checkpoint or "none: before training"}, {device}')
     print(table(result))
+    for picture in sorted(Path(folder).glob('pictures/*.png')):
+        print(f'pictures   {picture}')
     print(result_line(result))
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch.utils.data import DataLoader
 
 from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
 from ..datasets.masks import decode_mask
+from ..engine.launch import detect_launcher
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
-from ..evaluation.seg_iou import intersection_and_union, iou, summarise
+from ..evaluation.seg_iou import Pairs, SegIoUMetric, intersection_and_union, interval, iou, summarise
 from ..models import LISA
 from ..progress import progress
 from .loading import load_model
 
-Pairs = list[tuple[int, int]]
+ROUNDS = 2000  # of the bootstrap
+CONTROL_TITLES = {'other_question': 'question of another object'}
 
 
 def evaluate(
@@ -32,82 +37,133 @@ def evaluate(
     controls: bool = False,
     device: str | None = None,
     dtype: str = 'float32',
+    work_dir: str | Path | None = None,
 ) -> dict[str, Any]:
-    """gIoU and cIoU of a checkpoint on the config's test (or val) data.
+    """Every metric of the config on its test (or val) data, by the runner's own ``test()``.
+
+    Several processes (torchrun) share the data, each with a whole copy of the model; the scores are those of one process.
 
     Args:
         config: A config file or source.
         checkpoint: A checkpoint folder; None for the model before training.
-        split: 'test' or 'val': which dataloader of the config.
-        controls: Also score an empty mask, the union of all objects, and the question of another object.
+        split: 'test' or 'val': which dataloader and evaluator of the config.
+        controls: Also score an empty mask, the union of all objects, and the data set's controls (the question of another
+            object).
         device: Where the model runs; 'cuda' where there is one if left out.
         dtype: As of :func:`.loading.load_model`.
+        work_dir: Gets the log and what hooks write (pictures); nothing is kept if left out.
 
     Returns:
-        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'per_mask', 'controls', 'listens'}``; the interval is a 95 % bootstrap of
-        gIoU over masks, ``listens`` the mean IoU that the right question gains over another one's, mask by mask, with its
-        interval.
+        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'metrics'}``: the interval is a 95 % bootstrap of gIoU over masks, and
+        ``metrics`` holds all that the metrics of the evaluator found. On the first process also ``per_mask``, and with
+        ``controls`` the scores of each and ``listens``: the mean IoU that the right question gains over another one's, mask by
+        mask, with its interval.
+
+    Raises:
+        ConfigError: if the config has no such dataloader or no ``SegIoUMetric`` for it.
     """
+    launcher = detect_launcher()
+    if launcher != 'none' and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     model, compiled = load_model(config, checkpoint, device=device, dtype=dtype)
     loader = compiled.get(f'{split}_dataloader')
     if not loader:
         raise ConfigError(f'the config has no {split}_dataloader. Give --split val, or add one.')
     loader = loader.to_dict()
-    named, pairs = run_model(model, loader, f'{split}')
-    result = {'split': loader['dataset'].get('split', split), 'n': len(pairs), **score(pairs)}
-    result['per_mask'] = {name: iou(*pair) for name, pair in zip(named, pairs, strict=True)}
-    if controls:
-        result['controls'], other = run_controls(model, loader)
+    with nullcontext(str(work_dir)) if work_dir else TemporaryDirectory() as folder:
+        runner = build_evaluation(model, compiled, split, loader, folder, launcher)
+        result: dict[str, Any] = {}
+        other: Pairs = []
+        if controls:  # before the scores themselves, whose pictures stay
+            result['controls'], other = run_controls(runner, loader)
+        metrics, pairs = run_pass(runner, loader, split)
+        dataset = runner.tests.dataloader.dataset
+    result |= {'split': loader['dataset'].get('split', split), 'metrics': metrics, **_scores(metrics, runner)}
+    if runner.rank == 0:
+        result['per_mask'] = _named(dataset, pairs)
         if other:
-            gains = [iou(*pair) - iou(*asked) for pair, asked in zip(pairs, other, strict=True)]
-            result['listens'] = {'gain': float(np.mean(gains)), 'interval': bootstrap(gains)}
+            gains = [iou(*pair) - iou(*asked) for pair, asked in zip(_flat(pairs), other, strict=True)]
+            result['listens'] = {'gain': float(np.mean(gains)), 'interval': interval(gains, ROUNDS)}
     return result
+
+
+def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str, Any], folder: str, launcher: str) -> LisaRunner:
+    """A runner that tests a model as it is, with the config's hooks and evaluator."""
+    metrics = compiled.get(f'{split}_evaluator') or []
+    listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    evaluator = [
+        {'bootstrap': ROUNDS, **metric} if metric.get('type') == 'SegIoUMetric' else dict(metric) for metric in map(dict, listed)
+    ]
+    if not any(metric['type'] == 'SegIoUMetric' for metric in evaluator):
+        raise ConfigError(f"{split}_evaluator has no dict(type='SegIoUMetric'), which gives gIoU and cIoU. Add it to the list.")
+    return LisaRunner(
+        model,
+        work_dir=folder,
+        experiment_name=f'evaluation_{time.time_ns()}',
+        strategy={'type': 'LisaEvaluationStrategy'},
+        launcher=launcher,
+        test_dataloader=loader,
+        test_evaluator=evaluator,
+        test_cfg={'type': 'EvaluationLoop', 'title': split},
+        default_hooks={'checkpoint': None, 'logger': None},
+        custom_hooks=list(compiled.get('custom_hooks') or []),
+        log_level='WARNING',
+        cfg={'init_weights_for_test_or_val': False},  # they are loaded
+    )
+
+
+def run_pass(runner: LisaRunner, loader: dict[str, Any], title: str) -> tuple[dict[str, float], list[Pairs]]:
+    """One pass over a data loader: all metrics, and on the first process (intersection, union) of each mask by image."""
+    metrics = runner.test_on(loader, title)
+    metric = next(metric for metric in runner.tests.evaluator.metrics if isinstance(metric, SegIoUMetric))
+    return metrics, metric.pairs
+
+
+def _scores(metrics: dict[str, float], runner: LisaRunner) -> dict[str, Any]:
+    """The named scores of the metrics, whatever prefix the config gave them."""
+    metric = next(metric for metric in runner.tests.evaluator.metrics if isinstance(metric, SegIoUMetric))
+    prefix = f'{metric.prefix}/' if metric.prefix else ''
+    return {
+        'n': int(metrics[f'{prefix}num_masks']),
+        'gIoU': metrics[f'{prefix}gIoU'],
+        'cIoU': metrics[f'{prefix}cIoU'],
+        'interval': (metrics[f'{prefix}gIoU_low'], metrics[f'{prefix}gIoU_high']),
+    }
+
+
+def _flat(images: list[Pairs]) -> Pairs:
+    return [pair for image in images for pair in image]
+
+
+def _named(dataset: Any, images: list[Pairs]) -> dict[str, float]:
+    """IoU of each mask by the sample's name and the mask's number."""
+    named = {}
+    for number, image in enumerate(images):
+        name = dataset.get_data_info(number)['sample_id']
+        named |= {f'{name}[{i}]': iou(*pair) for i, pair in enumerate(image)}
+    return named
 
 
 def score(pairs: Pairs) -> dict[str, Any]:
     """gIoU and cIoU with a bootstrap interval of gIoU."""
-    return {**summarise(pairs), 'interval': bootstrap([iou(*pair) for pair in pairs])}
+    return {**summarise(pairs), 'interval': interval([iou(*pair) for pair in pairs], ROUNDS)}
 
 
-def bootstrap(values: list[float], rounds: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of the mean; seeded."""
-    if not values:
-        return (0.0, 0.0)
-    array = np.asarray(values)
-    draws = np.random.default_rng(0).integers(len(array), size=(rounds, len(array)))
-    low, high = np.quantile(array[draws].mean(1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-@torch.no_grad()
-def run_model(model: LISA, loader: dict[str, Any], title: str) -> tuple[list[str], Pairs]:
-    """Names and (intersection, union) of every mask of a dataloader's config."""
-    names: list[str] = []
-    pairs: Pairs = []
-    for batch in progress(build_loader(loader), title, 'batch'):
-        for sample in model.test_step(batch):
-            found = intersection_and_union(sample.mask_logits > 0, sample.gt_masks)
-            names += [f'{sample.sample_id}[{i}]' for i in range(len(found))]
-            pairs += found
-    return names, pairs
-
-
-def build_loader(loader: dict[str, Any]) -> DataLoader:
-    """A dataloader from its config."""
-    return LisaRunner.build_dataloader(loader, seed=0)
-
-
-def run_controls(model: LISA, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
+def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
     """Scores that anything may reach without listening, or while listening to another question; the pairs of the latter."""
-    pairs = list(blind_pairs(build_loader(loader).dataset))
-    unions = [union for _, union in pairs if union is not None]
-    results, other = {'empty mask': score([empty for empty, _ in pairs])}, []
-    if len(unions) == len(pairs):
-        results['union of all objects'] = score(unions)
-    if 'control' in loader['dataset'] or loader['dataset']['type'] == 'ReasonSegDataset':
-        asked = {**loader, 'dataset': {**loader['dataset'], 'control': 'other_question'}}
-        other = run_model(model, asked, 'other question')[1]
-        results['question of another object'] = score(other)
+    results: dict[str, Any] = {}
+    other: Pairs = []
+    dataset: Any = LisaRunner.build_dataloader(loader, seed=0).dataset
+    if runner.rank == 0:
+        pairs = list(blind_pairs(dataset))
+        unions = [union for _, union in pairs if union is not None]
+        results['empty mask'] = score([empty for empty, _ in pairs])
+        if len(unions) == len(pairs):
+            results['union of all objects'] = score(unions)
+    for name in dataset.controls():
+        asked = {**loader, 'dataset': {**loader['dataset'], 'control': name}}
+        other = _flat(run_pass(runner, asked, name.replace('_', ' '))[1])
+        results[CONTROL_TITLES.get(name, name)] = score(other)
     return results, other
 
 
@@ -126,7 +182,7 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
         def draw(spec: dict[str, Any], size: tuple[int, int] = (height, width), name: str = record['sample_id']) -> torch.Tensor:
             return torch.from_numpy(decode_mask(spec, *size, name))
 
-        known = [draw({'shapes': other['shapes']}) == 1 for other in record.get('targets', [])]
+        known = [draw(spec) == 1 for spec in dataset.objects(record)]
         objects = torch.stack(known).any(0)[None] if len(known) > 1 else None
         for spec in asked:
             target = draw(spec)[None]

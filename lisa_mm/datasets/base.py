@@ -126,6 +126,15 @@ class BaseSegDataset(BaseDataset):
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
         """Conversations and masks of a record; all randomness comes from ``rng``."""
 
+    def controls(self) -> tuple[str, ...]:
+        """Values of its argument ``control`` that ask otherwise than the record says, to see whether a model listens."""
+        return ()
+
+    def objects(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """Encoded masks of all objects of a record's image that are known, also those that are not asked for; by default none."""
+        del record
+        return []
+
     def source_files(self) -> list[Path] | None:
         """Files and folders the index is made of; None (the default) keeps no index on disk."""
         return None

@@ -77,6 +77,12 @@ class ReasonSegDataset(BaseSegDataset):
     def title(self) -> str:
         return f'ReasonSeg {self.split}'
 
+    def controls(self) -> tuple[str, ...]:
+        return ('other_question',)
+
+    def objects(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{'shapes': target['shapes']} for target in record['targets']]
+
     def source_files(self) -> list[Path] | None:
         root = Path(self.data_root) / 'reason_seg' / 'ReasonSeg'
         folder = root / self.split

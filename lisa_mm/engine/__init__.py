@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from . import hooks, registries
+from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
 from .loops import IterTrainLoop
 from .runner import LisaRunner
 from .sampler import SeekableSampler
 from .schedules import WarmupDecayLR
-from .strategies import LisaDDPStrategy, LisaDeepSpeedStrategy, LisaSingleDeviceStrategy
+from .strategies import LisaDDPStrategy, LisaDeepSpeedStrategy, LisaEvaluationStrategy, LisaSingleDeviceStrategy
 
 __all__ = [
+    'EvaluationLoop',
     'IterTrainLoop',
     'LisaDDPStrategy',
     'LisaDeepSpeedStrategy',
+    'LisaEvaluationStrategy',
     'LisaRunner',
     'LisaSingleDeviceStrategy',
     'SeekableSampler',

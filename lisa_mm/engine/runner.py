@@ -18,6 +18,7 @@ from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 
 from .device import set_tf32
+from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
 from .sampler import SeekableSampler
 from .strategies.base import FolderCheckpointMixin
@@ -59,6 +60,7 @@ class LisaRunner(FlexibleRunner):
         load_from = settings.pop('load_from', None)
         super().__init__(model, **settings)
         self._load_from = load_from
+        self._evaluator_of_tests = self._test_evaluator
         if torch.cuda.is_available():
             self.logger.info(
                 f'on {torch.cuda.get_device_name()}, TF32 in float32 products {"on" if tf32 else "off"} (env_cfg.tf32)'
@@ -121,6 +123,24 @@ class LisaRunner(FlexibleRunner):
         """Train; returns the model."""
         self.is_training = True
         return super().train()
+
+    def test_on(self, dataloader: dict[str, Any], title: str) -> dict[str, float]:
+        """A pass of :meth:`test` over a data loader, with a fresh evaluator; the runner may make several.
+
+        Args:
+            dataloader: Its config.
+            title: Stands before the bar.
+        """
+        self._test_dataloader = dataloader
+        self._test_evaluator = self._evaluator_of_tests
+        self._test_loop = {'type': 'EvaluationLoop', 'title': title}
+        return self.test()
+
+    @property
+    def tests(self) -> EvaluationLoop:
+        """The loop of the last pass."""
+        assert isinstance(self.test_loop, EvaluationLoop)
+        return self.test_loop
 
     def load_or_resume(self) -> None:
         """Resume, load weights, or neither; with ``resume=True`` an empty work folder is a beginning."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from ..registry import METRICS
 from ..tokens import IGNORED
+
+Pairs = list[tuple[int, int]]  # (intersection, union) of masks
 
 
 @METRICS.register_module()
@@ -20,13 +23,19 @@ class SegIoUMetric(BaseMetric):
     Per mask, IoU = I / (U + 1e-5), and 1 where both are empty; gIoU = sum / (masks + 1e-5); cIoU = sum I / (sum U + 1e-10).
     Pixels with 255 are left out; annotations that overlap themselves (values above 1) are clipped to 1. Counted in int64.
 
+    After an evaluation ``pairs`` holds (intersection, union) of every mask, image by image in the order of the data set, on the
+    first process.
+
     Args:
         collect_device: 'cpu' or 'gpu', where ranks meet.
         prefix: Of the names in the log.
+        bootstrap: Rounds of a bootstrap over masks; then ``gIoU_low`` and ``gIoU_high`` are its 95 % interval.
     """
 
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None):
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, *, bootstrap: int = 0):
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.bootstrap = bootstrap
+        self.pairs: list[Pairs] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
@@ -38,8 +47,12 @@ class SegIoUMetric(BaseMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Also ``num_masks``, so that an empty set shows."""
+        self.pairs = results
         pairs = [pair for image in results for pair in image]
-        return {**summarise(pairs), 'num_masks': float(len(pairs))}
+        found = {**summarise(pairs), 'num_masks': float(len(pairs))}
+        if self.bootstrap:
+            found['gIoU_low'], found['gIoU_high'] = interval([iou(*pair) for pair in pairs], self.bootstrap)
+        return found
 
 
 def intersection_and_union(predicted: Tensor, target: Tensor) -> list[tuple[int, int]]:
@@ -74,3 +87,13 @@ def summarise(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
         'gIoU': sum(iou(i, u) for i, u in pairs) / (len(pairs) + 1e-5),
         'cIoU': pixels[0] / (pixels[1] + 1e-10),
     }
+
+
+def interval(values: Sequence[float], rounds: int = 2000) -> tuple[float, float]:
+    """95 % percentile interval of the mean by a seeded bootstrap."""
+    if not values:
+        return (0.0, 0.0)
+    array = np.asarray(values)
+    draws = np.random.default_rng(0).integers(len(array), size=(rounds, len(array)))
+    low, high = np.quantile(array[draws].mean(1), [0.025, 0.975])
+    return float(low), float(high)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +15,9 @@ from PIL import Image
 
 from lisa_mm.apis.testing import blind_pairs, score
 from lisa_mm.datasets import JsonlSegDataset
+from lisa_mm.datasets.demo.writer import write_demo
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_controls_score_every_mask_that_the_model_is_asked_for(tmp_path):
@@ -23,3 +31,67 @@ def test_controls_score_every_mask_that_the_model_is_asked_for(tmp_path):
     assert all(union is None for _, union in pairs)
     # an empty mask is right where nothing is
     assert score([empty for empty, _ in pairs])['gIoU'] == pytest.approx(0.5, abs=1e-5)
+
+
+CONFIG = """
+from mmengine.config import read_base
+
+with read_base():
+    from .lisa_nano import *
+
+custom_imports = dict(imports=['count_images'], allow_failed_imports=False)
+test_evaluator = [dict(type='SegIoUMetric'), dict(type='ImageCount')]
+"""
+METRIC = '''
+from mmengine.evaluator import BaseMetric
+
+from lisa_mm.registry import METRICS
+
+
+@METRICS.register_module()
+class ImageCount(BaseMetric):
+    """How many images were seen."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [1] * len(data_samples)
+
+    def compute_metrics(self, results):
+        return {'images': sum(results)}
+'''
+
+
+def run_tool(folder: Path, data: Path, out: Path, *launcher: str) -> str:
+    """What ``tools/test.py`` prints for the nano model before training."""
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(folder)]), 'OMP_NUM_THREADS': '1'}
+    options = [
+        f'data_root={data}',
+        'test_dataloader.dataset.indices=7',
+        'test_dataloader.batch_size=2',
+        'test_dataloader.num_workers=0',
+    ]
+    command = [sys.executable, *launcher, str(ROOT / 'tools/test.py'), str(folder / 'configs/lisa/counting.py'), '--initial']
+    command += ['--controls', '--out', str(out), '--work-dir', str(folder / out.stem), '--cfg-options', *options]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_print_the_result_of_one_once(tmp_path):
+    """Seven images in batches of two on two processes: none is dropped or counted twice, and every metric reports."""
+    (tmp_path / 'count_images.py').write_text(METRIC)
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    (tmp_path / 'configs/lisa/counting.py').write_text(CONFIG)
+    write_demo(tmp_path / 'data', num_workers=0, limit=9)
+    alone = run_tool(tmp_path, tmp_path / 'data', tmp_path / 'one.json')
+    launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
+    shared = run_tool(tmp_path, tmp_path / 'data', tmp_path / 'two.json', *launcher)
+    lines = [[line for line in out.splitlines() if line.startswith('RESULT')] for out in (alone, shared)]
+    assert len(lines[0]) == 1
+    assert lines[1] == lines[0]
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ('one.json', 'two.json'))
+    assert one == two
+    assert one['metrics']['images'] == 7
+    assert len(one['per_mask']) == one['n']
+    assert set(one['controls']) == {'empty mask', 'union of all objects', 'question of another object'}
+    assert (tmp_path / 'one/pictures/test.png').is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .ddp import LisaDDPStrategy
 from .deepspeed import LisaDeepSpeedStrategy
+from .evaluation import LisaEvaluationStrategy
 from .single_device import LisaSingleDeviceStrategy
 
-__all__ = ['LisaDDPStrategy', 'LisaDeepSpeedStrategy', 'LisaSingleDeviceStrategy']
+__all__ = ['LisaDDPStrategy', 'LisaDeepSpeedStrategy', 'LisaEvaluationStrategy', 'LisaSingleDeviceStrategy']

@@ -1,0 +1,38 @@
+"""The pass over a test set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.runner import TestLoop
+
+from lisa_mm.progress import progress
+from lisa_mm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class EvaluationLoop(TestLoop):
+    """mmengine's ``TestLoop`` with a bar that tells how long it takes.
+
+    Args:
+        runner, dataloader, evaluator, fp16: Of mmengine.
+        title: Stands before the bar.
+    """
+
+    def __init__(self, runner: Any, dataloader: Any, evaluator: Any, fp16: bool = False, *, title: str = 'test'):
+        super().__init__(runner, dataloader, evaluator, fp16)
+        self.title = title
+
+    def run(self) -> dict[str, Any]:
+        """Run the model over all batches; the metrics of all processes together."""
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        self.runner.model.eval()
+        batches = progress(self.dataloader, self.title, 'batch') if is_main_process() else self.dataloader
+        for number, batch in enumerate(batches):
+            self.run_iter(number, batch)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
