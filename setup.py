@@ -53,6 +53,7 @@ setup(
         'matplotlib>=3.8',
         'tensorboard>=2.16',
         'tqdm>=4.66',
+        'typing_extensions>=4.6',
     ],
     extras_require={
         'edgetam': ['timm>=1.0'],

@@ -90,7 +90,12 @@ def signatures(cls: Any) -> list[inspect.Signature]:
     if not inspect.isclass(cls):
         return [inspect.signature(cls)]
     own = [c for c in cls.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(OF_THE_FRAMEWORK) and c is not object]
-    return [inspect.signature(own[0].__init__)] if own else []
+    found: list[inspect.Signature] = []
+    for source in own:
+        found.append(inspect.signature(source.__init__))
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in found[-1].parameters.values()):
+            break
+    return found
 
 
 def summary_of(doc: str | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -38,13 +38,26 @@ class Asked:
     masks: list[dict[str, Any]]
 
 
+class SegDatasetOptions(TypedDict, total=False):
+    """What every data set takes beside its own arguments, see :class:`BaseSegDataset`."""
+
+    pipeline: list[Any] | None
+    seed: int
+    test_mode: bool
+    indices: int | list[int] | None
+    skip_bad: bool
+    cache_index: bool
+    mask_tokens: list[str] | tuple[str, ...]
+
+
 class BaseSegDataset(BaseDataset):
     """One sample = one image, its conversations, its masks still encoded.
 
     In training, item ``n`` of an endless sequence is a pure function of (seed, n): which image, which texts, which templates.
     Every image comes once before any comes twice. In testing, item ``n`` is record ``n``.
 
-    A reader subclasses it with :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files` its index is kept on disk.
+    A reader subclasses it with :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files` its index is kept on disk. It
+    takes and passes on ``**options: Unpack[SegDatasetOptions]``.
 
     Args:
         data_root: Root folder as the original's ``--dataset_dir``.

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from ..errors import DataError
 from ..registry import DATASETS
-from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
+from ..tokens import IMAGE_PLACEHOLDER
 from . import prompts
 from .asking import Thing, choose, turn_about
-from .base import Asked, BaseSegDataset, check_file
+from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
 from .tokenizer import count_masks
@@ -45,7 +46,7 @@ class JsonlSegDataset(BaseSegDataset):
         questions_per_image: At most, in training.
         name_in_answer: In training, the probability that the answer to a phrase repeats it: ``It is the red cup [SEG].`` A model
             from scratch learns so to bring the words of a question to its ``[SEG]``.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index, mask_tokens: See :class:`BaseSegDataset`.
+        options: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -56,28 +57,13 @@ class JsonlSegDataset(BaseSegDataset):
         phrases_per_image: int = 3,
         questions_per_image: int = 1,
         name_in_answer: float = 0.0,
-        pipeline: list[Any] | None = None,
-        seed: int = 0,
-        test_mode: bool = False,
-        indices: int | list[int] | None = None,
-        skip_bad: bool = False,
-        cache_index: bool = True,
-        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        **options: Unpack[SegDatasetOptions],
     ):
         self.file = file
         self.phrases_per_image = phrases_per_image
         self.questions_per_image = questions_per_image
         self.name_in_answer = name_in_answer
-        super().__init__(
-            data_root,
-            pipeline=pipeline,
-            seed=seed,
-            test_mode=test_mode,
-            indices=indices,
-            skip_bad=skip_bad,
-            cache_index=cache_index,
-            mask_tokens=mask_tokens,
-        )
+        super().__init__(data_root, **options)
 
     @property
     def title(self) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
-from .base import Asked, BaseSegDataset
+from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .masks import encode_segmentation
 from .reading import CocoFile
 
@@ -32,7 +33,7 @@ class PartSegDataset(BaseSegDataset):
         data_root: Holds ``vlpart``, and ``coco`` for PACO.
         name: 'paco_lvis' or 'pascal_part'.
         parts_per_image: At most, in training.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+        options: See :class:`BaseSegDataset`.
     """
 
     CHOICES = {'name': tuple(LAYOUTS)}
@@ -43,25 +44,12 @@ class PartSegDataset(BaseSegDataset):
         *,
         name: str = 'paco_lvis',
         parts_per_image: int = 3,
-        pipeline: list[Any] | None = None,
-        seed: int = 0,
-        test_mode: bool = False,
-        indices: int | list[int] | None = None,
-        skip_bad: bool = False,
-        cache_index: bool = True,
+        **options: Unpack[SegDatasetOptions],
     ):
         self.check_choices(name=name)
         self.name = name
         self.parts_per_image = parts_per_image
-        super().__init__(
-            data_root,
-            pipeline=pipeline,
-            seed=seed,
-            test_mode=test_mode,
-            indices=indices,
-            skip_bad=skip_bad,
-            cache_index=cache_index,
-        )
+        super().__init__(data_root, **options)
 
     @property
     def title(self) -> str:

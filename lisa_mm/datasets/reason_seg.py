@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from ..errors import DataError
 from ..registry import DATASETS
 from . import prompts
 from .asking import choose
-from .base import Asked, BaseSegDataset, check_file
+from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .masks import shape_kind
 from .reading import field, read_json
 
@@ -36,7 +37,7 @@ class ReasonSegDataset(BaseSegDataset):
         explanatory: Probability above; negative leaves explanations out.
         control: In testing, 'other_question' asks the question of another object of the image (``others``), or where the data set
             has none, of the next image; the masks stay. What a model that listens scores then is low.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+        options: See :class:`BaseSegDataset`.
     """
 
     CHOICES = {'control': CONTROLS}
@@ -50,12 +51,7 @@ class ReasonSegDataset(BaseSegDataset):
         others_per_image: int = 0,
         explanatory: float = 0.1,
         control: str = 'none',
-        pipeline: list[Any] | None = None,
-        seed: int = 0,
-        test_mode: bool = False,
-        indices: int | list[int] | None = None,
-        skip_bad: bool = False,
-        cache_index: bool = True,
+        **options: Unpack[SegDatasetOptions],
     ):
         self.check_choices(control=control)
         self.split = split
@@ -63,15 +59,7 @@ class ReasonSegDataset(BaseSegDataset):
         self.others_per_image = others_per_image
         self.explanatory = explanatory
         self.control = control
-        super().__init__(
-            data_root,
-            pipeline=pipeline,
-            seed=seed,
-            test_mode=test_mode,
-            indices=indices,
-            skip_bad=skip_bad,
-            cache_index=cache_index,
-        )
+        super().__init__(data_root, **options)
 
     @property
     def title(self) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from typing_extensions import Unpack
 
 from ..errors import DataError
 from ..registry import DATASETS
 from ..tokens import IGNORED
 from .asking import Thing, ask_about, rows_about
-from .base import Asked, BaseSegDataset
+from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .classes import class_names
 from .masks import read_label_map
 from .reading import field, read_json
@@ -61,7 +62,7 @@ class SemSegDataset(BaseSegDataset):
         split: Of the folders; by default the training split.
         classes_per_image: At most, in training.
         never_asked: Names, in lower case, that are not asked for.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+        options: See :class:`BaseSegDataset`.
     """
 
     CHOICES = {'name': tuple(LAYOUTS)}
@@ -74,12 +75,7 @@ class SemSegDataset(BaseSegDataset):
         split: str | None = None,
         classes_per_image: int = 3,
         never_asked: tuple[str, ...] | list[str] = NEVER_ASKED,
-        pipeline: list[Any] | None = None,
-        seed: int = 0,
-        test_mode: bool = False,
-        indices: int | list[int] | None = None,
-        skip_bad: bool = False,
-        cache_index: bool = True,
+        **options: Unpack[SegDatasetOptions],
     ):
         self.check_choices(name=name)
         self.name = name
@@ -87,15 +83,7 @@ class SemSegDataset(BaseSegDataset):
         self.classes_per_image = classes_per_image
         self.never_asked = list(never_asked)
         self.names = value_names(name, data_root)
-        super().__init__(
-            data_root,
-            pipeline=pipeline,
-            seed=seed,
-            test_mode=test_mode,
-            indices=indices,
-            skip_bad=skip_bad,
-            cache_index=cache_index,
-        )
+        super().__init__(data_root, **options)
 
     @property
     def title(self) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from ..errors import DataError
 from ..registry import DATASETS
-from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
-from .base import Asked, BaseSegDataset, check_file
+from ..tokens import IMAGE_PLACEHOLDER
+from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
 from .tokenizer import count_masks
@@ -29,7 +30,7 @@ class VQADataset(BaseSegDataset):
         data_root: Holds ``file`` and ``image_folder``.
         file: The json, below ``data_root``.
         image_folder: Where the images are, below ``data_root``.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index, mask_tokens: See :class:`BaseSegDataset`.
+        options: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -38,26 +39,11 @@ class VQADataset(BaseSegDataset):
         *,
         file: str = 'llava_dataset/llava_instruct_150k.json',
         image_folder: str = 'coco/train2017',
-        pipeline: list[Any] | None = None,
-        seed: int = 0,
-        test_mode: bool = False,
-        indices: int | list[int] | None = None,
-        skip_bad: bool = False,
-        cache_index: bool = True,
-        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        **options: Unpack[SegDatasetOptions],
     ):
         self.file = file
         self.image_folder = image_folder
-        super().__init__(
-            data_root,
-            pipeline=pipeline,
-            seed=seed,
-            test_mode=test_mode,
-            indices=indices,
-            skip_bad=skip_bad,
-            cache_index=cache_index,
-            mask_tokens=mask_tokens,
-        )
+        super().__init__(data_root, **options)
 
     @property
     def title(self) -> str:

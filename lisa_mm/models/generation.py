@@ -8,27 +8,26 @@ import torch
 from torch import Tensor
 
 
-def padded_left(values: Tensor, lengths: list[int]) -> Tensor:
-    """Move the padding of rows from the right to the left.
+def padded_left(values: Tensor, attention_mask: Tensor) -> Tensor:
+    """Move the padding of rows from the right to the left, without a look at the lengths.
 
     Args:
         values: (R, L, ...).
-        lengths: Of each row, without padding.
+        attention_mask: (R, L), True for tokens.
     """
-    width = values.shape[1]
-    if all(length == width for length in lengths):
-        return values
-    return torch.stack([row.roll(width - length, 0) for row, length in zip(values, lengths, strict=True)])
+    rows, width = attention_mask.shape
+    row = torch.arange(rows, device=values.device)[:, None]
+    position = torch.arange(width, device=values.device) + attention_mask.sum(1, keepdim=True)
+    return values[row, position % width]
 
 
-def generate_rows(model: Any, lengths: list[int], options: dict[str, Any], **inputs: Any) -> list[tuple[Tensor, Tensor]]:
+def generate_rows(model: Any, options: dict[str, Any], **inputs: Any) -> list[tuple[Tensor, Tensor]]:
     """Run transformers' ``generate`` greedily over rows that are padded on the left.
 
     Args:
         model: Of transformers.
-        lengths: Of each row, without padding.
         options: Of ``generate``; they win over what is set here.
-        inputs: Of the model, (R, L, ...) each.
+        inputs: Of the model, (R, L, ...) each, with ``attention_mask``.
 
     Returns:
         For each row the new ids with its end, and the states of all but its last token, both without padding.
@@ -38,6 +37,7 @@ def generate_rows(model: Any, lengths: list[int], options: dict[str, Any], **inp
     width = out.hidden_states[0][-1].shape[1]
     states = torch.cat([step[-1] for step in out.hidden_states], dim=1)  # (R, L + new - 1, D)
     new = out.sequences[:, out.sequences.shape[1] - len(out.hidden_states) :]  # (R, new)
+    lengths = inputs['attention_mask'].sum(1).tolist()
     rows = []
     for row, (length, count) in enumerate(zip(lengths, _ends(model, new, given), strict=True)):
         rows.append((new[row, :count], states[row, width - length : width + count - 1]))

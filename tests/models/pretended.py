@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -57,15 +58,15 @@ class OnGpu(Tensor):
         if func == Tensor.is_cuda.__get__:
             return True
         if func is Tensor.numpy:
-            raise TypeError(f"can't convert cuda:0 device type tensor to numpy at {_place()}")
+            raise TypeError(f"can't convert cuda:0 device type tensor to numpy at {place()}")
         if func is Tensor.tolist:
-            cls.waits[_place(), 'value'] += 1
+            cls.waits[place(), 'value'] += 1
             return args[0].inner.tolist()
         if func is Tensor.cpu or (func is Tensor.to and _is_cpu(*args[1:], **kwargs)):
-            cls.waits[_place(), 'to the CPU'] += 1
+            cls.waits[place(), 'to the CPU'] += 1
             return args[0].inner.to(*args[1:], **kwargs) if func is Tensor.to else args[0].inner
         if func is Tensor.new_tensor:
-            cls.waits[_place(), 'from the CPU'] += 1
+            cls.waits[place(), 'from the CPU'] += 1
             return OnGpu(args[0].inner.new_tensor(*args[1:], **kwargs))
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
@@ -95,10 +96,10 @@ class _Making(TorchFunctionMode):
         kwargs = kwargs or {}
         device = kwargs.get('device')
         if func in (torch.tensor, torch.as_tensor) and device is not None and torch.device(device).type == 'cuda':
-            OnGpu.waits[_place(), 'from the CPU'] += 1
+            OnGpu.waits[place(), 'from the CPU'] += 1
             values = [value for value in tree_iter(args) if isinstance(value, OnGpu)]
             if values:  # numbers on the device in a list of the host
-                OnGpu.waits[_place(), 'value'] += len(values)
+                OnGpu.waits[place(), 'value'] += len(values)
             args = tree_map(lambda value: value.inner.item() if isinstance(value, OnGpu) else value, args)
             return OnGpu(func(*args, **{**kwargs, 'device': 'cpu'}))
         return func(*args, **kwargs)
@@ -112,7 +113,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _check(func, args, ours, [tensor for tensor in tensors if not isinstance(tensor, OnGpu) and tensor.dim()])
     kind = _wait(func, args, kwargs, ours, there)
     if kind:
-        OnGpu.waits[_place(), kind] += 1
+        OnGpu.waits[place(), kind] += 1
     if wanted is not None:
         kwargs = {**kwargs, 'device': torch.device('cpu')}
     outer = {id(tensor.inner): tensor for tensor in ours}
@@ -128,10 +129,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _check(func: Any, args: Any, ours: list[Any], others: list[Tensor]) -> None:
     """What a GPU refuses."""
-    if ours and others and func not in MIXED and _place() != 'backward':  # whose own zeros torch makes where it thinks it is
-        raise RuntimeError(f'{func} got tensors on the CPU {[tuple(t.shape) for t in others]} and on the GPU at {_place()}')
+    if ours and others and func not in MIXED and place() != 'backward':  # whose own zeros torch makes where it thinks it is
+        raise RuntimeError(f'{func} got tensors on the CPU {[tuple(t.shape) for t in others]} and on the GPU at {place()}')
     if func in INDEXED and ours and not isinstance(args[0], OnGpu):
-        raise RuntimeError(f'{func}: a tensor on the CPU is indexed by one on the GPU at {_place()}')
+        raise RuntimeError(f'{func}: a tensor on the CPU is indexed by one on the GPU at {place()}')
 
 
 def _wait(func: Any, args: Any, kwargs: Any, ours: list[Any], there: bool) -> str | None:
@@ -160,20 +161,26 @@ def _inner(value: Any) -> Any:
     return value.inner if isinstance(value, OnGpu) else value
 
 
-def _place() -> str:
+def place() -> str:
     """The line of the package that is running, with the library it called; or 'backward', or 'elsewhere'."""
     frame, library = sys._getframe(1), ''
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT / 'lisa_mm'):
             return f'{path.relative_to(ROOT)}:{frame.f_lineno}{library}'
-        if path.parts[-3:] == ('torch', 'autograd', 'graph.py'):
+        if path.parts[-3:] == ('torch', 'autograd', 'graph.py') or frame.f_code.co_name == 'backward':
             return f'backward{library}'
         if 'site-packages' in path.parts and not library:
             inside = path.parts[path.parts.index('site-packages') + 1 :]
             library = f' ({"/".join(inside)}:{frame.f_lineno})' if inside[0] != 'torch' else ''
         frame = frame.f_back
     return f'elsewhere{library}'
+
+
+def library_of(place: str) -> str:
+    """The file that a place names: of the library that was called, else of the package."""
+    inner = re.search(r'\((.*):\d+\)$', place)
+    return inner.group(1) if inner else place.split(':')[0]
 
 
 @contextmanager

@@ -90,9 +90,11 @@ def test_rows_are_sampled_by_the_seed():
 
 def test_padding_goes_to_the_left():
     values = torch.tensor([[1, 2, 3], [4, 0, 0], [5, 6, 0]])
-    assert padded_left(values, [3, 1, 2]).tolist() == [[1, 2, 3], [0, 0, 4], [0, 5, 6]]
-    whole = torch.ones(2, 3)
-    assert padded_left(whole, [3, 3]) is whole
+    assert padded_left(values, values > 0).tolist() == [[1, 2, 3], [0, 0, 4], [0, 5, 6]]
+    states = torch.arange(12.0).view(2, 3, 2)
+    whole, half = padded_left(states, torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    assert whole.equal(states[0])
+    assert half.tolist() == [[10, 11], [6, 7], [8, 9]]
 
 
 def test_where_a_row_ends():

@@ -203,13 +203,11 @@ class CausalLM(BaseLanguageModel):
         return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
     def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
-        lengths = attention_mask.sum(1).tolist()
         return generate_rows(
             self.model,
-            lengths,
             options,
-            inputs_embeds=padded_left(embeds, lengths),
-            attention_mask=padded_left(attention_mask.long(), lengths),
+            inputs_embeds=padded_left(embeds, attention_mask),
+            attention_mask=padded_left(attention_mask.long(), attention_mask),
         )
 
     def output_embeddings(self) -> nn.Module:

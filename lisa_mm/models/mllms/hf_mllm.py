@@ -328,16 +328,15 @@ class HFMLLM(BaseMLLM):
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
     def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
-        lengths = layout_of(inputs).lengths
         arguments = self._arguments(inputs)
         for key in ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids'):
             if key in arguments:
-                arguments[key] = padded_left(arguments[key], lengths)
+                arguments[key] = padded_left(arguments[key], inputs['attention_mask'])
         with encoded_images(self.model, self.encode_images(inputs)) as more:
-            rows = generate_rows(self.model, lengths, options, **arguments, **more)
+            rows = generate_rows(self.model, options, **arguments, **more)
         return [
             GenerateOutput(torch.cat([ids[:length], new]), states)
-            for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
+            for ids, length, (new, states) in zip(inputs['input_ids'], layout_of(inputs).lengths, rows, strict=True)
         ]
 
 
