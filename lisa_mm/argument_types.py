@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
+from typing_extensions import is_typeddict
 
 LITERALS = (bool, int, float, str, list, tuple, dict, type(None))  # what a config can write down; built objects pass
 
@@ -58,7 +59,7 @@ def fits(value: Any, hint: Any) -> bool:
         return type(value) in allowed
     if inspect.isclass(kind) and issubclass(kind, torch.Tensor):
         return False
-    if kind in (dict, Mapping):
+    if kind in (dict, Mapping) or is_typeddict(kind):
         return isinstance(value, dict)
     if kind in (list, tuple, Sequence):
         if not isinstance(value, (list, tuple)):

@@ -1,9 +1,78 @@
-"""The one structure that travels from data set to metric."""
+"""What travels: the sample from data set to metric, and what parts of a model say of the images and texts they take."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 from mmengine.structures import BaseDataElement
 from torch import Tensor
+from typing_extensions import TypedDict
+
+
+class TowerImageSpec(TypedDict, total=False):
+    """What a vision tower wants: arguments of transformers' image processors, whose common ones are these.
+
+    Args:
+        size: Sides in pixels that the image is brought to, ``height`` and ``width`` or ``shortest_edge``.
+        crop_size: ``height`` and ``width`` in pixels of what the tower sees.
+        do_center_crop: Whether the middle is cut out.
+        resample: Of Pillow.
+        image_mean: Of each channel, on 0-1.
+        image_std: Of each channel, on 0-1.
+    """
+
+    size: dict[str, int]
+    crop_size: dict[str, int]
+    do_center_crop: bool
+    resample: int
+    image_mean: Sequence[float]
+    image_std: Sequence[float]
+
+
+class ProcessorImageSpec(TypedDict):
+    """What a whole model wants: images as its own processor makes them.
+
+    Args:
+        processor: Folder of the processor.
+        image_text: What stands for an image in a text; None takes it from the chat template.
+        image_token_id: Id of the tokens that features take the place of.
+        image_options: Of the image processor.
+    """
+
+    processor: str
+    image_text: str | None
+    image_token_id: int
+    image_options: dict[str, Any]
+
+
+ImageSpec = TowerImageSpec | ProcessorImageSpec
+
+
+class MaskImageSpec(TypedDict):
+    """What a mask decoder wants.
+
+    Args:
+        image_size: Side in pixels of its square.
+        mean: Of each channel, on 0-255.
+        std: Of each channel, on 0-255.
+        resize: 'longest_side' pads the image to the square, 'squash' stretches it.
+    """
+
+    image_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize: Literal['longest_side', 'squash']
+
+
+class TokenizerSpec(TypedDict):
+    """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, which says what they are."""
+
+    pretrained: str
+    template: str
+    wrap_image: bool
+    mask_tokens: tuple[str, ...]
+    answer_tokens: tuple[str, ...]
 
 
 class SegDataSample(BaseDataElement):

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import prompts
 from .base import Asked
+from .masks import EncodedMask
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Thing:
     """
 
     text: str | list[str]
-    mask: dict[str, Any]
+    mask: EncodedMask
     is_sentence: bool = False
 
     @property

@@ -19,6 +19,7 @@ from ..registry import TRANSFORMS
 from ..tokens import MASK_TOKENS
 from .conversation import Turn
 from .index import RecordIndex, cache_path, fingerprint
+from .masks import EncodedMask
 from .tokenizer import count_masks
 
 NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'max_refetch', '_metainfo'}
@@ -31,11 +32,11 @@ class Asked:
 
     Args:
         conversations: One list of (question, answer) a row.
-        masks: Encoded, one per mask token (``[SEG]``), in the order of the rows.
+        masks: Encoded (see :mod:`lisa_mm.datasets.masks`), one per mask token (``[SEG]``), in the order of the rows.
     """
 
     conversations: list[list[Turn]]
-    masks: list[dict[str, Any]]
+    masks: list[EncodedMask]
 
 
 class SegDatasetOptions(TypedDict, total=False):

@@ -13,7 +13,7 @@ from ..tokens import IGNORE_INDEX
 
 @FUNCTIONS.register_module()
 def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str, Any]:
-    """Joins samples to a batch; :class:`lisa_mm.models.lisa.LISA` says the names and shapes of ``inputs``.
+    """Joins samples to a batch; :class:`lisa_mm.models.batch.ModelInputs` says the names and shapes of ``inputs``.
 
     Args:
         batch: What the pipeline packed, one a sample.

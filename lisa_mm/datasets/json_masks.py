@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
-from .masks import encode_segmentation
+from .masks import RLE, EncodedMask, Polygon, encode_segmentation
 
 
-def read_masks(masks: Any, folder: Path, file: Path, where: str) -> list[dict[str, Any]]:
+def read_masks(masks: object, folder: Path, file: Path, where: str) -> list[EncodedMask]:
     """The ``masks`` of a row, encoded as :func:`lisa_mm.datasets.masks.decode_mask` takes them.
 
     Args:
@@ -27,7 +26,7 @@ def read_masks(masks: Any, folder: Path, file: Path, where: str) -> list[dict[st
     return [_read(mask, folder, file, f'{where}, masks[{number}]') for number, mask in enumerate(masks)]
 
 
-def _read(mask: Any, folder: Path, file: Path, where: str) -> dict[str, Any]:
+def _read(mask: object, folder: Path, file: Path, where: str) -> EncodedMask:
     if isinstance(mask, str):
         path = folder / mask
         if not path.is_file():
@@ -46,14 +45,14 @@ def _read(mask: Any, folder: Path, file: Path, where: str) -> dict[str, Any]:
                 return {'rle': encode_segmentation(mask, *size)[0]}  # type: ignore[misc] - two numbers, seen above
             except ValueError as error:
                 raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
-        return {'rle': mask}
+        return {'rle': RLE(size=size, counts=mask['counts'])}
     try:
         return {'segmentations': _parts(mask)}
     except (ValueError, TypeError) as error:
         raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
 
 
-def _parts(mask: Any) -> list[Any]:
+def _parts(mask: object) -> list[Polygon | RLE]:
     """A polygon of points, a flat one, or several."""
     if not isinstance(mask, list):
         raise ValueError(f'it is a {type(mask).__name__}; a path, an RLE or a polygon is needed')

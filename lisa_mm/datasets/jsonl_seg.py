@@ -17,6 +17,7 @@ from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .json_masks import read_masks
+from .masks import EncodedMask
 from .reading import field, read_json
 from .tokenizer import count_masks
 
@@ -203,7 +204,7 @@ class JsonlSegDataset(BaseSegDataset):
         ]
 
 
-def joined(masks: list[dict[str, Any]]) -> dict[str, Any]:
+def joined(masks: list[EncodedMask]) -> EncodedMask:
     """Several encoded masks as one: their union."""
     if len(masks) == 1:
         return masks[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,76 @@ import cv2
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
+from typing_extensions import NotRequired, TypedDict
 
 from ..errors import DataError
 from ..tokens import IGNORED
 
+Polygon = list[float]  # x, y, x, y, ...
+
+
+class RLE(TypedDict):
+    """COCO's run lengths, down the columns, compressed or not."""
+
+    size: list[int]
+    counts: str | list[int]
+
+
+class Shape(TypedDict):
+    """A polygon of a ReasonSeg json; its label says whether it is a target, ignored, or left out."""
+
+    label: str
+    points: list[list[float]]
+
+
+class ShapesMask(TypedDict):
+    """As in a ReasonSeg json."""
+
+    shapes: list[Shape]
+
+
+class RLEMask(TypedDict):
+    """As in COCO."""
+
+    rle: RLE
+
+
+class PolygonsMask(TypedDict):
+    """COCO's polygons and RLEs, their union; none at all is an empty mask. ``size`` [H, W] is compared with the image's."""
+
+    segmentations: list[Polygon | RLE]
+    size: NotRequired[list[int]]
+
+
+class LabelMapMask(TypedDict):
+    """Where a png holds a value."""
+
+    label_map: str
+    value: int
+
+
+class PngMask(TypedDict):
+    """Where a png is not 0."""
+
+    png: str
+
+
+class UnionMask(TypedDict):
+    """Of several; of none an empty mask."""
+
+    union: list[EncodedMask]
+
+
+EncodedMask = ShapesMask | RLEMask | PolygonsMask | LabelMapMask | PngMask | UnionMask
+
 
 def decode_mask(
-    spec: dict[str, Any], height: int, width: int, where: str, *, maps: dict[str, np.ndarray] | None = None
+    spec: EncodedMask, height: int, width: int, where: str, *, maps: dict[str, np.ndarray] | None = None
 ) -> np.ndarray:
     """One mask from its encoded form.
 
     Args:
-        spec: One of
-
-            - ``{'shapes': [...]}`` as in a ReasonSeg json;
-            - ``{'rle': {'size', 'counts'}}`` as in COCO;
-            - ``{'segmentations': [...], 'size': [H, W]}``: COCO polygons and RLEs, their union; none at all is an empty mask;
-            - ``{'label_map': path, 'value': v}``: where a png holds the value;
-            - ``{'png': path}``: where a png is not 0;
-            - ``{'union': [...]}``: of several of these; of none an empty mask.
+        spec: One of the kinds above.
         height: Of the image in pixels.
         width: Of the image in pixels.
         where: Names file and record in errors.
@@ -47,9 +99,10 @@ def decode_mask(
         parts = [decode_mask(part, height, width, where) for part in spec['union']]
         return np.maximum.reduce([np.zeros((height, width), np.uint8), *parts])
     if 'segmentations' in spec:
-        if spec.get('size') and tuple(spec['size']) != (height, width):
+        size = tuple(spec.get('size') or ())
+        if size and size != (height, width):
             raise DataError(
-                f'{where}: its annotation file says {tuple(spec["size"])} but the image is {(height, width)} (height, width). '
+                f'{where}: its annotation file says {size} but the image is {(height, width)} (height, width). '
                 'Put the image there that was annotated.',
                 file=where,
             )
@@ -85,7 +138,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
         raise DataError(f'the label map {path} is missing or unreadable ({error}). Put it there again.', file=path) from error
 
 
-def encode_segmentation(segmentation: Any, height: int, width: int) -> list[Any]:
+def encode_segmentation(segmentation: object, height: int, width: int) -> list[Polygon | RLE]:
     """COCO's ``segmentation`` (polygons, an RLE, or a list of RLEs) -> a list of flat polygons and compressed RLEs.
 
     An empty list stays one: the published validation sets count such an annotation as an empty mask.
@@ -110,7 +163,7 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> list[Any]
     return encoded
 
 
-def _compressed(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+def _compressed(rle: Mapping[str, Any], height: int, width: int) -> RLE:
     if not {'size', 'counts'} <= set(rle):
         raise ValueError(f'an RLE needs size and counts; keys found: {sorted(rle)}')
     if list(rle['size']) != [height, width]:
@@ -123,13 +176,13 @@ def _compressed(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     return {'size': [height, width], 'counts': counts.decode('ascii') if isinstance(counts, bytes) else counts}
 
 
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+def encode_mask(mask: np.ndarray) -> RLE:
     """(H, W) -> a compressed RLE of JSON's types."""
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
 
 
-def _decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+def _decode_rle(rle: RLE, height: int, width: int, where: str) -> np.ndarray:
     if tuple(rle['size']) != (height, width):
         raise DataError(
             f'{where}: the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width). Redo the mask.',
@@ -141,19 +194,20 @@ def _decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.
         raise DataError(f'{where}: the RLE is broken ({error}). Redo the mask.', file=where) from error
 
 
-def _union(segmentations: list[Any], height: int, width: int, where: str) -> np.ndarray:
+def _union(segmentations: list[Polygon | RLE], height: int, width: int, where: str) -> np.ndarray:
     """Parts of one annotation may overlap: the mask stays 0 or 1 (the original adds them up to 2)."""
     mask = np.zeros((height, width), dtype=np.uint8)
     polygons = [part for part in segmentations if not isinstance(part, dict)]
     if polygons:
-        mask |= coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+        flat = coco_mask.frPyObjects(polygons, height, width)  # type: ignore - the stubs know whole numbers only
+        mask |= coco_mask.decode(coco_mask.merge(flat))
     for part in segmentations:
         if isinstance(part, dict):
             mask |= _decode_rle(part, height, width, where)
     return mask
 
 
-def shape_kind(shape: dict[str, Any]) -> str:
+def shape_kind(shape: Shape) -> str:
     """'target', 'ignore' or 'flag' (left out), by the label, as in ReasonSeg."""
     label = str(shape['label']).lower()
     if label == 'flag':
@@ -161,7 +215,7 @@ def shape_kind(shape: dict[str, Any]) -> str:
     return 'ignore' if 'ignore' in label else 'target'
 
 
-def draw_shapes(shapes: list[dict[str, Any]], height: int, width: int) -> np.ndarray:
+def draw_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
     """ReasonSeg's polygons, from the largest to the smallest area: outline and fill, coordinates cut to int.
 
     Returns:

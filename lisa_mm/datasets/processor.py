@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from ..errors import CheckpointError, ConfigError
+from ..structures import ProcessorImageSpec
 from ..tokens import IMAGE_TOKEN_ID
 
 OF_THE_TEXT = ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids')
 MARK = '@@question@@'
 
 
-def process_image(spec: dict[str, Any], image: np.ndarray) -> tuple[dict[str, Tensor], list[int]]:
+def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str, Tensor], list[int]]:
     """An image as a model's own processor sees it.
 
     Args:
@@ -87,6 +88,6 @@ def _blank_tokens(spec: str, height: int, width: int) -> int:
     return sum(token == IMAGE_TOKEN_ID for token in ids)
 
 
-def blank_image_tokens(spec: dict[str, Any], height: int, width: int) -> int:
+def blank_image_tokens(spec: ProcessorImageSpec, height: int, width: int) -> int:
     """Feature tokens of an image of this size."""
     return _blank_tokens(json.dumps(spec, sort_keys=True), height, width)

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
-from ..structures import SegDataSample
+from ..structures import ImageSpec, MaskImageSpec, SegDataSample, TokenizerSpec, TowerImageSpec
 from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
+from .batch import LossInputs, ModelInputs
 from .prompt_positions import PromptPositions
 
 __all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins find them here too
@@ -130,7 +131,7 @@ class BaseVisionTower(BaseBackbone):
 
     @property
     @abstractmethod
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> TowerImageSpec:
         """Arguments of the image processor (``size``, ``do_center_crop``, ``resample``, ``image_mean``, ``image_std``, ...)."""
 
     @abstractmethod
@@ -175,7 +176,7 @@ class BaseLanguageModel(Part):
 
     @property
     @abstractmethod
-    def tokenizer_spec(self) -> dict[str, Any]:
+    def tokenizer_spec(self) -> TokenizerSpec:
         """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, all of them."""
 
     @abstractmethod
@@ -232,12 +233,12 @@ class BaseMLLM(Part):
 
     @property
     @abstractmethod
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> ImageSpec:
         """As :attr:`BaseVisionTower.preprocess`."""
 
     @property
     @abstractmethod
-    def tokenizer_spec(self) -> dict[str, Any]:
+    def tokenizer_spec(self) -> TokenizerSpec:
         """As :attr:`BaseLanguageModel.tokenizer_spec`."""
 
     @abstractmethod
@@ -245,15 +246,15 @@ class BaseMLLM(Part):
         """Image tokens of an image of this size in pixels."""
 
     @abstractmethod
-    def embed(self, inputs: dict[str, Any]) -> Tensor:
+    def embed(self, inputs: ModelInputs) -> Tensor:
         """Token embeddings with the image tokens written in, (R, L, D)."""
 
     @abstractmethod
-    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
-        """inputs: see :class:`lisa_mm.models.lisa.LISA`; keep (T,) int64: where logits are wanted, as row * L + position."""
+    def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
+        """See :class:`ModelInputs`; keep (T,) int64: where logits are wanted, as row * L + position."""
 
     @abstractmethod
-    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
         """Continue R rows, each until its own end; ``options`` are those of transformers' ``generate``."""
 
 
@@ -280,7 +281,7 @@ class BaseMaskDecoder(Part):
 
     @property
     @abstractmethod
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> MaskImageSpec:
         """``image_size`` in pixels, ``mean`` and ``std`` on 0-255, ``resize`` ('longest_side' or 'squash')."""
 
     def open_image_encoder(self, where: str) -> nn.Module:
@@ -318,7 +319,7 @@ class BaseLoss(nn.Module):
         self.weight = weight
 
     @abstractmethod
-    def forward(self, outputs: dict[str, Any], data_samples: list[SegDataSample]) -> Tensor:
+    def forward(self, outputs: LossInputs, data_samples: list[SegDataSample]) -> Tensor:
         """Unweighted scalar.
 
         Args:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
+from .batch import ModelInputs
 from .movable import Movable
 from .prompt_positions import PromptPositions
 from .shared_prefix import SharedRows, share_rows
@@ -44,12 +44,12 @@ class BatchLayout(Movable):
     shared: SharedRows | None
 
     @classmethod
-    def of(cls, inputs: Mapping[str, Any], mask_token_ids: Sequence[int], *, share_prefix: bool = False) -> BatchLayout:
+    def of(cls, inputs: ModelInputs, mask_token_ids: Sequence[int], *, share_prefix: bool = False) -> BatchLayout:
         """Look at a batch.
 
         Args:
             inputs: ``input_ids``, ``attention_mask`` and ``image_index``, with ``labels`` where there are any, see
-                :class:`lisa_mm.models.lisa.LISA`. The host waits for tensors that are on a device.
+                :class:`lisa_mm.models.batch.ModelInputs`. The host waits for tensors that are on a device.
             mask_token_ids: Ids of the tokens that become masks.
             share_prefix: Also join the rows of each image.
         """
@@ -82,7 +82,7 @@ class BatchLayout(Movable):
         return [row for row, count in enumerate(self.image_tokens) if count]
 
 
-def layout_of(inputs: Mapping[str, Any], mask_token_ids: Sequence[int] = (), *, share_prefix: bool = False) -> BatchLayout:
+def layout_of(inputs: ModelInputs, mask_token_ids: Sequence[int] = (), *, share_prefix: bool = False) -> BatchLayout:
     """The layout that came with a batch; one is made where it is absent or belongs to other ids."""
     layout = inputs.get('layout')
     if isinstance(layout, BatchLayout) and layout.input_ids is inputs['input_ids']:

@@ -10,6 +10,8 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from ..registry import MODELS
+from ..structures import ImageSpec, MaskImageSpec
+from .batch import ModelInputs
 from .batch_layout import BatchLayout
 from .precision import Float32Buffers
 
@@ -32,9 +34,9 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     std: Tensor
     mask_mean: Tensor
     mask_std: Tensor
-    look: Callable[[dict[str, Any]], BatchLayout] | None = None  # makes the layout of a batch; the model sets it
+    look: Callable[[ModelInputs], BatchLayout] | None = None  # makes the layout of a batch; the model sets it
 
-    def __init__(self, vision: dict[str, Any], mask: dict[str, Any]):
+    def __init__(self, vision: ImageSpec, mask: MaskImageSpec):
         # without effect from memory that is not pinned; the data loader pins where there is a GPU
         super().__init__(non_blocking=True)
         for name, values in (

@@ -16,6 +16,7 @@ from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..sharding import is_sharded
 from ..structures import SegDataSample
 from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
+from .batch import LossInputs, ModelInputs, ModelOutputs
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
 from .lora import apply_lora, language_decoder, split_lora, train_dropout
@@ -45,12 +46,7 @@ class LISA(BaseModel):
         seg_token_id: Id of ``[SEG]`` where there is no tokenizer; else it follows from the tokenizer. Which tokens become masks
             the language model says (``mask_tokens``).
 
-    Inputs (``inputs``), B images, R conversation rows, L tokens:
-        pixel_values (B, 3, S, S): of the vision tower; a whole model has B dicts of its own inputs, image_inputs, instead.
-        mask_images (B, 3, M, M): of the mask decoder.
-        input_ids (R, L) int64: right padded; each image token is -200. attention_mask (R, L) bool.
-        labels (R, L) int64: -100 without loss.
-        image_index (R,) int64: which image a row talks about. Rows of an image stand together, in the order of ``data_samples``.
+    Inputs: See :class:`lisa_mm.models.batch.ModelInputs`.
     """
 
     def __init__(
@@ -144,11 +140,11 @@ class LISA(BaseModel):
 
     def forward(
         self,
-        inputs: dict[str, Any],
+        inputs: ModelInputs,
         data_samples: list[SegDataSample] | None = None,
         mode: str = 'tensor',
         **options: Any,
-    ) -> dict[str, Any] | list[SegDataSample]:
+    ) -> ModelOutputs | dict[str, Tensor] | list[SegDataSample]:
         """One of four things with a batch.
 
         Args:
@@ -171,7 +167,7 @@ class LISA(BaseModel):
             return self.generate(inputs, data_samples or [], **options)
         raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'generate', 'tensor'")
 
-    def tensor(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> dict[str, Any]:
+    def tensor(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> ModelOutputs:
         """Every intermediate value up to the mask logits, by name."""
         layout = self.layout_of(inputs)
         inputs = {**inputs, 'layout': layout}
@@ -204,7 +200,7 @@ class LISA(BaseModel):
             'nothing': nothing,
         }
 
-    def layout_of(self, inputs: dict[str, Any]) -> BatchLayout:
+    def layout_of(self, inputs: ModelInputs) -> BatchLayout:
         """Where things lie in a batch; the data preprocessor works it out before the batch goes to the device."""
         return layout_of(inputs, self.mask_token_ids, share_prefix=self.mllm.share_prefix)
 
@@ -218,7 +214,7 @@ class LISA(BaseModel):
         return [torch.cat(group) if group else empty for group in grouped]
 
     def decode(
-        self, inputs: dict[str, Any], prompts: list[Tensor], wanted: list[bool], encode: Encode | None = None
+        self, inputs: ModelInputs, prompts: list[Tensor], wanted: list[bool], encode: Encode | None = None
     ) -> tuple[ImageEmbeddings | None, list[Tensor]]:
         """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
         if not any(wanted):
@@ -230,10 +226,10 @@ class LISA(BaseModel):
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 
-    def loss(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """All losses, weighted, by their names in the log."""
-        outputs = self.tensor(inputs, data_samples)
-        outputs['mask_targets'] = self._mask_targets(outputs['mask_logits'], data_samples)
+        computed = self.tensor(inputs, data_samples)
+        outputs: LossInputs = {**computed, 'mask_targets': self._mask_targets(computed['mask_logits'], data_samples)}
         losses = {loss_name(key): loss(outputs, data_samples) * loss.weight for key, loss in self.losses.items()}
 
         # Processes whose batches reach other parameters stay in step: each loss has a gradient in each of them
@@ -250,7 +246,7 @@ class LISA(BaseModel):
                 )
         return targets
 
-    def _zero(self, outputs: dict[str, Any]) -> Tensor:
+    def _zero(self, outputs: ModelOutputs) -> Tensor:
         """0 with a path to every trained parameter that the losses of this batch may not reach.
 
         Parameters of losses that ZeRO-3 has sharded are left out: such a loss must use them in every batch.
@@ -263,7 +259,7 @@ class LISA(BaseModel):
                 zero = zero + parameter.flatten()[:0].sum(dtype=torch.float32)
         return zero
 
-    def _decode_nothing(self, inputs: dict[str, Any], row_prompts: list[Tensor]) -> Tensor:
+    def _decode_nothing(self, inputs: ModelInputs, row_prompts: list[Tensor]) -> Tensor:
         """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.
 
         A process without masks must not leave the others waiting: their gradients are averaged together, and ZeRO-3 gathers
@@ -275,7 +271,7 @@ class LISA(BaseModel):
         return self.mask_decoder(embeddings, [prompt])[0].float().sum() * 0
 
     @torch.no_grad()
-    def predict(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> list[SegDataSample]:
+    def predict(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """Teacher-forced: the ``[SEG]`` of the given rows become ``mask_logits`` (K, H, W) of their data samples."""
         out = self.tensor(inputs, data_samples)
         for sample, logits in zip(data_samples, out['mask_logits'], strict=True):
@@ -284,7 +280,7 @@ class LISA(BaseModel):
 
     @torch.no_grad()
     def generate(
-        self, inputs: dict[str, Any], data_samples: list[SegDataSample], *, encode: Encode | None = None, **options: Any
+        self, inputs: ModelInputs, data_samples: list[SegDataSample], *, encode: Encode | None = None, **options: Any
     ) -> list[SegDataSample]:
         """Answer R rows about B images, each row until its own end, with a mask per mask token (those in the prompt count too).
 
@@ -324,7 +320,7 @@ class LISA(BaseModel):
         return self.seg_head(states[None], ids[None], self.mask_token_ids)[0]
 
     def answer(
-        self, inputs: dict[str, Any], sample: SegDataSample, *, encode: Encode | None = None, **options: Any
+        self, inputs: ModelInputs, sample: SegDataSample, *, encode: Encode | None = None, **options: Any
     ) -> tuple[GenerateOutput, Tensor]:
         """:meth:`generate` for one row about one image: its ids with their states, and mask logits (K, H, W)."""
         answered = self.generate(inputs, [sample], encode=encode, **options)[0]

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ..datasets.tokenizer import added_tokens, build_tokenizer
+from ..structures import TokenizerSpec
 from ..tokens import MASK_TOKENS
 from .base import BaseMLLM
 from .weights import on_meta
@@ -33,12 +34,12 @@ class TokenIds:
     missing: str | None = None
 
 
-def planned(spec: dict[str, Any]) -> bool:
+def planned(spec: TokenizerSpec) -> bool:
     """Whether a model is built for its shapes only and the tokenizer's folder is absent."""
     return on_meta() and not Path(spec['pretrained']).is_dir()
 
 
-def planned_vocabulary(spec: dict[str, Any], architecture: dict[str, Any] | None) -> int | None:
+def planned_vocabulary(spec: TokenizerSpec, architecture: dict[str, Any] | None) -> int | None:
     """Rows of the embeddings of a Llama with the new tokens, before its tokenizer is there; None if it can't be known.
 
     >>> planned_vocabulary({'template': 'llava_v1', 'wrap_image': True}, {'model_type': 'llama', 'vocab_size': 32000})
@@ -81,7 +82,7 @@ def new_token_ids(mllm: BaseMLLM) -> list[int]:
     return list(_ids(build_tokenizer(**spec), names))
 
 
-def _added(spec: dict[str, Any]) -> list[str]:
+def _added(spec: TokenizerSpec) -> list[str]:
     return added_tokens(spec['wrap_image'], spec.get('mask_tokens', MASK_TOKENS), spec.get('answer_tokens', ()))
 
 

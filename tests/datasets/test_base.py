@@ -10,6 +10,7 @@ import pytest
 from lisa_mm.apis.listing import describe
 from lisa_mm.datasets import JsonlSegDataset, PartSegDataset, ReasonSegDataset, ReferSegDataset, SemSegDataset, VQADataset
 from lisa_mm.datasets.base import BaseSegDataset, SegDatasetOptions
+from lisa_mm.datasets.transforms import ResizeForMaskDecoder
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import check_arguments
 
@@ -35,3 +36,9 @@ def test_options_are_checked_and_listed_as_own_arguments(reader):
         check_arguments(reader, {'options': {}})
     with pytest.raises(ConfigError, match=r"seed is '3', but .* takes int\. Write 3 without quotes"):
         check_arguments(reader, {'seed': '3'})
+
+
+def test_a_spec_must_be_a_dict():
+    check_arguments(ResizeForMaskDecoder, {'mask_preprocess': {'image_size': 64, 'resize': 'squash'}})
+    with pytest.raises(ConfigError, match=r"mask_preprocess is 'squash', but ResizeForMaskDecoder takes MaskImageSpec"):
+        check_arguments(ResizeForMaskDecoder, {'mask_preprocess': 'squash'})

@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessorPil
 
 from ...errors import DataError
 from ...registry import TRANSFORMS
+from ...structures import ImageSpec, MaskImageSpec
 from ..images import read_image
 from ..masks import decode_mask
 from ..processor import process_image
@@ -79,7 +80,7 @@ class ResizeForVisionTower(BaseTransform):
     needs = ('img',)
     gives = ('pixel_values',)
 
-    def __init__(self, vision_preprocess: dict[str, Any]):
+    def __init__(self, vision_preprocess: ImageSpec):
         self.whole_model = dict(vision_preprocess) if 'processor' in vision_preprocess else None
         if self.whole_model:
             return
@@ -106,7 +107,7 @@ class ResizeForMaskDecoder(BaseTransform):
     needs = ('img',)
     gives = ('mask_image', 'resized_size')
 
-    def __init__(self, mask_preprocess: dict[str, Any]):
+    def __init__(self, mask_preprocess: MaskImageSpec):
         self.size = int(mask_preprocess['image_size'])
         self.squash = mask_preprocess['resize'] == 'squash'
         self.longest_side = ResizeLongestSide(self.size)

@@ -25,6 +25,7 @@ from transformers.utils import logging
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import BACKBONES
+from ...structures import TowerImageSpec
 from ..architecture import architecture_of
 from ..base import BaseVisionTower
 from ..weights import check_architecture, on_meta
@@ -205,7 +206,7 @@ class HFVisionTower(BaseVisionTower):
         return self.model.config.hidden_size
 
     @property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> TowerImageSpec:
         square = {'height': self.image_size, 'width': self.image_size}
         return {
             'size': {'shortest_edge': round(self.image_size * self.processing.margin)} if self.crop else square,

@@ -15,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
+from ...structures import TokenizerSpec
 from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
@@ -130,13 +131,13 @@ class CausalLM(BaseLanguageModel):
             raise ConfigError('CausalLM needs tokenizer=FOLDER when no pretrained folder is given.')
         self.from_file = pretrained is not None
         folder = Path(pretrained) if pretrained else None
-        self._tokenizer_spec = {
-            'pretrained': str(tokenizer or pretrained),
-            'template': template,
-            'wrap_image': wrap_image,
-            'mask_tokens': tuple(mask_tokens),
-            'answer_tokens': tuple(answer_tokens),
-        }
+        self._tokenizer_spec = TokenizerSpec(
+            pretrained=str(tokenizer or pretrained),
+            template=template,
+            wrap_image=wrap_image,
+            mask_tokens=tuple(mask_tokens),
+            answer_tokens=tuple(answer_tokens),
+        )
         check_tokens(mask_tokens, answer_tokens)
         self.written = dict(config) if config else None
         options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
@@ -189,8 +190,8 @@ class CausalLM(BaseLanguageModel):
         return self.model.get_input_embeddings().weight.shape[0]
 
     @property
-    def tokenizer_spec(self) -> dict[str, Any]:
-        return dict(self._tokenizer_spec)
+    def tokenizer_spec(self) -> TokenizerSpec:
+        return self._tokenizer_spec.copy()
 
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.model.get_input_embeddings()(input_ids)

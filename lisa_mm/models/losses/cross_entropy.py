@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import LOSSES
 from ...structures import SegDataSample
 from ..base import BaseLoss
+from ..batch import LossInputs
 
 
 @LOSSES.register_module()
@@ -20,7 +19,7 @@ class CrossEntropyLoss(BaseLoss):
         word_logits (T, V) float, word_targets (T,) int64 -> scalar; 0 (with a gradient path) for T = 0.
     """
 
-    def forward(self, outputs: dict[str, Any], data_samples: list[SegDataSample]) -> Tensor:
+    def forward(self, outputs: LossInputs, data_samples: list[SegDataSample]) -> Tensor:
         logits, targets = outputs['word_logits'], outputs['word_targets']
         if targets.numel() == 0:
             return logits.float().sum() * 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...structures import SegDataSample
 from ..base import BaseLoss
+from ..batch import LossInputs
 
 
 class MaskLoss(BaseLoss):
@@ -24,7 +24,7 @@ class MaskLoss(BaseLoss):
             targets: (K, H, W) in [0, 1].
         """
 
-    def forward(self, outputs: dict[str, Any], data_samples: list[SegDataSample]) -> Tensor:
+    def forward(self, outputs: LossInputs, data_samples: list[SegDataSample]) -> Tensor:
         """0 for a batch without masks."""
         pairs = zip(outputs['mask_logits'], outputs['mask_targets'], strict=True)
         values = [self.mask_loss(logits, targets) * len(targets) for logits, targets in pairs if len(targets)]

@@ -24,6 +24,7 @@ from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
+from ...structures import MaskImageSpec
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings
 from ..precision import keep_float32
@@ -147,10 +148,10 @@ class HFMaskDecoder(BaseMaskDecoder):
         return self.model.config.prompt_encoder_config.image_size
 
     @property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> MaskImageSpec:
         if self.kind in PYRAMIDS:
             numbers = HALF if self.kind == 'sam3_tracker' else IMAGENET
-            return {'image_size': self.image_size, **numbers, 'resize': 'squash'}
+            return {'image_size': self.image_size, 'mean': numbers['mean'], 'std': numbers['std'], 'resize': 'squash'}
         return {'image_size': self.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
 
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:

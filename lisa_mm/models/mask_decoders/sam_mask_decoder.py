@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...registry import BACKBONES, MASK_DECODERS
+from ...structures import MaskImageSpec
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
 from ..precision import Float32PositionEmbedding
 from ..weights import load_strictly, on_meta, read_weights
@@ -109,7 +110,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
         return self.image_encoder.out_channels
 
     @property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> MaskImageSpec:
         return {'image_size': self.image_encoder.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
 
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:

@@ -17,9 +17,11 @@ from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
 from ...sharding import is_sharded
+from ...structures import ProcessorImageSpec, TokenizerSpec
 from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseMLLM, GenerateOutput, MLLMOutput
+from ..batch import ModelInputs
 from ..batch_layout import layout_of
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
@@ -55,7 +57,7 @@ class HFMLLM(BaseMLLM):
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
         frozen: If True, it stays in eval mode; what is trained is up to ``model.lora`` and ``model.tuning``.
 
-    Inputs, beside those of :class:`lisa_mm.models.lisa.LISA`:
+    Inputs, beside those of :class:`lisa_mm.models.batch.ModelInputs`:
         image_inputs: A dict of tensors for each image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).
 
     Raises:
@@ -92,10 +94,14 @@ class HFMLLM(BaseMLLM):
         self.vision_frozen = vision_frozen
         self.projector_frozen = projector_frozen
         self.language_frozen = False
-        self._processor = str(processor or pretrained)
-        self._template = template
         check_tokens(mask_tokens, answer_tokens)
-        self._tokens = {'mask_tokens': tuple(mask_tokens), 'answer_tokens': tuple(answer_tokens)}
+        self._tokenizer_spec = TokenizerSpec(
+            pretrained=str(processor or pretrained),
+            template=template,
+            wrap_image=False,
+            mask_tokens=tuple(mask_tokens),
+            answer_tokens=tuple(answer_tokens),
+        )
         self._image_text = image_text
         self._image_options = dict(image_options or {})
         self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
@@ -136,7 +142,7 @@ class HFMLLM(BaseMLLM):
 
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for ``[SEG]``; a vocabulary that is padded already keeps its size."""
-        if vocab_size is None and Path(self._processor).is_dir():
+        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
             vocab_size = len(build_tokenizer(**self.tokenizer_spec))
         if vocab_size is not None:
             add_rows(self.model, vocab_size)
@@ -211,29 +217,30 @@ class HFMLLM(BaseMLLM):
         return self.model.get_input_embeddings().weight.shape[1]
 
     @property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> ProcessorImageSpec:
         return {
-            'processor': self._processor,
+            'processor': self._tokenizer_spec['pretrained'],
             'image_text': self._image_text,
             'image_token_id': self.image_token_id,
             'image_options': self._image_options,
         }
 
     @property
-    def tokenizer_spec(self) -> dict[str, Any]:
-        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False, **self._tokens}
+    def tokenizer_spec(self) -> TokenizerSpec:
+        return self._tokenizer_spec.copy()
 
     def num_image_tokens(self, height: int, width: int) -> int:
         from ...datasets.processor import blank_image_tokens
 
         return blank_image_tokens(self.preprocess, height, width)
 
-    def encode_images(self, inputs: dict[str, Any]) -> BaseModelOutputWithPooling | None:
+    def encode_images(self, inputs: ModelInputs) -> BaseModelOutputWithPooling | None:
         """Each image once; the features of each row's image, in the order of the rows that show one."""
         layout = layout_of(inputs)
         counts, image_of, rows = layout.image_tokens, layout.image_of_row, layout.rows_with_image
         if not rows:
             return None
+        assert 'image_inputs' in inputs
         shown = sorted({image_of[row] for row in rows})
         out = self._features([inputs['image_inputs'][image] for image in shown])
         given: Any = out.pooler_output
@@ -269,10 +276,11 @@ class HFMLLM(BaseMLLM):
     def _vision_trains(self) -> bool:
         return torch.is_grad_enabled() and not (self.vision_frozen and self.projector_frozen)
 
-    def _encode_nothing(self, inputs: dict[str, Any]) -> Tensor | None:
+    def _encode_nothing(self, inputs: ModelInputs) -> Tensor | None:
         """0 through vision tower and projector where other processes, which may show images, run them together with this one."""
         if not self._vision_trains() and not is_sharded(self):
             return None
+        assert 'image_inputs' in inputs
         out = self._features(inputs['image_inputs'][:1])
         given: list[Any] = [out.pooler_output, *(getattr(out, 'deepstack_features', None) or [])]
         tensors = [tensor for value in given for tensor in (value if isinstance(value, (list, tuple)) else [value])]
@@ -293,7 +301,7 @@ class HFMLLM(BaseMLLM):
             joined[key] = torch.cat(padded)
         return joined
 
-    def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, inputs: ModelInputs) -> dict[str, Any]:
         """What the model takes beside embeddings or pixels."""
         places = inputs['input_ids'] == IMAGE_TOKEN_ID
         arguments: dict[str, Any] = {
@@ -306,11 +314,12 @@ class HFMLLM(BaseMLLM):
                 break
         layout = layout_of(inputs)
         if layout.rows_with_image and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
+            assert 'image_inputs' in inputs
             images = [inputs['image_inputs'][layout.image_of_row[row]] for row in layout.rows_with_image]
             arguments['image_grid_thw'] = torch.cat([image['image_grid_thw'] for image in images])
         return arguments
 
-    def embed(self, inputs: dict[str, Any]) -> Tensor:
+    def embed(self, inputs: ModelInputs) -> Tensor:
         places = inputs['input_ids'] == IMAGE_TOKEN_ID
         embeds = self.model.get_input_embeddings()(inputs['input_ids'].masked_fill(places, self.image_token_id))
         images = self.encode_images(inputs)
@@ -320,14 +329,14 @@ class HFMLLM(BaseMLLM):
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         return embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
 
-    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
+    def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
         images = self.encode_images(inputs)
         nothing = self._encode_nothing(inputs) if images is None else None
         with encoded_images(self.model, images) as more:
             out = run_model(self.model, keep, **self._arguments(inputs), **more)
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
-    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
         arguments = self._arguments(inputs)
         for key in ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids'):
             if key in arguments:

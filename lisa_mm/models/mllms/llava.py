@@ -10,8 +10,10 @@ from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ...sharding import is_sharded
+from ...structures import TokenizerSpec, TowerImageSpec
 from ...tokens import IMAGE_TOKEN_ID
 from ..base import BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
+from ..batch import ModelInputs
 from ..batch_layout import layout_of
 from ..shared_prefix import run_shared
 from ..widths import with_derived
@@ -58,11 +60,11 @@ class LlavaMLLM(BaseMLLM):
         return self.language_model.hidden_size
 
     @property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocess(self) -> TowerImageSpec:
         return self.vision_tower.preprocess
 
     @property
-    def tokenizer_spec(self) -> dict[str, Any]:
+    def tokenizer_spec(self) -> TokenizerSpec:
         return self.language_model.tokenizer_spec
 
     def num_image_tokens(self, height: int, width: int) -> int:
@@ -77,11 +79,12 @@ class LlavaMLLM(BaseMLLM):
     def _vision_trains(self) -> bool:
         return torch.is_grad_enabled() and not (self.vision_tower.frozen and self.projector.frozen)
 
-    def embed(self, inputs: dict[str, Any]) -> Tensor:
+    def embed(self, inputs: ModelInputs) -> Tensor:
         input_ids, layout = inputs['input_ids'], layout_of(inputs)  # (R, L)
         embeds = self.language_model.embed(input_ids.masked_fill(input_ids == IMAGE_TOKEN_ID, 0))  # (R, L, D)
         counts = {count for count in layout.image_tokens if count}
         if counts:
+            assert 'pixel_values' in inputs
             tokens = self.encode_image(inputs['pixel_values'])[layout.images_shown]  # (n, N, D)
             if counts != {tokens.shape[1]}:
                 raise ValueError(
@@ -91,10 +94,11 @@ class LlavaMLLM(BaseMLLM):
             flat = embeds.flatten(0, 1).index_copy(0, layout.image_places, tokens.flatten(0, 1).to(embeds.dtype))
             return flat.view_as(embeds)
         if self._vision_trains() or is_sharded(self):  # other processes may show images: what they run together must run here too
+            assert 'pixel_values' in inputs
             embeds = embeds + self.encode_image(inputs['pixel_values'][:1]).sum().to(embeds.dtype) * 0
         return embeds
 
-    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
+    def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
         embeds = self.embed(inputs)
         if not self.share_prefix:
             return self.language_model(embeds, inputs['attention_mask'], keep)
@@ -102,7 +106,7 @@ class LlavaMLLM(BaseMLLM):
         assert shared is not None
         return run_shared(self.language_model, embeds, shared, keep)
 
-    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
         rows = self.language_model.generate(self.embed(inputs), inputs['attention_mask'], **options)
         lengths = layout_of(inputs).lengths
         return [
