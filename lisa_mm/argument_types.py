@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
@@ -14,7 +14,7 @@ from typing_extensions import is_typeddict
 LITERALS = (bool, int, float, str, list, tuple, dict, type(None))  # what a config can write down; built objects pass
 
 
-def type_faults(cls: Any, arguments: Mapping[str, Any], where: str) -> list[str]:
+def type_faults(cls: Callable[..., object], arguments: Mapping[str, Any], where: str) -> list[str]:
     """One sentence for each argument that is of another type than annotated.
 
     Args:
@@ -46,7 +46,7 @@ def type_faults(cls: Any, arguments: Mapping[str, Any], where: str) -> list[str]
     return faults
 
 
-def fits(value: Any, hint: Any) -> bool:
+def fits(value: object, hint: object) -> bool:
     """Whether a value may be given where ``hint`` is annotated; True for all that cannot be judged."""
     if type(value) not in LITERALS and not isinstance(value, dict):
         return True
@@ -70,7 +70,7 @@ def fits(value: Any, hint: Any) -> bool:
     return True
 
 
-def spelt(hint: Any) -> str:
+def spelt(hint: object) -> str:
     """An annotation in words."""
     if get_origin(hint) in (Union, types.UnionType):
         return ' or '.join(spelt(option) for option in get_args(hint))
@@ -79,7 +79,7 @@ def spelt(hint: Any) -> str:
     return hint.__name__ if inspect.isclass(hint) and not get_args(hint) else str(hint).replace('typing.', '')
 
 
-def unquoted(value: Any, hint: Any) -> str:
+def unquoted(value: object, hint: object) -> str:
     """The remedy where only the quotes are wrong."""
     if not isinstance(value, str):
         return ''

@@ -7,6 +7,7 @@ everything registered there works here too.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
@@ -44,7 +45,7 @@ class RoleRegistry(Registry):
         self._base = base
         return base
 
-    def lookup(self, name: Any) -> type:
+    def lookup(self, name: object) -> type:
         """The class registered as ``name``; a class itself is checked and returned.
 
         Raises:
@@ -71,7 +72,7 @@ class RoleRegistry(Registry):
         self.import_from_location()
         return sorted(self.module_dict)
 
-    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+    def build(self, cfg: object, *args: Any, **kwargs: Any) -> Any:
         """Build a part from ``dict(type=..., **arguments)``; an object that is built already passes through.
 
         Raises:
@@ -123,7 +124,7 @@ def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> No
         raise ConfigError(faults)
 
 
-def accepted_arguments(cls: Any) -> set[str] | None:
+def accepted_arguments(cls: Callable[..., object]) -> set[str] | None:
     """Names of the arguments a class or function takes, through ``**kwargs`` to its bases; None if it takes any."""
     names: set[str] = set()
     sources = [c.__init__ for c in cls.__mro__ if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
@@ -136,7 +137,7 @@ def accepted_arguments(cls: Any) -> set[str] | None:
     return None
 
 
-def takes(registry: Any, part: Any, argument: str) -> bool:
+def takes(registry: Registry, part: object, argument: str) -> bool:
     """Whether the class of a part has an argument of this name."""
     cls = registry.get(part.get('type')) if isinstance(part, dict) else None
     return cls is not None and argument in (accepted_arguments(cls) or ())

@@ -26,7 +26,7 @@ SAM = dict(image_size=1024, resize='longest_side')
 FILES = 64  # distinct jpgs; the others are hard links to them, so that 20,000 images fit anywhere
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """``tools/benchmark.py data``."""
     parser = subparsers.add_parser(
         'data',

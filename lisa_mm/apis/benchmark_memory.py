@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..memory.cases import MemoryCase
 
 ALLOWED = 0.15  # of the measured value
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """``tools/benchmark.py memory``."""
     parser = subparsers.add_parser(
         'memory',
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'{worst["name"]} is off by more than {ALLOWED:.0%}: the calculation no longer follows what is run.')
 
 
-def calculate(case: Any) -> int:
+def calculate(case: MemoryCase) -> int:
     """Peak bytes of a case, from its config."""
     from ..memory.measure import shape_of
     from ..memory.report import build_on_shapes

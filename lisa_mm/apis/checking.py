@@ -72,7 +72,7 @@ def check_config(
     return report
 
 
-def files_of(node: Any, path: str = '') -> Iterator[tuple[str, str]]:
+def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
     """Key and value of everything below that names a file or folder."""
     if not isinstance(node, dict):
         return

@@ -81,7 +81,7 @@ class LISAInferencer:
         *,
         history: list[Turn] | None = None,
         max_new_tokens: int = 64,
-        **options: Any,
+        **options: object,
     ) -> Answer:
         """Answer one question.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
     return {'parts': parts, 'overlays': {} if name else overlays}
 
 
-def describe(cls: Any) -> dict[str, Any]:
+def describe(cls: Callable[..., object]) -> dict[str, Any]:
     """First line of the docstring; arguments with defaults and their lines of the docstring."""
     about = documented_arguments(cls)
     arguments = {}
@@ -85,7 +86,7 @@ def describe(cls: Any) -> dict[str, Any]:
     return {'summary': summary_of(inspect.getdoc(cls)), 'arguments': arguments}
 
 
-def signatures(cls: Any) -> list[inspect.Signature]:
+def signatures(cls: Callable[..., object]) -> list[inspect.Signature]:
     """Of the class, and of this package's bases through ``**kwargs``."""
     if not inspect.isclass(cls):
         return [inspect.signature(cls)]
@@ -103,7 +104,7 @@ def summary_of(doc: str | None) -> str:
     return (doc or '').strip().split('\n')[0]
 
 
-def documented_arguments(cls: Any) -> dict[str, str]:
+def documented_arguments(cls: Callable[..., object]) -> dict[str, str]:
     """Argument -> its text in the ``Args:`` of the class or of a base that it names."""
     found: dict[str, str] = {}
     classes = cls.__mro__ if inspect.isclass(cls) else [cls]

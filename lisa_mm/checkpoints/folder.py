@@ -138,7 +138,7 @@ def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
     return _file_sha256(path)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write readable JSON."""
     path.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
 

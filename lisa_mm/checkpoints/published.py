@@ -245,5 +245,5 @@ def write_tokenizer(source: Path, folder: Path, *, wrapped: bool) -> None:
         _write(folder / name, value)
 
 
-def _write(path: Path, content: Any) -> None:
+def _write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS
+from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 from torch import nn
 
 from ..errors import ConfigError, UserError, nearest
@@ -18,7 +18,7 @@ from .edits import LOADER_KEYS
 DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
-def check_part(registry: Any, part: Any, where: str, faults: list[str], *, build: bool = False, **given: Any) -> Any:
+def check_part(registry: Registry, part: object, where: str, faults: list[str], *, build: bool = False, **given: Any) -> Any:
     """Type and arguments of a part from one of mmengine's registries.
 
     Args:
@@ -57,7 +57,7 @@ def check_part(registry: Any, part: Any, where: str, faults: list[str], *, build
     return cls
 
 
-def collect(faults: list[str], action: Any, prefix: str = '') -> Any:
+def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> Any:
     """Run and keep the user's faults; None then."""
     try:
         return action()
@@ -103,7 +103,7 @@ def check_pipeline(pipeline: Sequence[Any], where: str, faults: list[str]) -> No
         faults.append(f'{where}.pipeline ends with {classes[-1].__name__}: end it with PackSegInputs.')
 
 
-def check_dataset(dataset: Any, where: str, data_root: str | None, faults: list[str]) -> None:
+def check_dataset(dataset: dict[str, Any], where: str, data_root: str | None, faults: list[str]) -> None:
     """Type and arguments of a data set; its root is filled in from the config's."""
     if data_root and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
         dataset['data_root'] = data_root
@@ -124,7 +124,7 @@ def check_hooks(config: Mapping[str, Any], faults: list[str]) -> None:
         check_part(HOOKS, without(hook, 'priority'), f'custom_hooks[{number}]', faults, build=True)
 
 
-def without(part: Any, key: str) -> Any:
+def without(part: object, key: str) -> Any:
     """A part without a key that the runner takes out."""
     return {k: v for k, v in part.items() if k != key} if isinstance(part, dict) else part
 
@@ -149,7 +149,7 @@ def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
         check_part(PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=True, optimizer=dummy)
 
 
-def check_strategy(config: Any, faults: list[str]) -> None:
+def check_strategy(config: Mapping[str, Any], faults: list[str]) -> None:
     """``strategy``, and that the optimizer's wrapper goes with it; its type follows."""
     from ..engine.optimizer import optim_wrapper_faults
 
@@ -171,7 +171,7 @@ def check_optimizer(config: Mapping[str, Any], model: nn.Module | None, faults: 
         faults += optimizer_faults(optim_wrapper, [name for name, _ in model.named_parameters()] if model else [])
 
 
-def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) -> None:
+def fill(part: dict[str, Any], values: Mapping[str, Any], where: str, faults: list[str]) -> None:
     """Write derived values; a written one that differs is a fault."""
     for key, value in values.items():
         if value is None:
@@ -181,7 +181,7 @@ def fill(part: Any, values: Mapping[str, Any], where: str, faults: list[str]) ->
         part[key] = value
 
 
-def as_list(value: Any) -> Sequence[Any]:
+def as_list(value: object) -> Sequence[Any]:
     """None, one or several."""
     if value is None:
         return []

@@ -62,7 +62,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
     return config, built
 
 
-def with_weights(node: Any) -> Any:
+def with_weights(node: object) -> Any:
     """``weights://NAME`` -> the path of weights that ship with the package."""
     from .. import PACKAGE_DIR
 
@@ -117,7 +117,9 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
     return derived, built
 
 
-def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | None, where: str, faults: list[str]) -> None:
+def compile_dataloader(
+    loader: dict[str, Any], derived: dict[str, Any], data_root: str | None, where: str, faults: list[str]
+) -> None:
     """Fill a dataloader's data sets, transforms and collation."""
     for dataset, path in datasets_in(loader.get('dataset'), f'{where}.dataset'):
         for number, transform in enumerate(dataset.get('pipeline') or []):
@@ -136,7 +138,7 @@ def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | No
     check_loader(loader, where, faults)
 
 
-def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
+def datasets_in(node: object, path: str) -> Iterator[tuple[Any, str]]:
     """A data set and those it is made of or keeps clear of: lists of them, or lists by group."""
     if not isinstance(node, dict):
         return
@@ -152,7 +154,7 @@ def datasets_in(node: Any, path: str) -> Iterator[tuple[Any, str]]:
 def derived_values(source: Config, compiled: Config) -> list[tuple[str, Any]]:
     """Key and value of everything that compilation added or replaced."""
 
-    def walk(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any]]:
+    def walk(old: object, new: object, path: str) -> Iterator[tuple[str, Any]]:
         if isinstance(new, dict) and isinstance(old, dict):
             for key, value in new.items():
                 yield from walk(old.get(key), value, f'{path}.{key}' if path else str(key))

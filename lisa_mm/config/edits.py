@@ -148,7 +148,7 @@ def apply_option(source: dict[str, Any], option: str) -> None:
     node[last] = value  # an argument the part does not take is found by compile_config
 
 
-def step_into(node: Any, key: str, dotted: str) -> Any:
+def step_into(node: object, key: str, dotted: str) -> Any:
     """One step along a dotted path."""
     if isinstance(node, list):
         return node[as_index(node, key, dotted)]

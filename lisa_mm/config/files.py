@@ -108,7 +108,7 @@ def follow_types(before: dict[str, Any], after: dict[str, Any], edit: str) -> No
                     untie(after, bridge, edit)
 
 
-def _drop_left_over(before: Any, after: Any, edit: str, path: str) -> None:
+def _drop_left_over(before: object, after: object, edit: str, path: str) -> None:
     if not (isinstance(before, Mapping) and isinstance(after, dict)):
         return
     old, new = find_class(before.get('type')), find_class(after.get('type'))
@@ -124,7 +124,7 @@ def _drop_left_over(before: Any, after: Any, edit: str, path: str) -> None:
         _drop_left_over(before.get(key), value, edit, f'{path}.{key}' if path else str(key))
 
 
-def _at(node: Any, path: tuple[str, ...]) -> Any:
+def _at(node: object, path: tuple[str, ...]) -> Any:
     for key in path:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
@@ -135,7 +135,7 @@ def say_dropped(edit: str, path: str, gone: list[str], new: type, of: str = '') 
     print_log(f'{edit}: {path} is a {new.__name__}, which does not take {", ".join(gone)}{of}: dropped', logger='current')
 
 
-def find_class(name: Any) -> tuple[Any, type] | None:
+def find_class(name: object) -> tuple[Any, type] | None:
     """The registry and class of a ``type``; None for an unknown one."""
     if not isinstance(name, str):
         return None

@@ -64,7 +64,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f'{where} is no valid config: {type(error).__name__}: {error}. Correct it there.') from error
 
 
-def run_imports(imports: Any, path: Path) -> None:
+def run_imports(imports: object, path: Path) -> None:
     """Import the plugins that a config names in ``custom_imports``."""
     if not imports:
         return
@@ -79,7 +79,7 @@ def run_imports(imports: Any, path: Path) -> None:
         ) from error
 
 
-def with_here(node: Any, folder: Path) -> Any:
+def with_here(node: object, folder: Path) -> Any:
     """``here://NAME`` -> a path beside the config, so that a folder with its config may be moved."""
     if isinstance(node, dict):
         return {key: with_here(value, folder) for key, value in node.items()}

@@ -251,7 +251,7 @@ def encode(
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def mark_loss(ids: Tensor, labels: Tensor, tokenizer: Any) -> str:
+def mark_loss(ids: Tensor, labels: Tensor, tokenizer: PreTrainedTokenizerBase) -> str:
     """A row's text with ``<image x N>`` for image tokens and «...» around tokens that carry loss.
 
     Args:

@@ -97,7 +97,7 @@ class MixtureDataset(Dataset):
         return faults
 
     @staticmethod
-    def _build(entry: Any, seed: int, group: str) -> BaseSegDataset:
+    def _build(entry: BaseSegDataset | dict[str, Any], seed: int, group: str) -> BaseSegDataset:
         if isinstance(entry, BaseSegDataset):
             return entry
         built = DATASETS.build({'seed': seed, **entry})

@@ -35,7 +35,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.', file=path) from error
 
 
-def field(record: Any, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:
+def field(record: object, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:
     """A key of a record, of one of these types.
 
     Raises:
@@ -67,7 +67,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return allowed[module, name]
 
 
-def _plain_dtype(spec: str, *flags: Any) -> np.dtype:
+def _plain_dtype(spec: str, *flags: object) -> np.dtype:
     dtype = np.dtype(spec)
     if dtype.kind not in 'biufSU' or not isinstance(spec, str):
         raise pickle.UnpicklingError(f'it holds a numpy {dtype} value')
@@ -120,7 +120,7 @@ class CocoFile:
         lists = {key: field(content, key, list, 'the file', path) for key in ('images', 'annotations', 'categories')}
         self.images, self.annotations, self.categories = ({entry.get('id'): entry for entry in group} for group in lists.values())
 
-    def image(self, number: Any, where: str, file: Path) -> dict[str, Any]:
+    def image(self, number: object, where: str, file: Path) -> dict[str, Any]:
         """The entry of an image: ``file_name``, ``height``, ``width``; ``where`` in ``file`` names it."""
         if number not in self.images:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def natural_key(path: Path) -> list[Any]:
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r'(\d+)', path.name)]
 
 
-def check_target(target: Any, where: str) -> None:
+def check_target(target: Mapping[str, Any], where: str) -> None:
     """What a ReasonSeg json must hold.
 
     Raises:

@@ -63,7 +63,7 @@ class VQADataset(BaseSegDataset):
                 records.append(self._record(row, number, path))
         return records
 
-    def _record(self, row: Any, number: int, path: Path) -> dict[str, Any]:
+    def _record(self, row: dict[str, Any], number: int, path: Path) -> dict[str, Any]:
         where = f'row {number}' + (f' (id {row["id"]})' if isinstance(row, dict) and 'id' in row else '')
         said = field(row, 'conversations', list, where, path)
         image = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +15,10 @@ from ..datasets.transforms import DecodeMasks, LoadImage
 from ..registry import DATASETS, TRANSFORMS
 from ..visualization import draw_overlay, save_figure
 from .sets import without_pipeline
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 COLORS = ((0, 220, 60), (230, 30, 40), (40, 110, 240), (240, 180, 0), (190, 60, 220), (0, 200, 210))
 LINE = 110
@@ -59,7 +63,7 @@ def with_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return image
 
 
-def conversation_text(rows: list[Any], tokenizer: Any) -> str:
+def conversation_text(rows: list[Any], tokenizer: PreTrainedTokenizerBase) -> str:
     """Every row decoded from its tokens; the middle of a long one is left out."""
     texts = []
     for number, (ids, labels) in enumerate(rows):

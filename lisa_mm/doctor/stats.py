@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +14,9 @@ from ..datasets.mixture import MixtureDataset
 from ..registry import DATASETS, TRANSFORMS
 from ..visualization import save_figure
 from .sets import without_pipeline
+
+if TYPE_CHECKING:
+    from ..datasets.base import BaseSegDataset
 
 
 def measure(dataset_config: dict[str, Any], encoder_config: dict[str, Any], count: int) -> dict[str, Any]:
@@ -54,12 +57,12 @@ def measure(dataset_config: dict[str, Any], encoder_config: dict[str, Any], coun
     }
 
 
-def members_of(dataset: Any) -> list[Any]:
+def members_of(dataset: BaseSegDataset | MixtureDataset) -> list[Any]:
     """The data sets of a mixture, or the one."""
     return dataset.members() if isinstance(dataset, MixtureDataset) else [dataset]
 
 
-def asked_shares(dataset: Any) -> dict[str, dict[str, float]]:
+def asked_shares(dataset: BaseSegDataset | MixtureDataset) -> dict[str, dict[str, float]]:
     """The shares that the rates ask for."""
     if not isinstance(dataset, MixtureDataset):
         return {'groups': {'all': 1.0}, 'datasets': {getattr(dataset, 'title', 'all'): 1.0}}

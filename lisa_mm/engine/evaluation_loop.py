@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.runner import TestLoop
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner, TestLoop
+from torch.utils.data import DataLoader
 
 from lisa_mm.progress import progress
 from lisa_mm.registry import LOOPS
@@ -20,7 +22,15 @@ class EvaluationLoop(TestLoop):
         title: Stands before the bar.
     """
 
-    def __init__(self, runner: Any, dataloader: Any, evaluator: Any, fp16: bool = False, *, title: str = 'test'):
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        fp16: bool = False,
+        *,
+        title: str = 'test',
+    ):
         super().__init__(runner, dataloader, evaluator, fp16)
         self.title = title
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from lisa_mm.errors import ConfigError, NonFiniteLossError
@@ -40,7 +40,7 @@ class IterTrainLoop(BaseLoop):
 
     def __init__(
         self,
-        runner: Any,
+        runner: Runner,
         dataloader: DataLoader | dict,
         max_iters: int,
         *,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.logging import HistoryBuffer
@@ -22,6 +23,9 @@ from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
 from .sampler import SeekableSampler
 from .strategies.base import FolderCheckpointMixin
+
+if TYPE_CHECKING:
+    from mmengine.logging import MessageHub
 
 
 @RUNNERS.register_module()
@@ -94,7 +98,7 @@ class LisaRunner(FlexibleRunner):
         return strategy
 
     @staticmethod
-    def _check_strategy(name: Any) -> None:
+    def _check_strategy(name: object) -> None:
         known = [registered for registered in STRATEGIES.module_dict if registered.startswith('Lisa')]
         cls = STRATEGIES.get(name) if isinstance(name, str) else name
         if not (isinstance(cls, type) and issubclass(cls, FolderCheckpointMixin)):
@@ -159,7 +163,11 @@ class LisaRunner(FlexibleRunner):
                 self.load_checkpoint(self._load_from)
 
     def resume(
-        self, filename: str, resume_optimizer: bool = True, resume_param_scheduler: bool = True, map_location: Any = 'default'
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable[..., Any] = 'default',
     ) -> None:
         """Go on from a checkpoint, see the strategy's ``resume``."""
         checkpoint = self.strategy.resume(
@@ -198,12 +206,12 @@ class LisaRunner(FlexibleRunner):
         )
 
 
-def _scalars(hub: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _scalars(hub: MessageHub) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """A message hub's curves in types that a weights-only load accepts; the rest of a hub belongs to the running process."""
     buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items()}
     return {name: (torch.as_tensor(values), torch.as_tensor(counts)) for name, (values, counts) in buffers.items()}
 
 
-def _load_scalars(hub: Any, scalars: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+def _load_scalars(hub: MessageHub, scalars: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
     for name, (values, counts) in scalars.items():
         hub.log_scalars[name] = HistoryBuffer(values.tolist(), counts.tolist())

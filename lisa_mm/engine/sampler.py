@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sized
-from typing import Any
 
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
@@ -69,5 +68,5 @@ class SeekableSampler(Sampler):
         # mmengine asks for it; there is no end
         return sys.maxsize
 
-    def set_epoch(self, epoch: Any) -> None:
+    def set_epoch(self, epoch: int) -> None:
         """Without effect: there are no epochs, mmengine calls it on every sampler."""

@@ -37,7 +37,7 @@ class SegIoUMetric(BaseMetric):
         self.bootstrap = bootstrap
         self.pairs: list[Pairs] = []
 
-    def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
+    def process(self, data_batch: object, data_samples: Sequence[Any]) -> None:
         """Data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
         del data_batch  # the samples hold all
         for sample in data_samples:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..structures import SegDataSample
 from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
+
+if TYPE_CHECKING:
+    from ..models.lisa import LISA
+
 
 ANSWER = 12  # tokens of a row that carry loss, [SEG] among them ("Sure, it is [SEG].</s>")
 
@@ -30,7 +34,7 @@ class BatchShape:
     size: tuple[int, int]
 
 
-def image_inputs(model: Any) -> tuple[str, Any, int]:
+def image_inputs(model: LISA) -> tuple[str, Any, int]:
     """Vision inputs of one image: their key in a sample, the inputs on the default device, and the number of image tokens."""
     mllm = model.mllm
     if not mllm.tokens_by_image:
@@ -73,7 +77,7 @@ def _longest_edge(preprocess: dict[str, Any]) -> int:
     return int(options.get('max_pixels') or size.get('longest_edge') or 12845056)  # the last is Qwen2-VL's own
 
 
-def sample_item(model: Any, shape: BatchShape, index: int = 0) -> dict[str, Any]:
+def sample_item(model: LISA, shape: BatchShape, index: int = 0) -> dict[str, Any]:
     """One item as the end of a pipeline gives it; ids are real, images and masks are on the default device.
 
     Args:

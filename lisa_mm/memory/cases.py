@@ -79,7 +79,7 @@ class MemoryCase:
         )
 
 
-def _clip(width: int = 256, depth: int = 4, **more: Any) -> dict[str, Any]:
+def _clip(width: int = 256, depth: int = 4, **more: object) -> dict[str, Any]:
     config = dict(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -99,7 +99,7 @@ def _llava(
     vocabulary: int = 8000,
     checkpointing: bool = False,
     tower: dict[str, Any] | None = None,
-    **more: Any,
+    **more: object,
 ) -> dict[str, Any]:
     config = dict(
         model_type=family,
@@ -150,7 +150,7 @@ def _qwen(width: int, depth: int, *, checkpointing: bool = False) -> dict[str, A
     )
 
 
-def _sam(width: int = 192, depth: int = 4, side: int = 256, **more: Any) -> dict[str, Any]:
+def _sam(width: int = 192, depth: int = 4, side: int = 256, **more: object) -> dict[str, Any]:
     encoder = dict(
         type='SAMImageEncoder',
         image_size=side,

@@ -64,8 +64,9 @@ def measure(case: MemoryCase) -> int:
         return max(json.loads(file.read_text())['peak'] for file in files)
 
 
-def peak_within(profile: Any, name: str) -> int:
+def peak_within(profile: torch.profiler.profile, name: str) -> int:
     """The largest sum of allocated bytes while the annotation ``name`` was open for the last time."""
+    assert profile.profiler is not None and profile.profiler.kineto_results is not None
     events = list(profile.profiler.kineto_results.events())
     marks = [event for event in events if event.name() == name]
     begin = max(event.start_ns() for event in marks)
@@ -94,7 +95,7 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
             built = super().build_train_loop(loop)
             plain = built.run_iter
 
-            def run_iter(*args: Any) -> None:
+            def run_iter(*args: object) -> None:
                 with torch.profiler.record_function(STEP):
                     plain(*args)
 

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,7 +78,9 @@ class Estimator:
         trace, batch = self._traces[key]
         return Estimate(step_memory(trace, sharding), trace, batch)
 
-    def _trace(self, parts: dict[str, Any], loader: Any, pipeline: list[Any], half: bool) -> tuple[Trace, BatchShape]:
+    def _trace(
+        self, parts: dict[str, Any], loader: Mapping[str, Any], pipeline: list[Any], half: bool
+    ) -> tuple[Trace, BatchShape]:
         import torch
 
         model = build_on_shapes(parts)
@@ -117,7 +119,7 @@ def _limits(pipeline: list[Any]) -> tuple[int | None, int | None]:
     return total, text
 
 
-def rows_of_an_image(loader: Any) -> int:
+def rows_of_an_image(loader: Mapping[str, Any]) -> int:
     """Most conversations that the training data sets make of one image, by their arguments."""
     from ..registry import DATASETS
 

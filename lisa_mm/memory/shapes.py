@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,7 +90,9 @@ class ShapeMode(TorchDispatchMode):
         super().__init__()
         self.storages = storages
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = dict(kwargs or {})
         flat = list(_tensors((args, kwargs)))
         if any(tensor.is_meta for tensor in flat):
@@ -103,7 +105,7 @@ class ShapeMode(TorchDispatchMode):
             self.storages.add(tensor)
         return out
 
-    def _on_shapes(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _on_shapes(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if 'device' in kwargs:
             kwargs['device'] = _META
         if func is aten.index.Tensor:
@@ -120,14 +122,14 @@ class ShapeMode(TorchDispatchMode):
             return [index]
         return list(index.nonzero(as_tuple=True))
 
-    def _on_values(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _on_values(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         device = kwargs.get('device')
         if device is None or torch.device(device) != _META:
             return func(*args, **kwargs)
         out = func(*args, **{**kwargs, 'device': torch.device('cpu')})
         return _as_shape(out) if out.is_floating_point() else out
 
-    def _create(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _create(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if 'device' not in kwargs and func is not aten.scalar_tensor.default:
             return func(*args, **kwargs)
         wanted = kwargs.get('device')
@@ -137,7 +139,7 @@ class ShapeMode(TorchDispatchMode):
         return shape
 
 
-def _tensors(node: Any) -> Iterator[Tensor]:
+def _tensors(node: object) -> Iterator[Tensor]:
     """All tensors in arguments or results; torch's own tree functions would take half of the time."""
     if isinstance(node, Tensor):
         yield node
@@ -149,7 +151,7 @@ def _tensors(node: Any) -> Iterator[Tensor]:
             yield from _tensors(child)
 
 
-def _as_shapes(node: Any) -> Any:
+def _as_shapes(node: object) -> Any:
     if isinstance(node, Tensor):
         return _as_shape(node)
     if isinstance(node, (list, tuple)):
@@ -178,7 +180,9 @@ class DeviceChoices(TorchFunctionMode):
         super().__init__()
         self.device = device
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self.attend(*args, **kwargs)

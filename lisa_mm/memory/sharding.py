@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,9 @@ class Sharding:
     device: str = 'cuda'
 
     @classmethod
-    def from_config(cls, strategy: Any, *, processes: int, micro_batch: int, device: str = 'cuda') -> Sharding:
+    def from_config(
+        cls, strategy: Mapping[str, Any] | None, *, processes: int, micro_batch: int, device: str = 'cuda'
+    ) -> Sharding:
         """Of a compiled config's ``strategy``.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,10 @@ from ..datasets.collate import seg_collate
 from ..models.language_models.quantization import bytes_saved
 from .batch import BatchShape, sample_item
 from .shapes import LiveStorages, on_shapes, run_backward
+
+if TYPE_CHECKING:
+    from ..models.base import BaseMLLM
+    from ..models.lisa import LISA
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Trace:
         return max([self.forward_peak, self.end_peak, *(gradient.peak for gradient in self.gradients)])
 
 
-def trace_step(model: Any, shape: BatchShape, *, half: bool, device: str) -> Trace:
+def trace_step(model: LISA, shape: BatchShape, *, half: bool, device: str) -> Trace:
     """Run forward and backward of a micro-batch on shapes.
 
     Args:
@@ -127,19 +131,19 @@ def trace_step(model: Any, shape: BatchShape, *, half: bool, device: str) -> Tra
     )
 
 
-def _bytes_saved(mllm: Any, element: int) -> int:
-    language_model: Any = getattr(mllm, 'language_model', None)
-    if not getattr(language_model, 'quantized', False):
+def _bytes_saved(mllm: BaseMLLM, element: int) -> int:
+    language_model = getattr(mllm, 'language_model', None)
+    if language_model is None or not getattr(language_model, 'quantized', False):
         return 0
     return bytes_saved(language_model.model.get_decoder(), language_model.quantization, element)
 
 
-def _vision_method(mllm: Any) -> str:
+def _vision_method(mllm: BaseMLLM) -> str:
     return 'encode_images' if hasattr(mllm, 'encode_images') else 'encode_image'
 
 
 @contextmanager
-def _noted(owner: Any, name: str, storages: LiveStorages) -> Iterator[list[int]]:
+def _noted(owner: object, name: str, storages: LiveStorages) -> Iterator[list[int]]:
     """A list that gets the peak within each call of a method of an object; it stays empty for one without that method."""
     tops: list[int] = []
     method = getattr(owner, name, None)
@@ -147,7 +151,7 @@ def _noted(owner: Any, name: str, storages: LiveStorages) -> Iterator[list[int]]
         yield tops
         return
 
-    def noted(*args: Any, **kwargs: Any) -> Any:
+    def noted(*args: object, **kwargs: object) -> Any:
         with storages.watch() as top:
             out = method(*args, **kwargs)
         tops.extend(top)

@@ -101,7 +101,7 @@ def _known(cls: type[PretrainedConfig]) -> set[str]:
     )
 
 
-def _part_class(cls: type[PretrainedConfig], key: str, value: Any) -> type[PretrainedConfig] | None:
+def _part_class(cls: type[PretrainedConfig], key: str, value: object) -> type[PretrainedConfig] | None:
     """The class of a value that is the config of a part."""
     parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
     if key not in parts or not isinstance(value, dict):

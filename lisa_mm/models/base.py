@@ -191,7 +191,7 @@ class BaseLanguageModel(Part):
         """
 
     @abstractmethod
-    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
         """Continue R rows, each until its own end.
 
         Args:
@@ -254,7 +254,7 @@ class BaseMLLM(Part):
         """See :class:`ModelInputs`; keep (T,) int64: where logits are wanted, as row * L + position."""
 
     @abstractmethod
-    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
         """Continue R rows, each until its own end; ``options`` are those of transformers' ``generate``."""
 
 

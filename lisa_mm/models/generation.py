@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def padded_left(values: Tensor, attention_mask: Tensor) -> Tensor:
     return values[row, position % width]
 
 
-def generate_rows(model: Any, options: dict[str, Any], **inputs: Any) -> list[tuple[Tensor, Tensor]]:
+def generate_rows(model: Any, options: Mapping[str, object], **inputs: Any) -> list[tuple[Tensor, Tensor]]:
     """Run transformers' ``generate`` greedily over rows that are padded on the left.
 
     Args:
@@ -32,7 +33,7 @@ def generate_rows(model: Any, options: dict[str, Any], **inputs: Any) -> list[tu
     Returns:
         For each row the new ids with its end, and the states of all but its last token, both without padding.
     """
-    given = {'do_sample': False, 'num_beams': 1, **options}
+    given: dict[str, Any] = {'do_sample': False, 'num_beams': 1, **options}
     out = model.generate(**inputs, return_dict_in_generate=True, output_hidden_states=True, use_cache=True, **given)
     width = out.hidden_states[0][-1].shape[1]
     states = torch.cat([step[-1] for step in out.hidden_states], dim=1)  # (R, L + new - 1, D)
@@ -44,7 +45,7 @@ def generate_rows(model: Any, options: dict[str, Any], **inputs: Any) -> list[tu
     return rows
 
 
-def _ends(model: Any, new: Tensor, options: dict[str, Any]) -> list[int]:
+def _ends(model: Any, new: Tensor, options: Mapping[str, Any]) -> list[int]:
     """How many new ids of each row are its own; what follows its end is padding."""
     stops = options.get('eos_token_id', model.generation_config.eos_token_id)
     pad = options.get('pad_token_id', model.generation_config.pad_token_id)

@@ -143,7 +143,7 @@ class LISA(BaseModel):
         inputs: ModelInputs,
         data_samples: list[SegDataSample] | None = None,
         mode: str = 'tensor',
-        **options: Any,
+        **options: object,
     ) -> ModelOutputs | dict[str, Tensor] | list[SegDataSample]:
         """One of four things with a batch.
 
@@ -320,14 +320,14 @@ class LISA(BaseModel):
         return self.seg_head(states[None], ids[None], self.mask_token_ids)[0]
 
     def answer(
-        self, inputs: ModelInputs, sample: SegDataSample, *, encode: Encode | None = None, **options: Any
+        self, inputs: ModelInputs, sample: SegDataSample, *, encode: Encode | None = None, **options: object
     ) -> tuple[GenerateOutput, Tensor]:
         """:meth:`generate` for one row about one image: its ids with their states, and mask logits (K, H, W)."""
         answered = self.generate(inputs, [sample], encode=encode, **options)[0]
         return answered.generated[0], answered.mask_logits
 
 
-def model_class(name: Any) -> type[LISA]:
+def model_class(name: object) -> type[LISA]:
     """The class that ``model.type`` names.
 
     Raises:

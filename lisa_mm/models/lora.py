@@ -160,7 +160,7 @@ def _targets(config: LoraConfig, module: nn.Module, linear: dict[str, nn.Linear]
     return '|'.join(map(re.escape, found))
 
 
-def _is_pissa(init: Any) -> bool:
+def _is_pissa(init: object) -> bool:
     return isinstance(init, str) and (init == 'pissa' or init.removeprefix('pissa_niter_').isdecimal())
 
 

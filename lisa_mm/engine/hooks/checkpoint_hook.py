@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
@@ -12,6 +12,10 @@ from mmengine.hooks import Hook
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
+
+if TYPE_CHECKING:
+    from mmengine.hooks.hook import DATA_BATCH
+    from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
@@ -44,7 +48,7 @@ class SafeCheckpointHook(Hook):
         self.best_score: float | None = None
         self.saved: int | None = None  # the iteration that was saved last, or where training began
 
-    def before_run(self, runner: Any) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Remove what interrupted writes left, and read the best score so far."""
         # an evaluation may look into a folder that a training is just writing to
         if not runner.is_training:
@@ -66,23 +70,25 @@ class SafeCheckpointHook(Hook):
             scores = [score for score in scores if score is not None]
             self.best_score = max(scores) if scores else None
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Note where it begins."""
         self.saved = runner.iter
 
-    def after_train(self, runner: Any) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Save where a hook stopped the training."""
         if self.save_last and runner.iter != self.saved:
             self._save(runner, runner.iter)
 
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+    ) -> None:
         """Save when it is due."""
         iteration = batch_idx + 1
         due = bool(self.interval) and iteration % self.interval == 0
         if due or (self.save_last and iteration == runner.max_iters):
             self._save(runner, iteration)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep the weights if their score is the best so far."""
         if self.save_best is None or not runner.is_training:
             return
@@ -100,7 +106,7 @@ class SafeCheckpointHook(Hook):
             runner.logger.info(f'best {self.save_best} so far {self.best_score:.4f}: {name}')
         barrier()
 
-    def _save(self, runner: Any, iteration: int) -> None:
+    def _save(self, runner: Runner, iteration: int) -> None:
         name = f'iter_{iteration}'
         runner.save_checkpoint_folder(name, iteration=iteration, best_score=self.best_score)
         self.saved = iteration

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -14,6 +14,14 @@ from mmengine.hooks import Hook
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.visualization import save_figure
+
+from .progress_hook import learning_rate
+
+if TYPE_CHECKING:
+    from mmengine.hooks.hook import DATA_BATCH
+    from mmengine.runner import Runner
+    from torch.utils.tensorboard import SummaryWriter
+
 
 METRICS = ('gIoU', 'cIoU')
 NUMBERS, PICTURE, EVENTS = 'curves.json', 'curves.png', 'tensorboard'
@@ -35,33 +43,34 @@ class CurvesHook(Hook):
         self.interval = interval
         self.train: list[dict[str, Any]] = []
         self.val: list[dict[str, Any]] = []
-        self._writer: Any = None
+        self._writer: SummaryWriter | None = None
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Read the curves of a run that is resumed."""
         if runner.rank != 0:
             return
-        # slow to import
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         work_dir = Path(runner.work_dir)
         self.train, self.val = _read(work_dir / NUMBERS, runner.iter) if runner.iter else ([], [])
         # TensorBoard drops what an earlier run wrote from this step on
         self._writer = SummaryWriter(str(work_dir / EVENTS), purge_step=runner.iter + 1)
 
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+    ) -> None:
         """Take the losses and the learning rate."""
         if runner.rank != 0:
             return
         iteration = batch_idx + 1
         losses = {name: float(value) for name, value in (outputs or {}).items()}
-        point = {**losses, 'lr': float(runner.optim_wrapper.get_lr()['lr'][0])}
+        point = {**losses, 'lr': learning_rate(runner)}
         self.train.append({'iter': iteration, **_finite(point)})
         self._add_events('train', point, iteration)
         if iteration % self.interval == 0:
             self._write(runner)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Take gIoU and cIoU."""
         if runner.rank != 0 or not runner.is_training:
             return
@@ -75,27 +84,30 @@ class CurvesHook(Hook):
         self._add_events('val', point, runner.iter)
         self._write(runner)
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """A checkpoint must never be ahead of the numbers, or a resumed run had a gap."""
         if runner.rank == 0 and runner.is_training:
             _write_json(Path(runner.work_dir) / NUMBERS, {'train': self.train, 'val': self.val})
 
-    def after_train(self, runner: Any) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Write the last state and tell where it is."""
         if runner.rank != 0:
             return
         self._write(runner)
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         runner.logger.info(f'curves: {Path(runner.work_dir) / PICTURE} (also {NUMBERS}, and {EVENTS}/ for TensorBoard)')
 
     def _add_events(self, group: str, point: dict[str, float], iteration: int) -> None:
+        assert self._writer is not None
         for name, value in point.items():
             self._writer.add_scalar(f'{group}/{name}', value, iteration)
 
-    def _write(self, runner: Any) -> None:
+    def _write(self, runner: Runner) -> None:
         work_dir = Path(runner.work_dir)
         _write_json(work_dir / NUMBERS, {'train': self.train, 'val': self.val})
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.flush()
         draw_curves(self.train, self.val, work_dir / PICTURE)
 
 
@@ -177,7 +189,7 @@ def _read(path: Path, iteration: int) -> tuple[list[dict[str, Any]], list[dict[s
     return train, val
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     temporary = path.with_name(f'.tmp_{path.name}')
     temporary.write_text(json.dumps(value), encoding='utf-8')
     os.replace(temporary, path)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
 from lisa_mm.datasets.conversation import mark_loss
 from lisa_mm.registry import HOOKS
 from lisa_mm.tokens import IGNORE_INDEX, IGNORED, IMAGE_TOKEN_ID
+
+if TYPE_CHECKING:
+    from mmengine.hooks.hook import DATA_BATCH
+    from mmengine.runner import Runner
+    from transformers import PreTrainedTokenizerBase
+
+    from ...structures import SegDataSample, TokenizerSpec
 
 
 @HOOKS.register_module()
@@ -22,11 +29,11 @@ class FirstSampleHook(Hook):
     def __init__(self) -> None:
         self._shown = False
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Every run shows its own first sample."""
         self._shown = False
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Log the sample, once."""
         if self._shown or runner.rank != 0:
             return
@@ -34,11 +41,13 @@ class FirstSampleHook(Hook):
         # engine tests and tools that never use this hook need not load transformers
         from lisa_mm.datasets.tokenizer import build_tokenizer
 
-        model = getattr(runner.strategy, 'module', runner.model)
-        runner.logger.info(describe_first_sample(data_batch, build_tokenizer(**model.mllm.tokenizer_spec)))
+        model = getattr(runner.strategy, 'module', None) or runner.model
+        assert isinstance(data_batch, dict)
+        spec: TokenizerSpec = model.mllm.tokenizer_spec
+        runner.logger.info(describe_first_sample(data_batch, build_tokenizer(**spec)))
 
 
-def describe_first_sample(batch: dict[str, Any], tokenizer: Any) -> str:
+def describe_first_sample(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> str:
     """The first image of a collated batch in words.
 
     Args:
@@ -69,7 +78,7 @@ def describe_first_sample(batch: dict[str, Any], tokenizer: Any) -> str:
     return '\n'.join(lines)
 
 
-def _areas(sample: Any) -> list[tuple[float, float]]:
+def _areas(sample: SegDataSample) -> list[tuple[float, float]]:
     """Of each mask the shares of the image that are object and that are left out."""
     masks = sample.get('gt_masks')
     if masks is None:

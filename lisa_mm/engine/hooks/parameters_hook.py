@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 from torch import nn
@@ -12,6 +12,10 @@ from lisa_mm.registry import HOOKS
 from lisa_mm.sharding import full_numel
 
 from ..optimizer import rate_of
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
 
 _LANGUAGE = 'mllm.language_model'
 _ORDER = (
@@ -34,7 +38,7 @@ _ORDER = (
 class ParametersHook(Hook):
     """Logs the model's parameters part by part before training."""
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Log the table."""
         if runner.rank == 0:
             model = getattr(runner.strategy, 'module', runner.model)
@@ -117,9 +121,9 @@ def parameter_table(model: nn.Module, optim_wrapper: Mapping[str, Any] | None = 
 
 
 def _embedding_ids(model: nn.Module) -> set[int]:
-    mllm: Any = getattr(model, 'mllm', None)
-    decoder: Any = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
-    if not hasattr(decoder, 'get_input_embeddings'):
+    mllm = getattr(model, 'mllm', None)
+    decoder = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
+    if decoder is None or not hasattr(decoder, 'get_input_embeddings'):
         return set()
     modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]
     return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
@@ -127,8 +131,8 @@ def _embedding_ids(model: nn.Module) -> set[int]:
 
 def _whole_decoder_ids(model: nn.Module) -> set[int]:
     """Parameters of the language model inside a whole multimodal model (``mllm.model``)."""
-    mllm: Any = getattr(model, 'mllm', None)
-    if not hasattr(mllm, 'causal_lm') or hasattr(mllm, 'language_model'):
+    mllm = getattr(model, 'mllm', None)
+    if mllm is None or not hasattr(mllm, 'causal_lm') or hasattr(mllm, 'language_model'):
         return set()
     return {id(parameter) for parameter in mllm.causal_lm.get_decoder().parameters()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -16,6 +16,13 @@ from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.tokens import IGNORED, MASK_TOKENS
 from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
+
+if TYPE_CHECKING:
+    from mmengine.hooks.hook import DATA_BATCH
+    from mmengine.runner import Runner
+
+    from ...structures import SegDataSample
+
 
 FOLDER = 'pictures'
 
@@ -42,33 +49,37 @@ class PicturesHook(Hook):
         self._validations = 0
         self._collects = False
 
-    def before_val_epoch(self, runner: Any) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         """Begin a sheet if one is due."""
         self._begin(runner, due=self._validations % self.interval == 0)
         self._validations += 1
 
-    def before_test_epoch(self, runner: Any) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         """Begin a sheet."""
         self._begin(runner, due=True)
 
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
+    ) -> None:
         """Draw samples until there are enough."""
         self._collect(outputs or [])
 
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
+    ) -> None:
         """Draw samples until there are enough."""
         self._collect(outputs or [])
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheet."""
         # outside a training, asking for the iteration would build the train loop with its data
         self._write(runner, f'iter_{runner.iter}' if runner.is_training else 'val')
 
-    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheet."""
         self._write(runner, 'test')
 
-    def _begin(self, runner: Any, *, due: bool) -> None:
+    def _begin(self, runner: Runner, *, due: bool) -> None:
         self._items = []
         self._collects = due and runner.rank == 0
         mllm = getattr((is_model_wrapper(runner.model) and runner.model.module) or runner.model, 'mllm', None)
@@ -84,7 +95,7 @@ class PicturesHook(Hook):
             if logits is not None and target is not None and len(logits) and len(target):
                 self._items.append(draw_sample(sample, self._mask_tokens))
 
-    def _write(self, runner: Any, name: str) -> None:
+    def _write(self, runner: Runner, name: str) -> None:
         if self._items:
             path = Path(runner.work_dir) / FOLDER / f'{name}.png'
             contact_sheet(self._items, path, title=f'{name}: true mask outlined green, predicted mask red')
@@ -92,7 +103,7 @@ class PicturesHook(Hook):
         self._items, self._collects = [], False
 
 
-def draw_sample(sample: Any, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[np.ndarray, str]:
+def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[np.ndarray, str]:
     """The first mask of a predicted sample.
 
     Args:

@@ -6,11 +6,16 @@ import sys
 import time
 from collections import deque
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmengine.hooks import LoggerHook
 
 from lisa_mm.registry import HOOKS
+
+if TYPE_CHECKING:
+    from mmengine.hooks.hook import DATA_BATCH
+    from mmengine.runner import Runner
+
 
 _WINDOW = 100  # steps that the time left is judged by
 
@@ -36,12 +41,14 @@ class ProgressHook(LoggerHook):
         self._count = 0
         self._clock = 0.0
 
-    def before_train(self, runner: Any) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Start the clock."""
         self._begun = self._clock = time.monotonic()
         self._ends.clear()
 
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+    ) -> None:
         """Gather the losses, and tell them when it is time."""
         iteration = batch_idx + 1
         self._ends.append(time.monotonic())
@@ -55,25 +62,31 @@ class ProgressHook(LoggerHook):
             sys.stderr.write('\r\033[K' + self._line(runner, iteration))
             sys.stderr.flush()
 
-    def _report(self, runner: Any, iteration: int) -> None:
+    def _report(self, runner: Runner, iteration: int) -> None:
         if self.live and runner.rank == 0 and sys.stderr.isatty():
             sys.stderr.write('\r\033[K')
         runner.logger.info(self._line(runner, iteration))
         means = {name: value / self._count for name, value in self._sums.items()}
-        scalars = {**means, 'lr': runner.optim_wrapper.get_lr()['lr'][0], 'time': self._seconds_per_iteration()}
+        scalars = {**means, 'lr': learning_rate(runner), 'time': self._seconds_per_iteration()}
         runner.visualizer.add_scalars(scalars, step=iteration, file_path=self.json_log_path)
         self._sums, self._count, self._clock = {}, 0, time.monotonic()
 
     def _seconds_per_iteration(self) -> float:
         return (time.monotonic() - self._clock) / max(1, self._count)
 
-    def _line(self, runner: Any, iteration: int) -> str:
+    def _line(self, runner: Runner, iteration: int) -> str:
         # from the end of the first step on: it starts workers and fills caches, its time says nothing about the others
         recent = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else self._ends[0] - self._begun
         remaining = recent * (runner.max_iters - iteration)
         losses = '  '.join(f'{name} {value / self._count:.4f}' for name, value in self._sums.items())
         width = len(str(runner.max_iters))
         return (
-            f'iter {iteration:>{width}}/{runner.max_iters}  {losses}  lr {runner.optim_wrapper.get_lr()["lr"][0]:.3e}  '
+            f'iter {iteration:>{width}}/{runner.max_iters}  {losses}  lr {learning_rate(runner):.3e}  '
             f'{self._seconds_per_iteration():.3f} s/iter  eta {timedelta(seconds=round(remaining))}'
         )
+
+
+def learning_rate(runner: Runner) -> float:
+    """Of the first group of parameters."""
+    assert runner.optim_wrapper is not None
+    return float(runner.optim_wrapper.get_lr()['lr'][0])

@@ -191,7 +191,7 @@ class FolderCheckpointMixin(BaseStrategy):
         self,
         filename: str,
         *,
-        map_location: Any = 'cpu',
+        map_location: str | Callable[..., Any] = 'cpu',
         strict: bool = True,
         revise_keys: list | None = None,
         callback: Callable | None = None,
@@ -231,7 +231,7 @@ class FolderCheckpointMixin(BaseStrategy):
         *,
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
-        map_location: Any = 'default',
+        map_location: str | Callable[..., Any] = 'default',
         callback: Callable | None = None,
     ) -> dict:
         """Go on from a checkpoint: weights, optimizer, schedules and random generators.

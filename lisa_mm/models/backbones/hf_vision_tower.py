@@ -189,7 +189,7 @@ class HFVisionTower(BaseVisionTower):
             check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)
         return found
 
-    def _check_kind(self, kind: Any, given: str) -> None:
+    def _check_kind(self, kind: object, given: str) -> None:
         if kind in REFUSED:
             raise ConfigError(f'{given} {kind!r}, which {type(self).__name__} does not take: {REFUSED[kind]}.')
         if kind not in self.kinds:

@@ -59,7 +59,7 @@ def build_config(written: dict[str, Any]) -> PretrainedConfig:
     return written_architecture(written, 'language_model.config')
 
 
-def check_shareable(config: Any) -> None:
+def check_shareable(config: PretrainedConfig) -> None:
     """Whether a language model takes rows whose order is in the mask and the positions alone.
 
     Args:
@@ -203,7 +203,7 @@ class CausalLM(BaseLanguageModel):
             )
         return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
-    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
         return generate_rows(
             self.model,
             options,

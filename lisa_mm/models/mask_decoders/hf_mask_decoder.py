@@ -231,9 +231,9 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
     return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]
 
 
-def check_timm(kind: Any) -> None:
+def check_timm(kind: object) -> None:
     """EdgeTAM's architecture cannot even be read without timm."""
-    if SAME_MODEL.get(kind, kind) != 'edgetam':
+    if SAME_MODEL.get(str(kind), kind) != 'edgetam':
         return
     if not is_timm_available():
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
@@ -336,7 +336,7 @@ class HFMLLM(BaseMLLM):
             out = run_model(self.model, keep, **self._arguments(inputs), **more)
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
-    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
         arguments = self._arguments(inputs)
         for key in ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids'):
             if key in arguments:
@@ -349,7 +349,7 @@ class HFMLLM(BaseMLLM):
         ]
 
 
-def _image_token_id(config: Any) -> int:
+def _image_token_id(config: PretrainedConfig) -> int:
     """The id whose places an image's features take."""
     for name in ('image_token_id', 'image_token_index'):
         if getattr(config, name, None) is not None:

@@ -106,7 +106,7 @@ class LlavaMLLM(BaseMLLM):
         assert shared is not None
         return run_shared(self.language_model, embeds, shared, keep)
 
-    def generate(self, inputs: ModelInputs, **options: Any) -> list[GenerateOutput]:
+    def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
         rows = self.language_model.generate(self.embed(inputs), inputs['attention_mask'], **options)
         lengths = layout_of(inputs).lengths
         return [
