@@ -28,6 +28,11 @@ def is_sharded(module: nn.Module) -> bool:
     return any(hasattr(parameter, 'ds_id') for parameter in module.parameters())
 
 
+def is_trained(module: nn.Module) -> bool:
+    """Whether any parameter in a module gets a gradient, an adapter's among them."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
 class _WithoutInitialisation(TorchFunctionMode):
     """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
 
