@@ -61,10 +61,10 @@ def resolve(
     tuning: str | None = None,
     train_embeddings: bool | str = True,
 ) -> dict[str, str]:
-    """Set what of a built model is trained: ``requires_grad``, adapters, new rows of embeddings. Once for each model.
+    """Set what of a built model is trained: ``requires_grad``, adapters, new rows of embeddings.
 
     Weights may be loaded before or afterwards; adapters that begin from them (DoRA, PiSSA) need them before, or
-    :func:`.lora.refresh_adapters` afterwards.
+    :func:`.lora.refresh_adapters` afterwards. It may be called again while there are no adapters and no new rows.
 
     Args:
         model: Changed in place; ``model.trainable_groups()`` says what there is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from lisa_mm.errors import ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.base import BaseMLLM, TrainableGroup
 from lisa_mm.models.mllms import LlavaMLLM
-from lisa_mm.models.tuning import TunedGroup, flatten, owned_parameters, tuned_groups, tuning_table
+from lisa_mm.models.tuning import TunedGroup, flatten, owned_parameters, resolve, tuned_groups, tuning_table
+from lisa_mm.models.weights import shapes_only
 from lisa_mm.registry import MLLMS
 
 from .families import mask_decoder, whole_model
-from .whole import LORA, SAM, build, put_together
+from .whole import LORA, LOSSES, SAM, build, put_together
 
 SMALL = dict(r=2, lora_alpha=4, target_modules='all-linear')
 
@@ -160,6 +162,21 @@ def test_a_whole_model_must_name_its_language_model(registered):
     registered(Nameless)
     message = fault(dict(put_together(), type='Nameless'))
     assert "Nameless declares no group 'language_model' in trainable_groups (found: mllm.everything)" in message
+
+
+@pytest.mark.parametrize('context', [shapes_only, nullcontext])
+def test_what_trains_may_be_set_after_building(context):
+    """On the meta device too: adapters are where their layers are."""
+    with context():
+        now = LISA(put_together(), SAM, dict(type='SegTokenHead'), LOSSES, lora=LORA)
+        later = LISA(put_together(), SAM, dict(type='SegTokenHead'), LOSSES, tuning='frozen', train_embeddings=False)
+    assert trained(later) == []
+    later.tuned = resolve(later, lora=LORA)
+    assert later.tuned == now.tuned
+    assert trained(later, '') == trained(now, '')
+    assert {p.device for p in later.parameters()} == {p.device for p in now.parameters()}
+    modes = [[module.training for module in model.train().modules()] for model in (now, later)]
+    assert modes[0] == modes[1]
 
 
 def test_one_file_sets_what_is_trained():
