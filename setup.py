@@ -64,6 +64,7 @@ setup(
             'pytest-xdist>=3.6',
             'ruff>=0.8',
             'pyright>=1.1.390',
+            'import-linter>=2.5',
             'pre-commit>=4',
             'torchmetrics>=1.4',
         ],

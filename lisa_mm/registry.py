@@ -139,7 +139,7 @@ def accepted_arguments(cls: Any) -> set[str] | None:
 def takes(registry: Any, part: Any, argument: str) -> bool:
     """Whether the class of a part has an argument of this name."""
     cls = registry.get(part.get('type')) if isinstance(part, dict) else None
-    return cls is not None and argument in inspect.signature(cls).parameters
+    return cls is not None and argument in (accepted_arguments(cls) or ())
 
 
 MLLMS = RoleRegistry('multimodal LLM', location='lisa_mm.models.mllms')

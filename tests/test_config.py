@@ -9,7 +9,7 @@ import pytest
 
 import lisa_mm
 from lisa_mm.config import compile_config, derived_values, load_config
-from lisa_mm.config_edits import parse_literal
+from lisa_mm.config.edits import parse_literal
 from lisa_mm.errors import ConfigError
 from lisa_mm.models.base import BaseMaskDecoder
 from lisa_mm.registry import MASK_DECODERS

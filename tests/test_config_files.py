@@ -41,8 +41,8 @@ def leaf(configs):
 @pytest.fixture
 def log(monkeypatch):
     lines = []
-    for module in ('config_files', 'config_edits'):
-        monkeypatch.setattr(f'lisa_mm.{module}.print_log', lambda text, **_: lines.append(text))
+    for module in ('files', 'edits'):
+        monkeypatch.setattr(f'lisa_mm.config.{module}.print_log', lambda text, **_: lines.append(text))
     return lines
 
 

@@ -60,7 +60,7 @@ def main() -> None:
 
 def run_check(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.config import load_config
-    from lisa_mm.datasets.doctor import check
+    from lisa_mm.doctor import check
 
     findings = check(load_config(args.config, options=args.cfg_options), images=not args.no_images, workers=args.workers)
     errors = sum(finding.level == 'error' for finding in findings)
@@ -73,9 +73,9 @@ def run_check(args: argparse.Namespace) -> tuple[str, int]:
 
 
 def run_stats(args: argparse.Namespace) -> tuple[str, int]:
-    from lisa_mm.datasets.doctor import measure, plot
-    from lisa_mm.datasets.doctor.sets import compiled_dataset
-    from lisa_mm.datasets.doctor.stats import describe
+    from lisa_mm.doctor import measure, plot
+    from lisa_mm.doctor.sets import compiled_dataset
+    from lisa_mm.doctor.stats import describe
 
     result = measure(*compiled_dataset(args.config, args.cfg_options, args.split), args.items)
     if args.out:
@@ -84,8 +84,8 @@ def run_stats(args: argparse.Namespace) -> tuple[str, int]:
 
 
 def run_preview(args: argparse.Namespace) -> tuple[str, int]:
-    from lisa_mm.datasets.doctor import preview
-    from lisa_mm.datasets.doctor.sets import compiled_dataset
+    from lisa_mm.doctor import preview
+    from lisa_mm.doctor.sets import compiled_dataset
 
     dataset, encoder = compiled_dataset(args.config, args.cfg_options, args.split)
     return str(preview(dataset, encoder, args.out, count=args.items, start=args.start)), 0
@@ -93,8 +93,8 @@ def run_preview(args: argparse.Namespace) -> tuple[str, int]:
 
 def run_convert(args: argparse.Namespace) -> tuple[str, int]:
     from lisa_mm.config import load_config
-    from lisa_mm.datasets.doctor import convert
-    from lisa_mm.datasets.doctor.sets import dataset_configs
+    from lisa_mm.doctor import convert
+    from lisa_mm.doctor.sets import dataset_configs
     from lisa_mm.errors import ConfigError
 
     entries = [

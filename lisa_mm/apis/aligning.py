@@ -137,14 +137,15 @@ def _model_and_batches(
 @torch.no_grad()
 def _prompts(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
     """Prompts of all ``[SEG]`` of a batch, (K, prompt_dim)."""
-    return torch.cat(model.seg_head(_hidden(model, inputs), inputs['input_ids'], model.seg_token_id))
+    return torch.cat(model.seg_head(_hidden(model, inputs), inputs['input_ids'], model.mask_token_ids))
 
 
 @torch.no_grad()
 def _states(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
     """The state that predicts and the one at each ``[SEG]``, (K, 2, D)."""
     hidden = _hidden(model, inputs)
-    row, position = (inputs['input_ids'] == model.seg_token_id).nonzero(as_tuple=True)
+    found = model.layout_of(inputs).prompts
+    row, position = found.row, found.position
     return torch.stack([hidden[row, position - 1], hidden[row, position]], dim=1)
 
 
@@ -156,8 +157,9 @@ def _hidden(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
 
 def _head(model: LISA, states: Tensor) -> Tensor:
     """The head over rows of two tokens, (K, 2, D) -> (K, prompt_dim)."""
-    ids = torch.tensor([[model.seg_token_id - 1, model.seg_token_id]], device=states.device).expand(len(states), 2)
-    return torch.cat(model.seg_head(states, ids, model.seg_token_id))
+    seg = model.mask_token_ids[0]
+    ids = torch.tensor([[seg - 1, seg]], device=states.device).expand(len(states), 2)
+    return torch.cat(model.seg_head(states, ids, seg))
 
 
 def _fit(model: LISA, states: Tensor, prompts: Tensor, *, rounds: int, lr: float, weight_decay: float) -> None:

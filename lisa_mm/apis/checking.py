@@ -11,13 +11,15 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import DATALOADERS, compile_with_model, datasets_in, load_config, with_weights
-from ..config_files import without_replaced_parts
+from ..config.compile import DATALOADERS, compile_with_model, datasets_in, with_weights
+from ..config.files import without_replaced_parts
+from ..config.load import load_config
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..memory.report import add_memory, memory_text
 from ..models import LISA
 from ..models.tuning import TunedGroup, tuned_groups, tuning_table
+from ..tokens import SEG_TOKEN
 from .examples import example_conversation
 
 FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
@@ -114,6 +116,8 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
         **({'image_tokens_by_size': by_size} if mllm.tokens_by_image else {}),
         'tokens_per_row': min(limits) if limits else None,
         'seg_token_id': model.seg_token_id,
+        'mask_tokens': dict(zip(spec['mask_tokens'], model.mask_token_ids, strict=False)),
+        'answer_tokens': list(spec['answer_tokens']),
         'embedding_rows': mllm.causal_lm.get_input_embeddings().weight.shape[0],
     }
     if model.seg_token_id is None:
@@ -250,13 +254,13 @@ def report_text(report: dict[str, Any]) -> str:
         lines.append(f'  {part:22s} {entry["type"]}, width {entry["width"]}')
     if 'tokens' in report:
         tokens, template, batch = report['tokens'], report['template'], report.get('batch')
-        seg = tokens['seg_token_id']
+        ids = {SEG_TOKEN: tokens['seg_token_id'], **tokens.get('mask_tokens', {})}
+        shown_ids = ', '.join(f'{token} is {"not checked" if number is None else number}' for token, number in ids.items())
         by_size = ', '.join(f'{count} at {size}' for size, count in tokens.get('image_tokens_by_size', {}).items())
         shown = by_size or ('not checked' if tokens['image_tokens'] is None else tokens['image_tokens'])
         longest = 'not checked' if tokens['tokens_per_row'] is None else tokens['tokens_per_row']
         lines += [
-            f'tokens      {shown} an image, at most {longest} a row in training; [SEG] is '
-            f'{"not checked" if seg is None else seg} of {tokens["embedding_rows"]} rows',
+            f'tokens      {shown} an image, at most {longest} a row in training; {shown_ids} of {tokens["embedding_rows"]} rows',
             f'template    {template["name"]}, what carries loss in «»:',
             '  ' + (template['example'].replace('\n', '\\n') or 'not checked: it needs the folder of the tokenizer'),
         ]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets.conversation import Turn, encode, render
-from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
-from ..models.base import IGNORE_INDEX
+from ..datasets.conversation import Turn, encode, mark_loss, render
+from ..datasets.tokenizer import build_tokenizer
+from ..tokens import IGNORE_INDEX, SEG_TOKEN
 
 TURNS: tuple[Turn, ...] = (
     ('<image>\nCan you segment the cat in this image?', 'Sure, it is [SEG].'),
@@ -54,8 +54,6 @@ def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example
             spec['pretrained'],
             [],
         )
-    from ..engine.hooks.first_sample_hook import mark_loss
-
     tokenizer = build_tokenizer(**spec)
     segments = render(TURNS, spec['template'], tokenizer)
     wanted = [s.text for s in segments if s.carries_loss]
@@ -64,7 +62,7 @@ def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example
     back = tokenizer.decode([token for token in labels.tolist() if token != IGNORE_INDEX])
     if ''.join(str(back).split()) != ''.join(''.join(wanted).split()):
         faults.append(f'template {spec["template"]!r}: the tokens that carry loss say {back!r}, not {"".join(wanted)!r}.')
-    found = int((ids == tokenizer.convert_tokens_to_ids(SEG_TOKEN)).sum())
+    found = int((ids == tokenizer.convert_tokens_to_ids(SEG_TOKEN)).sum())  # the example's only answer token
     if found != 1:
         faults.append(f'template {spec["template"]!r}: {SEG_TOKEN} comes back {found} times instead of once.')
     return Example(mark_loss(ids, labels, tokenizer), wanted, len(ids), None, faults)

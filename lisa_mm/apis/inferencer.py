@@ -14,12 +14,13 @@ from PIL import Image
 from ..datasets import images
 from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
-from ..datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from ..datasets.tokenizer import build_tokenizer, check_tokens
 from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 from ..datasets.transforms.packing import pack_images
 from ..errors import DataError
-from ..models.base import IMAGE_TOKEN_ID, ImageEmbeddings
+from ..models.base import ImageEmbeddings
 from ..structures import SegDataSample
+from ..tokens import IMAGE_TOKEN_ID
 from .loading import load_model, resolve
 
 
@@ -147,9 +148,9 @@ class LISAInferencer:
         return self._seen
 
     def _text(self, ids: torch.Tensor) -> str:
-        """Words and ``[SEG]``, without the other special tokens."""
-        seg = self.tokenizer.convert_tokens_to_ids(SEG_TOKEN)
-        special = set(self.tokenizer.all_special_ids) - {seg}  # type: ignore - transformers has no types for it
+        """Words, mask tokens and further answer tokens, without the other special tokens."""
+        own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
+        special = set(self.tokenizer.all_special_ids) - set(own)
         kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
         return self.tokenizer.decode(kept).strip()
 

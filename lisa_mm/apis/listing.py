@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 
 from .. import PACKAGE_DIR
-from ..config import load_config
-from ..config_edits import PART_PATHS
+from ..config.edits import PART_PATHS
+from ..config.load import load_config
 from ..errors import ConfigError, nearest
 from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, ROLES, STRATEGIES, TRANSFORMS
 

@@ -10,7 +10,8 @@ from mmengine.registry import DefaultScope
 
 from ..checkpoints.exported import is_exported, load_exported
 from ..checkpoints.folder import find_checkpoint, load_weights
-from ..config import compile_config, load_config
+from ..config.compile import compile_config
+from ..config.load import load_config
 from ..engine.device import choose_device, set_tf32
 from ..errors import ConfigError, UserError, nearest
 from ..models import LISA

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from ..config import compile_config, load_config
+from ..config.compile import compile_config
+from ..config.load import load_config
 from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from ..sharding import full_shape
+
 _SHOWN = 5
 
 
 def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
     """Names and shapes of the weights that a model trains against the ``tensors`` of a checkpoint."""
-    shapes = {name: tuple(getattr(target, 'ds_shape', target.shape)) for name, target in trained.items()}
+    shapes = {name: full_shape(target) for name, target in trained.items()}
     missing = sorted(set(shapes) - set(tensors))
     unexpected = sorted(set(tensors) - set(shapes))
     reshaped = [

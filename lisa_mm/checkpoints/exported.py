@@ -31,7 +31,8 @@ from .. import __version__
 from ..errors import CheckpointError
 from ..models.lora import refresh_adapters
 from ..models.new_rows import has_new_rows, read_new_rows
-from .folder import CONFIG, EXPORT, fsync_path, gathered, publish, write_json
+from ..sharding import full_shape, gathered
+from .folder import CONFIG, EXPORT, fsync_path, publish, write_json
 from .keys import is_adapter, part_of, without_adapters
 from .safetensors_writer import write_shards
 from .sources import TensorInfo, TensorSource, WeightFiles, read_json
@@ -191,7 +192,7 @@ def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -
 
 
 def _compare(own: Mapping[str, Tensor], held: Mapping[str, TensorInfo], record: Mapping[str, Any]) -> list[str]:
-    shapes = {name: tuple(getattr(value, 'ds_shape', value.shape)) for name, value in own.items()}
+    shapes = {name: full_shape(value) for name, value in own.items()}
     before_lisa = record.get('seg_token_id') is None
     reshaped = [
         f'{name} (folder {held[name].shape}, model {shape})'

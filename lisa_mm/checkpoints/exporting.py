@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from ..apis.loading import DTYPES, load_model, resolve
-from ..config import load_config
+from ..config.load import load_config
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
 from ..models.lora import merged_weight

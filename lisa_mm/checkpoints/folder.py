@@ -20,8 +20,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
+from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
 from .comparing import frozen_faults, trained_faults
 
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
@@ -75,23 +74,6 @@ def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
     return None
 
 
-@contextmanager
-def gathered(tensor: torch.Tensor, *, modify: bool = False) -> Iterator[torch.Tensor]:
-    """The whole of a tensor that ZeRO-3 may have sharded; all processes must enter.
-
-    Args:
-        tensor: A parameter or buffer.
-        modify: Write back what rank 0 changes.
-    """
-    if not hasattr(tensor, 'ds_id'):
-        yield tensor.data
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters([tensor], modifier_rank=0 if modify else None):
-        yield tensor.data
-
-
 def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.Tensor]:
     """Copies of all that is trained, on the CPU, floating point in float32; all processes must call it.
 
@@ -111,7 +93,7 @@ def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.T
 
 def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
     """The optimizer's float32 copy of a half-precision parameter, which has more digits, if there is one."""
-    sharded_without_optimizer = hasattr(value, 'ds_id') and not hasattr(value, '_z3_optimizer')
+    sharded_without_optimizer = is_sharded_parameter(value) and not has_sharded_optimizer(value)
     if value.dtype not in (torch.bfloat16, torch.float16) or sharded_without_optimizer:
         return None
     from deepspeed.utils import safe_get_full_fp32_param

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets.tokenizer import IMAGE_END, IMAGE_START, SEG_TOKEN, build_tokenizer
+from ..datasets.tokenizer import build_tokenizer
 from ..errors import CheckpointError
+from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN
 from . import keys
 from .exported import new_folder
 from .safetensors_writer import shard_names, split_shards

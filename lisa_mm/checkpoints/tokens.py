@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..datasets.tokenizer import IMAGE_END, IMAGE_START, SEG_TOKEN, build_tokenizer
+from ..datasets.tokenizer import build_tokenizer
 from ..errors import CheckpointError
+from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN
 from .exported import TOKENIZER_FILES
 
 

@@ -16,9 +16,10 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError, nearest
 from ..registry import TRANSFORMS
+from ..tokens import MASK_TOKENS
 from .conversation import Turn
 from .index import RecordIndex, cache_path, fingerprint
-from .tokenizer import SEG_TOKEN
+from .tokenizer import count_masks
 
 NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'max_refetch', '_metainfo'}
 FAULTS_SHOWN = 10
@@ -30,7 +31,7 @@ class Asked:
 
     Args:
         conversations: One list of (question, answer) a row.
-        masks: Encoded, one a ``[SEG]``, in the order of the rows.
+        masks: Encoded, one per mask token (``[SEG]``), in the order of the rows.
     """
 
     conversations: list[list[Turn]]
@@ -53,6 +54,7 @@ class BaseSegDataset(BaseDataset):
         indices: The first so many records, or a list of them.
         skip_bad: Leave broken records out, count and log them, where the default is to refuse the data set.
         cache_index: Keep the index on disk (see :func:`lisa_mm.datasets.index.cache_path`).
+        mask_tokens: Tokens of an answer that ask for a mask (derived from the language model).
     """
 
     METAINFO = {}
@@ -68,8 +70,10 @@ class BaseSegDataset(BaseDataset):
         indices: int | list[int] | None = None,
         skip_bad: bool = False,
         cache_index: bool = True,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
     ):
         self.seed = seed
+        self.mask_tokens = tuple(mask_tokens)
         self.skip_bad = skip_bad
         self.cache_index = cache_index
         self.faults: list[DataError] = []
@@ -134,7 +138,7 @@ class BaseSegDataset(BaseDataset):
         asked = self.ask(record, np.random.default_rng(0))
         rows, used = [], 0
         for turns in asked.conversations:
-            count = sum((question + (answer or '')).count(SEG_TOKEN) for question, answer in turns)
+            count = sum(count_masks(question + (answer or ''), self.mask_tokens) for question, answer in turns)
             rows.append({'turns': [list(turn) for turn in turns], 'masks': asked.masks[used : used + count]})
             used += count
         return rows

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import FUNCTIONS
 from torch.nn.utils.rnn import pad_sequence
 
-from ..models.base import IGNORE_INDEX
+from ..tokens import IGNORE_INDEX
 
 
 @FUNCTIONS.register_module()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import DataError
-from ..models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
-from .tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, SEG_TOKEN
+from ..tokens import IGNORE_INDEX, IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, IMAGE_TOKEN_ID, SEG_TOKEN
 
 # System texts of the published models (LLaVA's conversation templates); released weights depend on them
 VICUNA_SYSTEM = (
@@ -250,3 +249,33 @@ def encode(
                 labels.append(token if trained else IGNORE_INDEX)
         start = end + len(IMAGE_PLACEHOLDER)
     return torch.tensor(ids), torch.tensor(labels)
+
+
+def mark_loss(ids: Tensor, labels: Tensor, tokenizer: Any) -> str:
+    """A row's text with ``<image x N>`` for image tokens and «...» around tokens that carry loss.
+
+    Args:
+        ids: (L,), without padding.
+        labels: (L,), -100 without loss.
+        tokenizer: Decodes.
+
+    Returns:
+        The text, special tokens included.
+    """
+    tokens = [(token, label != IGNORE_INDEX) for token, label in zip(ids.tolist(), labels.tolist(), strict=True)]
+    text, before = '', []
+    for (is_image, trained), group in groupby(tokens, key=lambda item: (item[0] == IMAGE_TOKEN_ID, item[1])):
+        piece = [token for token, _ in group]
+        if is_image:
+            shown = f'<image x {len(piece)}>'
+        else:
+            shown = _continue(before, piece, lambda part: str(tokenizer.decode(part, skip_special_tokens=False)))
+            before = before + piece
+        text += f'«{shown}»' if trained else shown
+    return text
+
+
+def _continue(before: list[int], piece: list[int], decode: Callable[[Sequence[int]], str]) -> str:
+    """What ``piece`` adds to the text: sentencepiece swallows a blank at the start of a text that is decoded on its own."""
+    start, whole = decode(before), decode(before + piece)
+    return whole[len(start) :] if whole.startswith(start) else decode(piece)

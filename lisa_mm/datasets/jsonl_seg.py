@@ -11,12 +11,13 @@ import numpy as np
 
 from ..errors import DataError
 from ..registry import DATASETS
+from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
 from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
-from .tokenizer import IMAGE_PLACEHOLDER, SEG_TOKEN
+from .tokenizer import count_masks
 
 
 @DATASETS.register_module()
@@ -44,7 +45,7 @@ class JsonlSegDataset(BaseSegDataset):
         questions_per_image: At most, in training.
         name_in_answer: In training, the probability that the answer to a phrase repeats it: ``It is the red cup [SEG].`` A model
             from scratch learns so to bring the words of a question to its ``[SEG]``.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index, mask_tokens: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class JsonlSegDataset(BaseSegDataset):
         indices: int | list[int] | None = None,
         skip_bad: bool = False,
         cache_index: bool = True,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
     ):
         self.file = file
         self.phrases_per_image = phrases_per_image
@@ -74,6 +76,7 @@ class JsonlSegDataset(BaseSegDataset):
             indices=indices,
             skip_bad=skip_bad,
             cache_index=cache_index,
+            mask_tokens=mask_tokens,
         )
 
     @property
@@ -135,8 +138,7 @@ class JsonlSegDataset(BaseSegDataset):
                 if line.strip():
                     yield where, number, lambda line=line, where=where: parse(line, where)
 
-    @staticmethod
-    def _row(raw: Any, path: Path, where: str) -> dict[str, Any]:
+    def _row(self, raw: Any, path: Path, where: str) -> dict[str, Any]:
         """A row checked: image, masks, and phrase or turns (an answer of None is to be made up)."""
         kinds = [key for key in ('phrase', 'question', 'turns') if isinstance(raw, dict) and key in raw]
         if len(kinds) != 1:
@@ -170,10 +172,11 @@ class JsonlSegDataset(BaseSegDataset):
                     f'{where}: an answer is missing; only a single question about an image may go without.', file=path
                 )
             masks = [joined(masks)]
-        count = sum(answer.count(SEG_TOKEN) for answer in answers if answer)
+        count = sum(count_masks(answer, self.mask_tokens) for answer in answers if answer)
         if None not in answers and count != len(masks):
             raise DataError(
-                f'{where}: {count} {SEG_TOKEN} in its answers but {len(masks)} masks. Give one mask a {SEG_TOKEN}.',
+                f'{where}: {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks. '
+                'Give one mask for each.',
                 file=path,
                 record=where,
             )

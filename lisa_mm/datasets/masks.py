@@ -11,8 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
-
-IGNORED = 255
+from ..tokens import IGNORED
 
 
 def decode_mask(

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from ..errors import CheckpointError, ConfigError
-from ..models.base import IMAGE_TOKEN_ID
+from ..tokens import IMAGE_TOKEN_ID
 
 OF_THE_TEXT = ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids')
 MARK = '@@question@@'

@@ -13,13 +13,13 @@ from mmengine.logging import print_log
 
 from ..errors import DataError
 from ..registry import DATASETS
+from ..tokens import IGNORED
 from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset
 from .classes import class_names
 from .masks import read_label_map
 from .reading import field, read_json
 
-IGNORED = 255
 # 20,000 files take minutes to read: say so
 MANY_FILES = 5000
 

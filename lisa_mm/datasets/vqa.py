@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..registry import DATASETS
+from ..tokens import IMAGE_PLACEHOLDER, MASK_TOKENS
 from .base import Asked, BaseSegDataset, check_file
 from .json_masks import read_masks
 from .reading import field, read_json
-from .tokenizer import IMAGE_PLACEHOLDER, SEG_TOKEN
+from .tokenizer import count_masks
 
 ASKS, ANSWERS = ('human', 'user'), ('gpt', 'assistant')
 
@@ -28,7 +29,7 @@ class VQADataset(BaseSegDataset):
         data_root: Holds ``file`` and ``image_folder``.
         file: The json, below ``data_root``.
         image_folder: Where the images are, below ``data_root``.
-        pipeline, seed, test_mode, indices, skip_bad, cache_index: See :class:`BaseSegDataset`.
+        pipeline, seed, test_mode, indices, skip_bad, cache_index, mask_tokens: See :class:`BaseSegDataset`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class VQADataset(BaseSegDataset):
         indices: int | list[int] | None = None,
         skip_bad: bool = False,
         cache_index: bool = True,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
     ):
         self.file = file
         self.image_folder = image_folder
@@ -54,6 +56,7 @@ class VQADataset(BaseSegDataset):
             indices=indices,
             skip_bad=skip_bad,
             cache_index=cache_index,
+            mask_tokens=mask_tokens,
         )
 
     @property
@@ -90,10 +93,12 @@ class VQADataset(BaseSegDataset):
         if image is not None and not marks:  # an image that nothing points at is looked at first
             turns[0] = (f'{IMAGE_PLACEHOLDER}\n{turns[0][0]}', turns[0][1])
         masks = read_masks(row.get('masks', []), path.parent, path, where)
-        count = sum(answer.count(SEG_TOKEN) for _, answer in turns)
+        count = sum(count_masks(answer, self.mask_tokens) for _, answer in turns)
         if count != len(masks):
             raise DataError(
-                f'{path}: {where} has {count} {SEG_TOKEN} in its answers but {len(masks)} masks.', file=path, record=where
+                f'{path}: {where} has {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks.',
+                file=path,
+                record=where,
             )
         return {
             'sample_id': f'{path.name}:{number}',

@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from ..registry import METRICS
+from ..tokens import IGNORED
 
 
 @METRICS.register_module()
@@ -53,7 +54,7 @@ def intersection_and_union(predicted: Tensor, target: Tensor) -> list[tuple[int,
     """
     if predicted.shape != target.shape:
         raise ValueError(f'predicted masks are {tuple(predicted.shape)} but gt_masks {tuple(target.shape)}')
-    valid = target != 255
+    valid = target != IGNORED
     wanted = (target > 0) & valid
     predicted = predicted & valid
     intersections = (predicted & wanted).flatten(1).sum(1)

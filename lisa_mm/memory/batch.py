@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ..structures import SegDataSample
+from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 
 ANSWER = 12  # tokens of a row that carry loss, [SEG] among them ("Sure, it is [SEG].</s>")
 

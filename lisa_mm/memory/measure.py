@@ -86,7 +86,7 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
     torch.set_num_threads(1)
     from mmengine.config import Config
 
-    from ..config import compile_config
+    from ..config.compile import compile_config
     from ..engine import LisaRunner
 
     class AnnotatedRunner(LisaRunner):

@@ -12,8 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config import datasets_in, with_weights
-from ..config_edits import apply_option
+from ..config.compile import datasets_in, with_weights
+from ..config.edits import apply_option
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError
 from .batch import ANSWER, BatchShape, image_inputs
@@ -103,7 +103,7 @@ def build_on_shapes(parts: dict[str, Any]) -> Any:
     with shapes_only():
         model = model_class(parts.get('type'))(**arguments)
     if model.seg_token_id is None:
-        model.seg_token_id = 5  # without a tokenizer; which row of the embeddings it is does not matter here
+        model.set_mask_tokens([5])  # without a tokenizer; which row of the embeddings it is does not matter here
     return model
 
 

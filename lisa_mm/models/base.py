@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,10 @@ from transformers import PreTrainedModel
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
 from ..structures import SegDataSample
+from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
+from .prompt_positions import PromptPositions
 
-IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
-IGNORE_INDEX = -100  # a label that carries no loss
+__all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins find them here too
 
 
 @dataclass
@@ -32,10 +34,10 @@ class MLLMOutput:
 
 @dataclass
 class GenerateOutput:
-    """What generation gives back for one row.
+    """What generation gives back for one row, without padding.
 
     Args:
-        ids: Prompt and answer, (L + new,).
+        ids: Prompt and answer with its end, (L + new,).
         hidden_states: The states of all ids but the last, (L + new - 1, D).
     """
 
@@ -175,7 +177,7 @@ class BaseLanguageModel(Part):
     @property
     @abstractmethod
     def tokenizer_spec(self) -> dict[str, Any]:
-        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`."""
+        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, all of them."""
 
     @abstractmethod
     def embed(self, input_ids: Tensor) -> Tensor:
@@ -183,14 +185,23 @@ class BaseLanguageModel(Part):
 
     @abstractmethod
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
-        """embeds (R, L, D), attention_mask (R, L), keep (R, L) bool: where logits are wanted.
+        """embeds (R, L, D), attention_mask (R, L), keep (T,) int64: where logits are wanted, as row * L + position.
 
         With ``share_prefix`` the mask is (R, 1, L, L) bool, which token sees which, and ``position_ids`` is (R, L).
         """
 
     @abstractmethod
-    def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        """One row (1, L, D) -> new ids (new,), states (L + new - 1, D)."""
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
+        """Continue R rows, each until its own end.
+
+        Args:
+            embeds: (R, L, D), padded on the right.
+            attention_mask: (R, L), True for tokens.
+            options: Of transformers' ``generate``.
+
+        Returns:
+            For each row the new ids (new,), with its end, and the states of all but the last token (length + new - 1, D).
+        """
 
 
 @MLLMS.set_base
@@ -199,6 +210,8 @@ class BaseMLLM(Part):
 
     # Whether its own processor says for each image which tokens it takes in a row, in place of one number for all images
     tokens_by_image: bool = False
+    # As BaseLanguageModel.share_prefix
+    share_prefix: bool = False
 
     @property
     @abstractmethod
@@ -241,25 +254,28 @@ class BaseMLLM(Part):
         """Image tokens of an image of this size in pixels."""
 
     @abstractmethod
-    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
+    def embed(self, inputs: dict[str, Any]) -> Tensor:
         """Token embeddings with the image tokens written in, (R, L, D)."""
 
     @abstractmethod
-    def forward(self, inputs: dict[str, Tensor], keep: Tensor) -> MLLMOutput:
-        """inputs: see :class:`lisa_mm.models.lisa.LISA`; keep (R, L) bool: where logits are wanted."""
+    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
+        """inputs: see :class:`lisa_mm.models.lisa.LISA`; keep (T,) int64: where logits are wanted, as row * L + position."""
 
     @abstractmethod
-    def generate(self, inputs: dict[str, Tensor], **options: Any) -> GenerateOutput:
-        """Continue one row (1, L)."""
+    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+        """Continue R rows, each until its own end; ``options`` are those of transformers' ``generate``."""
 
 
 @SEG_HEADS.set_base
 class BaseSegHead(Part):
-    """``[SEG]`` states to prompt embeddings. Arguments ``in_channels`` and ``prompt_dim`` are derived."""
+    """States of the mask tokens (``[SEG]``) to prompt embeddings. Arguments ``in_channels`` and ``prompt_dim`` are derived."""
 
     @abstractmethod
-    def forward(self, hidden_states: Tensor, input_ids: Tensor, seg_token_id: int) -> list[Tensor]:
-        """(R, L, D), (R, L) -> R tensors (K_i, prompt_dim)."""
+    def forward(self, hidden_states: Tensor, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> list[Tensor]:
+        """hidden_states (R, L, D), input_ids (R, L) -> R tensors (K_i, prompt_dim).
+
+        ``tokens`` are the ids of the mask tokens, or where they lie: :meth:`PromptPositions.of` makes the latter of both.
+        """
 
 
 @MASK_DECODERS.set_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from ..registry import MODELS
+from .batch_layout import BatchLayout
 from .precision import Float32Buffers
 
 
@@ -30,6 +32,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     std: Tensor
     mask_mean: Tensor
     mask_std: Tensor
+    look: Callable[[dict[str, Any]], BatchLayout] | None = None  # makes the layout of a batch; the model sets it
 
     def __init__(self, vision: dict[str, Any], mask: dict[str, Any]):
         # without effect from memory that is not pinned; the data loader pins where there is a GPU
@@ -43,10 +46,13 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(3, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['inputs']`` as said above; ``data['data_samples']`` only moves to the device."""
+        """Normalise ``data['inputs']`` as said above and add ``layout``; ``data['data_samples']`` only moves to the device."""
         del training  # train and test images are treated alike
+        layout = self.look(data['inputs']) if self.look and 'input_ids' in data['inputs'] else None
         data = self.cast_data(data)  # type: ignore
         inputs = dict(data['inputs'])
+        if layout is not None:
+            inputs['layout'] = layout.beside(inputs['input_ids'])
         images = inputs.get('pixel_values')
         if images is not None and images.dtype == torch.uint8:
             # (u8 / 255 - mean) / std, in this order, is bit-equal to the Hugging Face processor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from ..errors import ConfigError, nearest
 from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
+from ..sharding import is_sharded
 from ..structures import SegDataSample
-from .base import IGNORE_INDEX, BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings, Part, TrainableGroup
+from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings, Part, TrainableGroup
+from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
 from .losses.building import build_losses, loss_name
 from .token_ids import token_ids
 from .tuning import check_tuning, resolve, set_mode
-from .weights import is_sharded
 from .widths import with_derived
 
 Encode = Callable[[Tensor], ImageEmbeddings]
@@ -40,7 +41,8 @@ class LISA(BaseModel):
         train_embeddings: True trains all of the token embeddings and the output head (as published), ``'new_rows'`` only the rows
             of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none. Whether other parts are trained
             their own ``frozen`` says; :mod:`.tuning` has the table.
-        seg_token_id: Id of ``[SEG]``; taken from the tokenizer if left out.
+        seg_token_id: Id of ``[SEG]`` where there is no tokenizer; else it follows from the tokenizer. Which tokens become masks
+            the language model says (``mask_tokens``).
 
     Inputs (``inputs``), B images, R conversation rows, L tokens:
         pixel_values (B, 3, S, S): of the vision tower; a whole model has B dicts of its own inputs, image_inputs, instead.
@@ -73,20 +75,35 @@ class LISA(BaseModel):
         self.seg_head: BaseSegHead = SEG_HEADS.build(with_derived(seg_head, widths, 'model.seg_head', sources))
         self.losses = build_losses(losses)
         # None only on the meta device, where the tokenizer may be absent
-        of_tokenizer = token_ids(built_mllm).seg
-        if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer:
+        of_tokenizer = token_ids(built_mllm).masks
+        if seg_token_id is not None and of_tokenizer is not None and seg_token_id != of_tokenizer[0]:
             raise ConfigError(
-                f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer} in the tokenizer of model.mllm. Leave it out.'
+                f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer[0]} in the tokenizer of '
+                'model.mllm. Leave it out.'
             )
         rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings
-        if of_tokenizer is not None and of_tokenizer >= rows:
+        if of_tokenizer is not None and max(of_tokenizer) >= rows:
             raise ConfigError(
-                f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {of_tokenizer} in the '
-                f'tokenizer: it must be at least {of_tokenizer + 1}. Leave it out.'
+                f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {max(of_tokenizer)} in the '
+                f'tokenizer: it must be at least {max(of_tokenizer) + 1}. Leave it out.'
             )
-        self.seg_token_id: int = of_tokenizer if seg_token_id is None else seg_token_id
+        self.set_mask_tokens(of_tokenizer or ([] if seg_token_id is None else [seg_token_id]))
         self.tuned = resolve(self, lora=lora, tuning=tuning, train_embeddings=train_embeddings)
         self.lora_targets = [name for name, module in self.named_modules() if isinstance(module, LoraLayer)]
+
+    def set_mask_tokens(self, ids: Sequence[int]) -> None:
+        """Say which tokens become masks.
+
+        Args:
+            ids: In the order of ``mask_tokens``.
+        """
+        self.mask_token_ids = tuple(ids)
+        self.data_preprocessor.look = self.layout_of
+
+    @property
+    def seg_token_id(self) -> int | None:
+        """Id of ``[SEG]``, the first of the mask tokens; None on the meta device if the tokenizer is absent."""
+        return self.mask_token_ids[0] if self.mask_token_ids else None
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         """What can be trained or frozen apart from the rest (:mod:`.tuning`); other parameters of a subclass are trained."""
@@ -104,9 +121,20 @@ class LISA(BaseModel):
         return self
 
     def forward(
-        self, inputs: dict[str, Tensor], data_samples: list[SegDataSample] | None = None, mode: str = 'tensor'
+        self,
+        inputs: dict[str, Any],
+        data_samples: list[SegDataSample] | None = None,
+        mode: str = 'tensor',
+        **options: Any,
     ) -> dict[str, Any] | list[SegDataSample]:
-        """``'loss'``: a dict of losses; ``'predict'``: data samples with ``mask_logits``; ``'tensor'``: every intermediate value.
+        """One of four things with a batch.
+
+        Args:
+            inputs: See above.
+            data_samples: One per image.
+            mode: ``'loss'`` gives a dict of losses, ``'predict'`` data samples with ``mask_logits`` of the given answers,
+                ``'generate'`` data samples with its own answers and their masks, ``'tensor'`` every intermediate value.
+            options: Of :meth:`generate`.
 
         Raises:
             ValueError: for another mode.
@@ -117,18 +145,21 @@ class LISA(BaseModel):
             return self.predict(inputs, data_samples or [])
         if mode == 'tensor':
             return self.tensor(inputs, data_samples or [])
-        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'tensor'")
+        if mode == 'generate':
+            return self.generate(inputs, data_samples or [], **options)
+        raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'generate', 'tensor'")
 
-    def tensor(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Any]:
+    def tensor(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> dict[str, Any]:
         """Every intermediate value up to the mask logits, by name."""
+        layout = self.layout_of(inputs)
+        inputs = {**inputs, 'layout': layout}
+
         # Words: logits only where a label asks for them
-        targets = F.pad(inputs['labels'][:, 1:], (0, 1), value=IGNORE_INDEX)  # the token after each position
-        keep = targets != IGNORE_INDEX
-        words = self.mllm(inputs, keep)
+        words = self.mllm(inputs, layout.label_places)
 
         # Prompts: rows of an image joined
-        row_prompts = self.seg_head(words.hidden_states, inputs['input_ids'], self.seg_token_id)
-        prompts = self.prompts_by_image(row_prompts, inputs['image_index'], len(data_samples))
+        row_prompts = self.seg_head(words.hidden_states, inputs['input_ids'], layout.prompts)
+        prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
 
         # Masks
         wanted = [len(prompt) > 0 for prompt in prompts]
@@ -143,7 +174,7 @@ class LISA(BaseModel):
         return {
             'hidden_states': words.hidden_states,
             'word_logits': words.logits,
-            'word_targets': targets[keep],
+            'word_targets': layout.labels,
             'prompts': prompts,
             'image_embeddings': embeddings,
             'low_res_logits': low_res,
@@ -151,17 +182,21 @@ class LISA(BaseModel):
             'nothing': nothing,
         }
 
-    def prompts_by_image(self, row_prompts: list[Tensor], image_index: Tensor, num_images: int) -> list[Tensor]:
+    def layout_of(self, inputs: dict[str, Any]) -> BatchLayout:
+        """Where things lie in a batch; the data preprocessor works it out before the batch goes to the device."""
+        return layout_of(inputs, self.mask_token_ids, share_prefix=self.mllm.share_prefix)
+
+    def prompts_by_image(self, row_prompts: list[Tensor], image_of_row: list[int], num_images: int) -> list[Tensor]:
         """R prompts of rows -> B prompts of images; rows about no image must have none."""
         grouped: list[list[Tensor]] = [[] for _ in range(num_images)]
-        for prompts, image in zip(row_prompts, image_index.tolist(), strict=True):
+        for prompts, image in zip(row_prompts, image_of_row, strict=True):
             if image >= 0:
                 grouped[image].append(prompts)
         empty = row_prompts[0][:0]
         return [torch.cat(group) if group else empty for group in grouped]
 
     def decode(
-        self, inputs: dict[str, Tensor], prompts: list[Tensor], wanted: list[bool], encode: Encode | None = None
+        self, inputs: dict[str, Any], prompts: list[Tensor], wanted: list[bool], encode: Encode | None = None
     ) -> tuple[ImageEmbeddings | None, list[Tensor]]:
         """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
         if not any(wanted):
@@ -173,7 +208,7 @@ class LISA(BaseModel):
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 
-    def loss(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+    def loss(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """All losses, weighted, by their names in the log."""
         outputs = self.tensor(inputs, data_samples)
         outputs['mask_targets'] = self._mask_targets(outputs['mask_logits'], data_samples)
@@ -188,8 +223,8 @@ class LISA(BaseModel):
         for sample, logits, target in zip(data_samples, masks, targets, strict=True):
             if logits.shape != target.shape:
                 raise ValueError(
-                    f'{sample.sample_id}: {len(logits)} [SEG] in its rows gave mask logits {tuple(logits.shape)}, but gt_masks '
-                    f'are {tuple(target.shape)}. Every [SEG] needs one mask of the image size.'
+                    f'{sample.sample_id}: {len(logits)} mask tokens in its rows gave mask logits {tuple(logits.shape)}, but '
+                    f'gt_masks are {tuple(target.shape)}. Every mask token ([SEG]) needs one mask of the image size.'
                 )
         return targets
 
@@ -206,7 +241,7 @@ class LISA(BaseModel):
                 zero = zero + parameter.flatten()[:0].sum(dtype=torch.float32)
         return zero
 
-    def _decode_nothing(self, inputs: dict[str, Tensor], row_prompts: list[Tensor]) -> Tensor:
+    def _decode_nothing(self, inputs: dict[str, Any], row_prompts: list[Tensor]) -> Tensor:
         """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.
 
         A process without masks must not leave the others waiting: their gradients are averaged together, and ZeRO-3 gathers
@@ -218,7 +253,7 @@ class LISA(BaseModel):
         return self.mask_decoder(embeddings, [prompt])[0].float().sum() * 0
 
     @torch.no_grad()
-    def predict(self, inputs: dict[str, Tensor], data_samples: list[SegDataSample]) -> list[SegDataSample]:
+    def predict(self, inputs: dict[str, Any], data_samples: list[SegDataSample]) -> list[SegDataSample]:
         """Teacher-forced: the ``[SEG]`` of the given rows become ``mask_logits`` (K, H, W) of their data samples."""
         out = self.tensor(inputs, data_samples)
         for sample, logits in zip(data_samples, out['mask_logits'], strict=True):
@@ -226,19 +261,19 @@ class LISA(BaseModel):
         return data_samples
 
     @torch.no_grad()
-    def answer(
-        self, inputs: dict[str, Tensor], sample: SegDataSample, *, encode: Encode | None = None, **options: Any
-    ) -> tuple[GenerateOutput, Tensor]:
-        """Generate the answer of one row about one image, with a mask a ``[SEG]`` (those in the prompt count too).
+    def generate(
+        self, inputs: dict[str, Any], data_samples: list[SegDataSample], *, encode: Encode | None = None, **options: Any
+    ) -> list[SegDataSample]:
+        """Answer R rows about B images, each row until its own end, with a mask per mask token (those in the prompt count too).
 
         Args:
-            inputs: As above with R = 1, without labels.
-            sample: Gives ``resized_size`` and ``original_size``.
-            encode: In place of the mask decoder's ``encode_image``, for whoever remembers images.
-            options: Of ``transformers``' ``generate``, which follows one answer: sampling, not beams.
+            inputs: As above, without labels.
+            data_samples: One per image; ``resized_size`` and ``original_size`` are used.
+            encode: In place of the mask decoder's ``encode_image``, for callers that remember images.
+            options: Of transformers' ``generate``, which follows one answer per row: sampling, not beams.
 
         Returns:
-            The ids with their states, and mask logits (K, H, W).
+            The data samples with ``generated``, a :class:`GenerateOutput` per row, and ``mask_logits`` (K, H, W) of its rows.
 
         Raises:
             ConfigError: for several beams or answers.
@@ -249,13 +284,29 @@ class LISA(BaseModel):
                     f'{name}={options[name]}: masks come from the hidden states of one answer, as it was generated. '
                     'Leave it out; do_sample=True gives other answers.'
                 )
-        output = self.mllm.generate(inputs, **options)
+        layout = self.layout_of(inputs)
+        outputs = self.mllm.generate({**inputs, 'layout': layout}, **options)
+        row_prompts = [self._row_prompts(output) for output in outputs]
+        prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
+        _, low_res = self.decode(inputs, prompts, [len(prompt) > 0 for prompt in prompts], encode)
+        for image, (sample, logits) in enumerate(zip(data_samples, low_res, strict=True)):
+            masks = self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
+            rows = [output for output, of in zip(outputs, layout.image_of_row, strict=True) if of == image]
+            sample.set_data({'mask_logits': masks, 'generated': rows})
+        return data_samples
+
+    def _row_prompts(self, output: GenerateOutput) -> Tensor:
         ids = output.ids[: len(output.hidden_states) + 1]
         # the last id has no state of its own; the head looks at the one before
         states = F.pad(output.hidden_states, (0, 0, 0, len(ids) - len(output.hidden_states)))
-        prompts = self.seg_head(states[None], ids[None], self.seg_token_id)
-        _, low_res = self.decode(inputs, prompts, [len(prompts[0]) > 0], encode)
-        return output, self.mask_decoder.upscale(low_res[0], sample.resized_size, sample.original_size)
+        return self.seg_head(states[None], ids[None], self.mask_token_ids)[0]
+
+    def answer(
+        self, inputs: dict[str, Any], sample: SegDataSample, *, encode: Encode | None = None, **options: Any
+    ) -> tuple[GenerateOutput, Tensor]:
+        """:meth:`generate` for one row about one image: its ids with their states, and mask logits (K, H, W)."""
+        answered = self.generate(inputs, [sample], encode=encode, **options)[0]
+        return answered.generated[0], answered.mask_logits
 
 
 def model_class(name: Any) -> type[LISA]:

@@ -13,8 +13,8 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, nearest
+from ..sharding import is_sharded
 from .base import BaseMLLM
-from .weights import is_sharded
 
 ADAPTER = 'default'  # peft's name of the only adapter
 PLACES = ('vision_tower', 'image_encoder')  # further dicts inside model.lora

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..checkpoints.folder import gathered
+from ..sharding import gathered
 from .weights import on_meta
 
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name

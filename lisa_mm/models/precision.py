@@ -9,7 +9,7 @@ import torch
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
-from ..checkpoints.folder import gathered
+from ..sharding import gathered
 
 
 class Float32Buffers(nn.Module):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..datasets.tokenizer import SEG_TOKEN, added_tokens, build_tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from ..datasets.tokenizer import added_tokens, build_tokenizer
+from ..tokens import MASK_TOKENS
 from .base import BaseMLLM
 from .weights import on_meta
 
@@ -19,12 +23,12 @@ class TokenIds:
     """Ids the rest of the model needs.
 
     Args:
-        seg: Of ``[SEG]``; None where neither tokenizer nor architecture tells.
+        masks: Of the mask tokens, ``[SEG]`` first; None where neither tokenizer nor architecture tells.
         pad: Of padding; None likewise.
         missing: The tokenizer folder if it is absent: then the ids are planned, not read.
     """
 
-    seg: int | None
+    masks: tuple[int, ...] | None
     pad: int | None
     missing: str | None = None
 
@@ -45,31 +49,41 @@ def planned_vocabulary(spec: dict[str, Any], architecture: dict[str, Any] | None
         return None
     if 'vocab_size' not in architecture:
         return None
-    return int(architecture['vocab_size']) + (3 if spec['wrap_image'] else 1)
+    return int(architecture['vocab_size']) + len(_added(spec))
 
 
 def token_ids(mllm: BaseMLLM) -> TokenIds:
-    """Ids of ``[SEG]`` and padding.
+    """Ids of the mask tokens and padding.
 
     Raises:
         CheckpointError: if the tokenizer is absent, unless on the meta device beside a written architecture.
     """
     spec = mllm.tokenizer_spec
     architecture = getattr(mllm, 'written', None) or getattr(getattr(mllm, 'language_model', None), 'written', None)
+    mask_tokens = spec.get('mask_tokens', MASK_TOKENS)
     if not planned(spec) or architecture is None:
         tokenizer = build_tokenizer(**spec)
-        return TokenIds(int(tokenizer.convert_tokens_to_ids(SEG_TOKEN)), int(tokenizer.pad_token_id))
+        return TokenIds(_ids(tokenizer, mask_tokens), int(tokenizer.pad_token_id))
     rows = planned_vocabulary(spec, architecture)
     if rows is None:
         return TokenIds(None, None, spec['pretrained'])
-    return TokenIds(int(architecture['vocab_size']), 0, spec['pretrained'])
+    first, added = int(architecture['vocab_size']), _added(spec)
+    return TokenIds(tuple(first + added.index(token) for token in mask_tokens), 0, spec['pretrained'])
 
 
 def new_token_ids(mllm: BaseMLLM) -> list[int]:
     """Ids of the tokens that are added to the tokenizer; where its files are absent, the last rows stand for them."""
     spec = mllm.tokenizer_spec
-    names = added_tokens(spec['wrap_image'])
+    names = _added(spec)
     if planned(spec):
         rows = mllm.causal_lm.get_input_embeddings().weight.shape[0]
         return list(range(rows - len(names), rows))
-    return [int(i) for i in build_tokenizer(**spec).convert_tokens_to_ids(names)]  # type: ignore[union-attr] - a list of names gives a list
+    return list(_ids(build_tokenizer(**spec), names))
+
+
+def _added(spec: dict[str, Any]) -> list[str]:
+    return added_tokens(spec['wrap_image'], spec.get('mask_tokens', MASK_TOKENS), spec.get('answer_tokens', ()))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> tuple[int, ...]:
+    return tuple(int(tokenizer.convert_tokens_to_ids(name)) for name in names)

@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel, configuration_utils
-from transformers.utils import output_capturing
 
 from .base import MLLMOutput
 
-# Logits where a mask says so came with 5.21, the last states alone (an index from the end) with 5.23
-TAKES_MASK = hasattr(output_capturing, 'selected_hidden_states')
 # encoded images: 5.18
 TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
 # EdgeTAM's architecture without a look into the hub: 5.20
@@ -31,19 +28,21 @@ def recompute_layers(decoder: Any) -> None:
 
 
 def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
-    """States of the last layer, and logits where ``keep`` (R, L) is True, (N, V).
+    """States of the last layer, and logits of those that ``keep`` names, (T, V).
 
-    Logits of all tokens would take more memory than the rest: where the model does not take a mask, its head is
-    given the states that are wanted.
+    Logits of all tokens would take more memory than the rest, so the head is given the states that are wanted. (What
+    transformers takes for it, ``logits_to_keep``, is a mask, whose places the host would have to wait for.)
+
+    Args:
+        model: Of transformers, with a head.
+        keep: (T,) int64, row * L + position, or (R, L) bool.
+        inputs: Of the model.
     """
-    if TAKES_MASK:
-        out = model(**inputs, use_cache=False, logits_to_keep=keep, output_hidden_states=[-1])
-        return MLLMOutput(out.hidden_states[-1], out.logits.reshape(-1, out.logits.shape[-1]))
     states: list[Tensor] = []
 
     def select(head: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
         states.append(arguments[0])
-        return (arguments[0][keep],)
+        return (arguments[0].flatten(0, 1)[keep.flatten()],)
 
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:

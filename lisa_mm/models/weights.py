@@ -23,11 +23,6 @@ def on_meta() -> bool:
     return torch.get_default_device().type == 'meta'
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether ZeRO-3 has the parameters in pieces: then each use gathers them, and all processes must run the same modules."""
-    return any(hasattr(parameter, 'ds_id') for parameter in module.parameters())
-
-
 def is_trained(module: nn.Module) -> bool:
     """Whether any parameter in a module gets a gradient, an adapter's among them."""
     return any(parameter.requires_grad for parameter in module.parameters())

@@ -50,7 +50,14 @@ def test_the_recipe_without_any_file(reports, name, width, layers, image_tokens,
     assert report['parts']['mllm.language_model']['width'] == width
     assert report['parts']['mask_decoder']['width'] == 256
     # text 256 beside the image: 512 in all at 224 px
-    tokens = {'image_tokens': image_tokens, 'tokens_per_row': 256 + image_tokens, 'seg_token_id': 32000, 'embedding_rows': 32003}
+    tokens = {
+        'image_tokens': image_tokens,
+        'tokens_per_row': 256 + image_tokens,
+        'seg_token_id': 32000,
+        'mask_tokens': {'[SEG]': 32000},
+        'answer_tokens': [],
+        'embedding_rows': 32003,
+    }
     assert report['tokens'] == tokens
     assert report['template']['name'] == template
     assert report['lora'] == {'modules': 2 * layers, 'by_name': {'q_proj': layers, 'v_proj': layers}}

@@ -14,7 +14,7 @@ from lisa_mm.datasets.conversation import Segment, encode, render, stop_ids
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.datasets.transforms.conversation import kept_length
 from lisa_mm.errors import CheckpointError, ConfigError, DataError
-from lisa_mm.models.base import IMAGE_TOKEN_ID
+from lisa_mm.tokens import IMAGE_TOKEN_ID
 
 NANO = str(Path(__file__).parents[2] / 'lisa_mm' / 'weights' / 'nano' / 'tokenizer')
 CHATML = (

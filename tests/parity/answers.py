@@ -24,8 +24,8 @@ from lisa_mm.datasets.transforms import (
     ResizeForVisionTower,
 )
 from lisa_mm.models import LISA
-from lisa_mm.models.base import IMAGE_TOKEN_ID
 from lisa_mm.structures import SegDataSample
+from lisa_mm.tokens import IMAGE_TOKEN_ID
 
 from .golden import Golden, validation_set
 

@@ -17,9 +17,9 @@ from lisa_mm.checkpoints.sources import read_json
 from lisa_mm.datasets import ReasonSegDataset, ReferSegDataset
 from lisa_mm.datasets.base import BaseSegDataset
 from lisa_mm.models import LISA
-from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
 from lisa_mm.models.weights import load_strictly
 from lisa_mm.structures import SegDataSample
+from lisa_mm.tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 
 
 @dataclass

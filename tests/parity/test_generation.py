@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lisa_mm.datasets.conversation import encode, render
-from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
+from lisa_mm.tokens import SEG_TOKEN
 
 from .answers import NEAR, answer_case, collapsed, image_of, overlapping, read_evaluation, step_logits, validate
 from .golden import build_model
@@ -70,6 +72,30 @@ def test_ids(table, arrays, answered, tokenizer, case_name):
     case = next(case for case in table['cases'] if case['name'] == case_name)
     new = got['output'].ids[got['inputs']['input_ids'].shape[1] :]
     assert tokenizer.decode(new).replace(' ', '') == case['generated'].replace(' ', '')
+
+
+@pytest.mark.parametrize('rows', [1, 2, 5, None])
+def test_ids_of_several_rows_at_once(table, arrays, answered, merged, rows):
+    """Other than the original, which answers one row at a time: the cases as rows of one batch, padded to the longest."""
+    cases = table['cases'][:rows]
+    done = [answered(case['name']) for case in cases]
+    ids = [one['inputs']['input_ids'][0] for one in done]
+    inputs = {
+        'input_ids': pad_sequence(ids, batch_first=True),
+        'attention_mask': pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in ids], batch_first=True),
+        'image_index': torch.arange(len(cases)),
+        **{name: torch.cat([one['inputs'][name] for one in done]) for name in ('pixel_values', 'mask_images')},
+    }
+    most = max(case['max_new_tokens'] for case in cases)
+    got = merged(inputs, [one['sample'].clone() for one in done], mode='generate', max_new_tokens=most)
+    for case, sample, one in zip(cases, got, done, strict=True):
+        wanted = arrays[f'{case["name"]}:output_ids'][0].tolist()
+        found = collapsed(sample.generated[0].ids)
+        assert found[: len(wanted)] == wanted
+        if len(found) == len(wanted):
+            assert float((sample.mask_logits - one['mask_logits']).abs().max() if len(sample.mask_logits) else 0) < NEAR
+        else:  # this case was cut by its own max_new_tokens
+            assert len(wanted) - len(arrays[f'{case["name"]}:input_ids'][0]) == case['max_new_tokens']
 
 
 def test_every_token_runs_once_and_the_image_is_encoded_once(arrays, answered, case_name):

@@ -11,9 +11,9 @@ import torch
 
 from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.conversation import VICUNA_SYSTEM, VICUNA_V1_SYSTEM, Segment, encode, render
-from lisa_mm.datasets.tokenizer import SEG_TOKEN, build_tokenizer
+from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.datasets.transforms import EncodeConversations
-from lisa_mm.models.base import IMAGE_TOKEN_ID
+from lisa_mm.tokens import IMAGE_TOKEN_ID, SEG_TOKEN
 
 from .golden import expand
 

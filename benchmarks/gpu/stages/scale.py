@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lisa_mm.config import load_config, with_weights
-from lisa_mm.config_edits import apply_option
+from lisa_mm.config.edits import apply_option
 from lisa_mm.engine import LisaRunner
 from lisa_mm.memory.batch import BatchShape, sample_item
 from lisa_mm.memory.measure import OneItem

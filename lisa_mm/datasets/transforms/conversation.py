@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import DataError
-from ...models.base import IMAGE_TOKEN_ID
 from ...registry import TRANSFORMS
+from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..conversation import encode, render
-from ..tokenizer import SEG_TOKEN, build_tokenizer
+from ..tokenizer import build_tokenizer
 
 
 @TRANSFORMS.register_module()
@@ -55,7 +56,8 @@ class EncodeConversations(BaseTransform):
         if image_ids is not None and not results['test_mode']:
             self._check_room(len(image_ids))
         tokenizer = build_tokenizer(**self.spec)
-        seg = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+        tokens = self.spec.get('mask_tokens', MASK_TOKENS)
+        of_masks = torch.tensor(tokenizer.convert_tokens_to_ids(list(tokens)))
         rows, kept, mask = [], [], 0
         for turns in results['conversations']:
             segments = render(turns, self.spec['template'], tokenizer)
@@ -66,16 +68,16 @@ class EncodeConversations(BaseTransform):
                 image_ids=image_ids,
                 wrap_image=self.spec['wrap_image'],
             )
-            count = int((ids == seg).sum())
+            count = int(torch.isin(ids, of_masks).sum())
             if not results['test_mode']:
                 length = kept_length(ids, self.max_length, self.max_text_length)
                 ids, labels = ids[:length], labels[:length]
-            left = int((ids == seg).sum())
+            left = int(torch.isin(ids, of_masks).sum())
             if left < count:
                 self.masks_cut += count - left
                 print_log(
-                    f'{results["sample_id"]}: a row was cut at {len(ids)} tokens, {count - left} [SEG] and mask went '
-                    f'with it ({self.masks_cut} so far in this worker)',
+                    f'{results["sample_id"]}: a row was cut at {len(ids)} tokens, {count - left} mask tokens ([SEG]) and '
+                    f'their masks went with it ({self.masks_cut} so far in this worker)',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -83,7 +85,9 @@ class EncodeConversations(BaseTransform):
             kept += list(range(mask, mask + left))
             mask += count
         if mask != len(results['gt_masks']):
-            raise DataError(f'{results["sample_id"]}: {mask} [SEG] in its conversations but {len(results["gt_masks"])} masks.')
+            raise DataError(
+                f'{results["sample_id"]}: {mask} {" or ".join(tokens)} in its conversations but {len(results["gt_masks"])} masks.'
+            )
         return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept]}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from torch import Tensor
 
+from lisa_mm.datasets.conversation import mark_loss
 from lisa_mm.registry import HOOKS
+from lisa_mm.tokens import IGNORE_INDEX, IGNORED, IMAGE_TOKEN_ID
 
 
 @HOOKS.register_module()
@@ -48,8 +48,6 @@ def describe_first_sample(batch: dict[str, Any], tokenizer: Any) -> str:
     Returns:
         Lines: the image, then each of its rows, then its masks.
     """
-    from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
-
     inputs, sample = batch['inputs'], batch['data_samples'][0]
     shapes = ', '.join(f'{name} {tuple(inputs[name].shape[1:])}' for name in ('pixel_values', 'mask_images') if name in inputs)
     lines = [
@@ -71,44 +69,12 @@ def describe_first_sample(batch: dict[str, Any], tokenizer: Any) -> str:
     return '\n'.join(lines)
 
 
-def mark_loss(ids: Tensor, labels: Tensor, tokenizer: Any) -> str:
-    """A row's text with ``<image x N>`` for image tokens and «...» around tokens that carry loss.
-
-    Args:
-        ids: (L,), without padding.
-        labels: (L,), -100 without loss.
-        tokenizer: Decodes.
-
-    Returns:
-        The text, special tokens included.
-    """
-    from lisa_mm.models.base import IGNORE_INDEX, IMAGE_TOKEN_ID
-
-    tokens = [(token, label != IGNORE_INDEX) for token, label in zip(ids.tolist(), labels.tolist(), strict=True)]
-    text, before = '', []
-    for (is_image, trained), group in groupby(tokens, key=lambda item: (item[0] == IMAGE_TOKEN_ID, item[1])):
-        piece = [token for token, _ in group]
-        if is_image:
-            shown = f'<image x {len(piece)}>'
-        else:
-            shown = _continue(before, piece, lambda part: str(tokenizer.decode(part, skip_special_tokens=False)))
-            before = before + piece
-        text += f'«{shown}»' if trained else shown
-    return text
-
-
-def _continue(before: list[int], piece: list[int], decode: Callable[[Sequence[int]], str]) -> str:
-    """What ``piece`` adds to the text: sentencepiece swallows a blank at the start of a text that is decoded on its own."""
-    start, whole = decode(before), decode(before + piece)
-    return whole[len(start) :] if whole.startswith(start) else decode(piece)
-
-
 def _areas(sample: Any) -> list[tuple[float, float]]:
     """Of each mask the shares of the image that are object and that are left out."""
     masks = sample.get('gt_masks')
     if masks is None:
         return []
-    return [(float(((mask > 0) & (mask != 255)).float().mean()), float((mask == 255).float().mean())) for mask in masks]
+    return [(float(((mask > 0) & (mask != IGNORED)).float().mean()), float((mask == IGNORED).float().mean())) for mask in masks]
 
 
 def _size(size: Sequence[int] | None) -> str:

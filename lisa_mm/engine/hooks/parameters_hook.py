@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from lisa_mm.registry import HOOKS
+from lisa_mm.sharding import full_numel
 
 from ..optimizer import rate_of
 
@@ -53,7 +54,7 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
     counts: dict[str, tuple[int, int]] = {}
     for part, _, parameter in _parameters_by_part(model):
         # a parameter sharded by DeepSpeed is empty between its uses
-        size = int(getattr(parameter, 'ds_numel', parameter.numel()))
+        size = full_numel(parameter)
         total, trained = counts.get(part, (0, 0))
         counts[part] = total + size, trained + size * parameter.requires_grad
     known = [part for part in _ORDER if part in counts]

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 from lisa_mm.datasets.images import read_image
+from lisa_mm.datasets.tokenizer import count_masks
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
+from lisa_mm.tokens import IGNORED, MASK_TOKENS
 from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
 
-_SEG_TOKEN = '[SEG]'
 FOLDER = 'pictures'
 
 
@@ -69,6 +71,8 @@ class PicturesHook(Hook):
     def _begin(self, runner: Any, *, due: bool) -> None:
         self._items = []
         self._collects = due and runner.rank == 0
+        mllm = getattr((is_model_wrapper(runner.model) and runner.model.module) or runner.model, 'mllm', None)
+        self._mask_tokens = mllm.tokenizer_spec['mask_tokens'] if mllm is not None else MASK_TOKENS
 
     def _collect(self, samples: Sequence[Any]) -> None:
         if not self._collects:
@@ -78,7 +82,7 @@ class PicturesHook(Hook):
                 return
             logits, target = sample.get('mask_logits'), sample.get('gt_masks')
             if logits is not None and target is not None and len(logits) and len(target):
-                self._items.append(draw_sample(sample))
+                self._items.append(draw_sample(sample, self._mask_tokens))
 
     def _write(self, runner: Any, name: str) -> None:
         if self._items:
@@ -88,11 +92,12 @@ class PicturesHook(Hook):
         self._items, self._collects = [], False
 
 
-def draw_sample(sample: Any) -> tuple[np.ndarray, str]:
+def draw_sample(sample: Any, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[np.ndarray, str]:
     """The first mask of a predicted sample.
 
     Args:
         sample: With ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
+        mask_tokens: Tokens that become masks.
 
     Returns:
         The picture, and its caption with question and IoU.
@@ -103,24 +108,27 @@ def draw_sample(sample: Any) -> tuple[np.ndarray, str]:
     value = iou(*intersection_and_union(predicted, target)[0])
     image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)
     # a mask may mark pixels with 255, which count neither way
-    true = ((target[0] > 0) & (target[0] != 255)).cpu().numpy()
+    true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
     image = draw_overlay(image, true, TRUE_COLOR, outline=True)
-    questions = mask_questions(sample.get('conversations') or [])
+    questions = mask_questions(sample.get('conversations') or [], mask_tokens)
     count = len(sample.gt_masks)
     which = f' (mask 1 of {count})' if count > 1 else ''
     return image, f'IoU {value:.3f}{which}\n{short_question(questions[0]) if questions else ""}'
 
 
-def mask_questions(conversations: Sequence[Sequence[Sequence[str | None]]]) -> list[str]:
-    """The question of every ``[SEG]``, in the order of the masks.
+def mask_questions(
+    conversations: Sequence[Sequence[Sequence[str | None]]], mask_tokens: Sequence[str] = MASK_TOKENS
+) -> list[str]:
+    """The question of every mask, in the order of the masks.
 
     Args:
         conversations: Rows of (question, answer).
+        mask_tokens: Tokens that become masks.
 
     Returns:
-        One question a mask.
+        One question per mask.
     """
     questions = []
     for question, answer in (turn for row in conversations for turn in row):
-        questions += [str(question)] * (str(question) + str(answer or '')).count(_SEG_TOKEN)
+        questions += [str(question)] * count_masks(str(question) + str(answer or ''), mask_tokens)
     return questions

@@ -19,8 +19,8 @@ from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from lisa_mm.errors import ConfigError, nearest
-from lisa_mm.models.weights import is_sharded
 from lisa_mm.registry import STRATEGIES
+from lisa_mm.sharding import is_sharded, is_sharded_parameter
 
 from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
@@ -182,7 +182,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         if half is None:
             return
         for parameter in model.parameters():
-            if not hasattr(parameter, 'ds_id') and parameter.is_floating_point():
+            if not is_sharded_parameter(parameter) and parameter.is_floating_point():
                 parameter.data = parameter.data.to(half)
 
     def _wrap_model(self, model: nn.Module) -> Any:

@@ -12,10 +12,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
+from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput, Part, TrainableGroup
+from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
 from ..transformers_versions import recompute_layers, run_model
@@ -88,6 +91,8 @@ class CausalLM(BaseLanguageModel):
         template: Conversation template: 'llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain' or 'chat' (the tokenizer's own).
         vocab_size: Rows of the embeddings with the new tokens; derived from the tokenizer if left out.
         wrap_image: Put ``<im_start>`` and ``<im_end>`` around the image, as the published models.
+        mask_tokens: Tokens of an answer that become masks, ``[SEG]`` first: ``['[SEG]', '[PART]']`` has two kinds.
+        answer_tokens: Further tokens that answers use, such as ``['[REJ]', '<p>', '</p>']``; new ones get embeddings.
         gradient_checkpointing: Recompute activations of the layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
         quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
@@ -111,6 +116,8 @@ class CausalLM(BaseLanguageModel):
         template: str = 'llava_v1',
         vocab_size: int | None = None,
         wrap_image: bool = True,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        answer_tokens: list[str] | tuple[str, ...] = (),
         gradient_checkpointing: bool = False,
         attention: str | None = None,
         quantization: dict[str, Any] | None = None,
@@ -128,7 +135,10 @@ class CausalLM(BaseLanguageModel):
             'pretrained': str(tokenizer or pretrained),
             'template': template,
             'wrap_image': wrap_image,
+            'mask_tokens': tuple(mask_tokens),
+            'answer_tokens': tuple(answer_tokens),
         }
+        check_tokens(mask_tokens, answer_tokens)
         self.written = dict(config) if config else None
         options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
         self.quantized = quantization is not None
@@ -161,8 +171,6 @@ class CausalLM(BaseLanguageModel):
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
         if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
-            from ...datasets.tokenizer import build_tokenizer
-
             vocab_size = len(build_tokenizer(**self._tokenizer_spec))
         elif vocab_size is None:
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
@@ -203,18 +211,15 @@ class CausalLM(BaseLanguageModel):
             )
         return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
-    def generate(self, embeds: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        mask = embeds.new_ones(embeds.shape[:2], dtype=torch.long)
-        out = self.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            return_dict_in_generate=True,
-            output_hidden_states=True,
-            use_cache=True,
-            **{'do_sample': False, 'num_beams': 1, **options},
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
+        lengths = attention_mask.sum(1).tolist()
+        return generate_rows(
+            self.model,
+            lengths,
+            options,
+            inputs_embeds=padded_left(embeds, lengths),
+            attention_mask=padded_left(attention_mask.long(), lengths),
         )
-        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
-        return out.sequences[0], states
 
     def output_embeddings(self) -> nn.Module:
         """The head that gives logits."""

@@ -29,6 +29,7 @@ from ..base import BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import keep_float32
 from ..transformers_versions import BUILDS_EDGETAM
 from ..weights import is_trained, load_strictly, on_meta, read_weights
+from .repeating import for_prompts
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
 
@@ -159,20 +160,19 @@ class HFMaskDecoder(BaseMaskDecoder):
             return [sparse.new_zeros(0, side, side) for _ in prompts]
 
         # Image features of each prompt's image
-        index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device), output_size=len(sparse))
-        features = embeddings.features[index]  # (K, C, h, w)
+        features = for_prompts(embeddings.features, counts)  # (K, C, h, w)
         further: dict[str, Any] = {}
         if self.kind in PYRAMIDS:
             extra = embeddings.extra
             further['high_resolution_features'] = [
-                decoder.conv_s0(extra['fine'])[index],
-                decoder.conv_s1(extra['middle'])[index],
+                for_prompts(decoder.conv_s0(extra['fine']), counts),
+                for_prompts(decoder.conv_s1(extra['middle']), counts),
             ]
         elif self.kind == 'sam_hq':
-            further['intermediate_embeddings'] = [embeddings.extra['early'][index]]
+            further['intermediate_embeddings'] = [for_prompts(embeddings.extra['early'], counts)]
             further['hq_token_only'] = self.hq_token_only
 
-        # One mask a prompt
+        # One mask per prompt
         position = self.model.get_image_wide_positional_embeddings().to(features.dtype).expand_as(features)
         masks = decoder(
             image_embeddings=features,

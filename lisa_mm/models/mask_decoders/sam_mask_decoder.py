@@ -14,6 +14,7 @@ from ...registry import BACKBONES, MASK_DECODERS
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import Float32PositionEmbedding
 from ..weights import load_strictly, on_meta, read_weights
+from .repeating import for_prompts
 
 # Of the released models (segment_anything/modeling/sam.py), on pixels 0-255
 SAM_MEAN = (123.675, 116.28, 103.53)
@@ -125,8 +126,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)  # (K, 6, C)
 
         # Image features of each prompt's image
-        image_index = torch.repeat_interleave(torch.tensor(counts, device=sparse.device), output_size=len(sparse))
-        features = embeddings.features[image_index]  # (K, C, h, w)
+        features = for_prompts(embeddings.features, counts)  # (K, C, h, w)
         features = features + self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         position = self.prompt_encoder.get_dense_pe().to(features.dtype).expand_as(features)
         states, attended = decoder.transformer(features, position, tokens)

@@ -13,13 +13,18 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
+from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
+from ...sharding import is_sharded
+from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
-from ..base import IMAGE_TOKEN_ID, BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
+from ..base import BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
+from ..batch_layout import layout_of
+from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
-from ..weights import is_sharded, is_trained, on_meta
+from ..weights import is_trained, on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
@@ -43,6 +48,7 @@ class HFMLLM(BaseMLLM):
         image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
         image_options: Of the image processor, e.g. ``dict(max_pixels=1003520)``.
         vocab_size: Rows of the embeddings with ``[SEG]``; derived from the tokenizer if left out.
+        mask_tokens, answer_tokens: See :class:`lisa_mm.models.language_models.CausalLM`.
         vision_frozen: If True, the vision tower gets no gradient and runs outside the graph.
         projector_frozen: The same for the projector, which brings its features to the language model's width.
         gradient_checkpointing: Recompute activations of the language model's layers in backward.
@@ -71,6 +77,8 @@ class HFMLLM(BaseMLLM):
         image_text: str | None = None,
         image_options: dict[str, Any] | None = None,
         vocab_size: int | None = None,
+        mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        answer_tokens: list[str] | tuple[str, ...] = (),
         vision_frozen: bool = True,
         projector_frozen: bool = True,
         gradient_checkpointing: bool = False,
@@ -90,6 +98,8 @@ class HFMLLM(BaseMLLM):
         self.projector_frozen = projector_frozen
         self._processor = str(processor or pretrained)
         self._template = template
+        check_tokens(mask_tokens, answer_tokens)
+        self._tokens = {'mask_tokens': tuple(mask_tokens), 'answer_tokens': tuple(answer_tokens)}
         self._image_text = image_text
         self._image_options = dict(image_options or {})
         self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
@@ -131,8 +141,6 @@ class HFMLLM(BaseMLLM):
     def _resize(self, vocab_size: int | None) -> None:
         """Rows for ``[SEG]``; a vocabulary that is padded already keeps its size."""
         if vocab_size is None and Path(self._processor).is_dir():
-            from ...datasets.tokenizer import build_tokenizer
-
             vocab_size = len(build_tokenizer(**self.tokenizer_spec))
         if vocab_size is not None:
             add_rows(self.model, vocab_size)
@@ -198,7 +206,7 @@ class HFMLLM(BaseMLLM):
 
     @property
     def tokenizer_spec(self) -> dict[str, Any]:
-        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False}
+        return {'pretrained': self._processor, 'template': self._template, 'wrap_image': False, **self._tokens}
 
     def num_image_tokens(self, height: int, width: int) -> int:
         from ...datasets.processor import blank_image_tokens
@@ -207,12 +215,10 @@ class HFMLLM(BaseMLLM):
 
     def encode_images(self, inputs: dict[str, Any]) -> BaseModelOutputWithPooling | None:
         """Each image once; the features of each row's image, in the order of the rows that show one."""
-        places = inputs['input_ids'] == IMAGE_TOKEN_ID  # (R, L)
-        counts = places.sum(1)
-        rows = counts.nonzero().flatten().tolist()
+        layout = layout_of(inputs)
+        counts, image_of, rows = layout.image_tokens, layout.image_of_row, layout.rows_with_image
         if not rows:
             return None
-        image_of = inputs['image_index'].tolist()
         shown = sorted({image_of[row] for row in rows})
         out = self._features([inputs['image_inputs'][image] for image in shown])
         given: Any = out.pooler_output
@@ -220,10 +226,10 @@ class HFMLLM(BaseMLLM):
         tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
 
         # How many tokens an image has is what its rows say
-        wanted = {image_of[row]: int(counts[row]) for row in rows}
-        if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != int(counts[row]) for row in rows):
+        wanted = {image_of[row]: counts[row] for row in rows}
+        if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != counts[row] for row in rows):
             raise ValueError(
-                f'rows hold {[int(counts[row]) for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
+                f'rows hold {[counts[row] for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
                 'together: a row was cut inside its image (raise max_length), or the processor is of another model.'
             )
         order = [shown.index(image_of[row]) for row in rows]
@@ -283,9 +289,9 @@ class HFMLLM(BaseMLLM):
             if key in self._accepted:
                 arguments[key] = places.long()
                 break
-        rows = places.any(1).nonzero().flatten().tolist()
-        if rows and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
-            images = [inputs['image_inputs'][int(inputs['image_index'][row])] for row in rows]
+        layout = layout_of(inputs)
+        if layout.rows_with_image and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
+            images = [inputs['image_inputs'][layout.image_of_row[row]] for row in layout.rows_with_image]
             arguments['image_grid_thw'] = torch.cat([image['image_grid_thw'] for image in images])
         return arguments
 
@@ -306,20 +312,18 @@ class HFMLLM(BaseMLLM):
             out = run_model(self.model, keep, **self._arguments(inputs), **more)
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
-    def generate(self, inputs: dict[str, Any], **options: Any) -> GenerateOutput:
-        images = self.encode_images(inputs)
-        with encoded_images(self.model, images) as more:
-            out = self.model.generate(
-                **self._arguments(inputs),
-                **more,
-                return_dict_in_generate=True,
-                output_hidden_states=True,
-                use_cache=True,
-                **{'do_sample': False, 'num_beams': 1, **options},
-            )
-        states = torch.cat([step[-1] for step in out.hidden_states], dim=1)[0]  # (L + new - 1, D)
-        new = out.sequences[0, inputs['input_ids'].shape[1] :]
-        return GenerateOutput(torch.cat([inputs['input_ids'][0], new]), states)
+    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+        lengths = layout_of(inputs).lengths
+        arguments = self._arguments(inputs)
+        for key in ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids'):
+            if key in arguments:
+                arguments[key] = padded_left(arguments[key], lengths)
+        with encoded_images(self.model, self.encode_images(inputs)) as more:
+            rows = generate_rows(self.model, lengths, options, **arguments, **more)
+        return [
+            GenerateOutput(torch.cat([ids[:length], new]), states)
+            for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
+        ]
 
 
 def _image_token_id(config: Any) -> int:

@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
+from ...sharding import is_sharded
+from ...tokens import IMAGE_TOKEN_ID
 from ..base import (
-    IMAGE_TOKEN_ID,
     BaseLanguageModel,
     BaseMLLM,
     BaseProjector,
@@ -20,9 +21,10 @@ from ..base import (
     Part,
     TrainableGroup,
 )
-from ..weights import is_sharded, is_trained
+from ..batch_layout import layout_of
+from ..shared_prefix import run_shared
+from ..weights import is_trained
 from ..widths import with_derived
-from .shared_prefix import run_shared, share_rows
 
 
 @MLLMS.register_module()
@@ -51,6 +53,10 @@ class LlavaMLLM(BaseMLLM):
         return self.language_model.model
 
     @property
+    def share_prefix(self) -> bool:
+        return self.language_model.share_prefix
+
+    @property
     def hidden_size(self) -> int:
         return self.language_model.hidden_size
 
@@ -74,31 +80,35 @@ class LlavaMLLM(BaseMLLM):
     def _vision_trains(self) -> bool:
         return torch.is_grad_enabled() and (is_trained(self.vision_tower) or is_trained(self.projector))
 
-    def embed(self, inputs: dict[str, Tensor]) -> Tensor:
-        input_ids = inputs['input_ids']  # (R, L)
-        image_positions = input_ids == IMAGE_TOKEN_ID
-        embeds = self.language_model.embed(input_ids.masked_fill(image_positions, 0))  # (R, L, D)
-        rows = image_positions.any(1)
-        if rows.any():
-            tokens = self.encode_image(inputs['pixel_values'])[inputs['image_index'][rows]]  # (rows, N, D)
-            counts = image_positions[rows].sum(1)
-            if (counts != tokens.shape[1]).any():
+    def embed(self, inputs: dict[str, Any]) -> Tensor:
+        input_ids, layout = inputs['input_ids'], layout_of(inputs)  # (R, L)
+        embeds = self.language_model.embed(input_ids.masked_fill(input_ids == IMAGE_TOKEN_ID, 0))  # (R, L, D)
+        counts = {count for count in layout.image_tokens if count}
+        if counts:
+            tokens = self.encode_image(inputs['pixel_values'])[layout.images_shown]  # (n, N, D)
+            if counts != {tokens.shape[1]}:
                 raise ValueError(
-                    f'rows hold {sorted(set(counts.tolist()))} image placeholders, but an image gives {tokens.shape[1]} tokens: '
+                    f'rows hold {sorted(counts)} image placeholders, but an image gives {tokens.shape[1]} tokens: '
                     'the tokenizer was told another number (num_image_tokens), or a row was cut inside its image.'
                 )
-            return embeds.masked_scatter(image_positions[..., None], tokens.to(embeds.dtype))
+            flat = embeds.flatten(0, 1).index_copy(0, layout.image_places, tokens.flatten(0, 1).to(embeds.dtype))
+            return flat.view_as(embeds)
         if self._vision_trains() or is_sharded(self):  # other processes may show images: what they run together must run here too
             embeds = embeds + self.encode_image(inputs['pixel_values'][:1]).sum().to(embeds.dtype) * 0
         return embeds
 
-    def forward(self, inputs: dict[str, Tensor], keep: Tensor) -> MLLMOutput:
+    def forward(self, inputs: dict[str, Any], keep: Tensor) -> MLLMOutput:
         embeds = self.embed(inputs)
-        if not self.language_model.share_prefix:
+        if not self.share_prefix:
             return self.language_model(embeds, inputs['attention_mask'], keep)
-        shared = share_rows(inputs['input_ids'], inputs['attention_mask'], inputs['image_index'])
+        shared = layout_of(inputs, share_prefix=True).shared
+        assert shared is not None
         return run_shared(self.language_model, embeds, shared, keep)
 
-    def generate(self, inputs: dict[str, Tensor], **options: Any) -> GenerateOutput:
-        new, states = self.language_model.generate(self.embed(inputs), **options)
-        return GenerateOutput(torch.cat([inputs['input_ids'][0], new]), states)
+    def generate(self, inputs: dict[str, Any], **options: Any) -> list[GenerateOutput]:
+        rows = self.language_model.generate(self.embed(inputs), inputs['attention_mask'], **options)
+        lengths = layout_of(inputs).lengths
+        return [
+            GenerateOutput(torch.cat([ids[:length], new]), states)
+            for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
+        ]

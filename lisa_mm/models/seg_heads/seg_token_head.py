@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...registry import SEG_HEADS
 from ..base import BaseSegHead
+from ..prompt_positions import PromptPositions
 from ..weights import load_part
 
 
 @SEG_HEADS.register_module()
 class SegTokenHead(BaseSegHead):
-    """Linear, ReLU, Linear, Dropout over the state of each ``[SEG]`` (LISA's ``text_hidden_fcs``).
+    """Linear, ReLU, Linear, Dropout over the state of each mask token, ``[SEG]`` (LISA's ``text_hidden_fcs``).
 
     Args:
         in_channels: Width of the LLM's states (derived).
@@ -56,17 +59,17 @@ class SegTokenHead(BaseSegHead):
         self.projection = nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(), last, nn.Dropout(dropout))
         load_part(self, pretrained)
 
-    def positions(self, input_ids: Tensor, seg_token_id: int) -> Tensor:
+    def positions(self, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> Tensor:
         """(row, position) of each state taken, (K, 2), in row-major order."""
-        found = (input_ids == seg_token_id).nonzero()  # (K, 2)
-        if self.state == 'predicting':
-            if (found[:, 1] == 0).any():
-                raise ValueError('a row begins with [SEG]: no state predicts it. Begin the row with another token.')
-            found = torch.stack([found[:, 0], found[:, 1] - 1], dim=1)
-        return found
+        found = PromptPositions.of(input_ids, tokens)
+        if self.state == 'at':
+            return torch.stack([found.row, found.position], dim=1)
+        if found.earliest == 0:
+            raise ValueError('a row begins with [SEG]: no state predicts it. Begin the row with another token.')
+        return torch.stack([found.row, found.position - 1], dim=1)
 
-    def forward(self, hidden_states: Tensor, input_ids: Tensor, seg_token_id: int) -> list[Tensor]:
-        found = self.positions(input_ids, seg_token_id)
-        prompts = self.projection(hidden_states[found[:, 0], found[:, 1]])  # (K, prompt_dim)
-        counts = (input_ids == seg_token_id).sum(1).tolist()
-        return list(prompts.split(counts))
+    def forward(self, hidden_states: Tensor, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> list[Tensor]:
+        found = PromptPositions.of(input_ids, tokens)
+        row, position = self.positions(input_ids, found).unbind(1)
+        prompts = self.projection(hidden_states[row, position])  # (K, prompt_dim)
+        return list(prompts.split(found.counts))

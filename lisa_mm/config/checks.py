@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS
 from torch import nn
-from torch.utils.data import DataLoader
 
-from .errors import ConfigError, UserError, nearest
-from .registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, STRATEGIES, TRANSFORMS, check_arguments, takes
+from ..errors import ConfigError, UserError, nearest
+from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, STRATEGIES, TRANSFORMS, check_arguments, takes
+from .edits import LOADER_KEYS
 
-LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}  # the latter is mmengine's
 DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
@@ -152,7 +151,7 @@ def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
 
 def check_strategy(config: Any, faults: list[str]) -> None:
     """``strategy``, and that the optimizer's wrapper goes with it; its type follows."""
-    from .engine.optimizer import optim_wrapper_faults
+    from ..engine.optimizer import optim_wrapper_faults
 
     if not config.get('strategy'):
         return
@@ -165,7 +164,7 @@ def check_strategy(config: Any, faults: list[str]) -> None:
 
 def check_optimizer(config: Mapping[str, Any], model: nn.Module | None, faults: list[str]) -> None:
     """``optim_wrapper``: the optimizer, its values, and rates by part."""
-    from .engine.optimizer import optimizer_faults
+    from ..engine.optimizer import optimizer_faults
 
     optim_wrapper = config.get('optim_wrapper')
     if isinstance(optim_wrapper, dict):

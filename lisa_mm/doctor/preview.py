@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...engine.hooks.first_sample_hook import mark_loss
-from ...registry import DATASETS, TRANSFORMS
-from ...visualization import draw_overlay, save_figure
-from ..tokenizer import build_tokenizer
-from ..transforms import DecodeMasks, LoadImage
+from ..datasets.conversation import mark_loss
+from ..datasets.tokenizer import build_tokenizer
+from ..datasets.transforms import DecodeMasks, LoadImage
+from ..registry import DATASETS, TRANSFORMS
+from ..visualization import draw_overlay, save_figure
 from .sets import without_pipeline
 
 COLORS = ((0, 220, 60), (230, 30, 40), (40, 110, 240), (240, 180, 0), (190, 60, 220), (0, 200, 210))

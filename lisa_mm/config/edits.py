@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from torch.utils.data import DataLoader
 
-from .errors import ConfigError, nearest
-from .registry import MLLMS, takes
-from .runner_checks import LOADER_KEYS
+from ..errors import ConfigError, nearest
+from ..registry import MLLMS, takes
+
+LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}  # the latter is mmengine's
 
 RUNNER_KEYS = frozenset(
     [
@@ -72,7 +75,7 @@ BRIDGES = {
 
 def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     """Replace one part by the one named, in place."""
-    from . import PACKAGE_DIR
+    from .. import PACKAGE_DIR
 
     part, equals, name = swap.partition('=')
     if not equals or part not in PART_PATHS:

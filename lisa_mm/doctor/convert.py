@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
-from ...registry import DATASETS
-from ..base import BaseSegDataset
-from ..images import image_size
-from ..masks import decode_mask, encode_mask
-from ..tokenizer import SEG_TOKEN
+from ..datasets.base import BaseSegDataset
+from ..datasets.images import image_size
+from ..datasets.masks import decode_mask, encode_mask
+from ..datasets.tokenizer import count_masks
+from ..errors import ConfigError
+from ..registry import DATASETS
 
 
 def convert(entry: dict[str, Any], path: str | Path) -> int:
@@ -42,7 +42,7 @@ def convert(entry: dict[str, Any], path: str | Path) -> int:
                 masks = [encode_mask(decode_mask(spec, *size, record['sample_id']) == 1) for spec in row['masks']]
                 if record['img_path']:
                     written = {'image': os.path.relpath(record['img_path'], path.parent), **written}
-                if masks or any(SEG_TOKEN in str(written.get(key)) for key in ('turns',)):
+                if masks or count_masks(str(written.get('turns')), dataset.mask_tokens):
                     written['masks'] = masks
                 file.write(json.dumps(written, ensure_ascii=False) + '\n')
                 count += 1

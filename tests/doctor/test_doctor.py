@@ -13,12 +13,12 @@ from PIL import Image
 
 from lisa_mm.config import load_config
 from lisa_mm.datasets import JsonlSegDataset
-from lisa_mm.datasets.doctor import check, convert
-from lisa_mm.datasets.doctor.sets import dataset_configs
 from lisa_mm.datasets.masks import decode_mask
+from lisa_mm.doctor import check, convert
+from lisa_mm.doctor.sets import dataset_configs
 
+from ..datasets.golden_root import GOLDEN, copy_root
 from .damage import DAMAGES
-from .golden_root import GOLDEN, copy_root
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs' / 'lisa' / 'lisa_nano_mix.py')

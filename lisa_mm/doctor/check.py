@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...errors import ConfigError, DataError
-from ...registry import DATASETS
-from ..base import BaseSegDataset
-from ..images import read_image
-from ..leaks import ImageSet, content_hash, find_leaks, image_paths
-from ..masks import decode_mask
-from ..tokenizer import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, SEG_TOKEN
+from ..datasets.base import BaseSegDataset
+from ..datasets.images import read_image
+from ..datasets.leaks import ImageSet, content_hash, find_leaks, image_paths
+from ..datasets.masks import decode_mask
+from ..errors import ConfigError, DataError
+from ..registry import DATASETS
+from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS
 from .sets import dataset_configs
 
 # an answer that holds one of these ends, or begins, a turn of some template
@@ -108,16 +108,16 @@ def check_texts(dataset: BaseSegDataset) -> Iterator[Finding]:
                 for text, who in ((question, 'a question'), (answer, 'an answer')):
                     if text is None:
                         continue
-                    problem = text_problem(text, who, phrase='turns' not in row)
+                    problem = text_problem(text, who, phrase='turns' not in row, mask_tokens=dataset.mask_tokens)
                     if problem:
                         yield Finding('error', dataset.title, file, record['sample_id'], f'{record["sample_id"]}: {problem}')
 
 
-def text_problem(text: str, who: str, *, phrase: bool) -> str | None:
+def text_problem(text: str, who: str, *, phrase: bool, mask_tokens: Sequence[str] = MASK_TOKENS) -> str | None:
     """What is wrong with a text, or None."""
     if not text.replace(IMAGE_PLACEHOLDER, '').strip():
         return f'{who} is empty. Write it or delete the row.'
-    kept = [*SEPARATORS, *RESERVED, *([SEG_TOKEN, IMAGE_PLACEHOLDER] if phrase else [])]
+    kept = [*SEPARATORS, *RESERVED, *([*mask_tokens, IMAGE_PLACEHOLDER] if phrase else [])]
     held = [word for word in kept if word in text]
     if held:
         return f'{who} holds {held[0]!r}, which a conversation template or the model keeps for itself: {text[:80]!r}. Reword it.'

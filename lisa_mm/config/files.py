@@ -12,9 +12,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .config_edits import BRIDGES, PART_PATHS, untie
-from .errors import ConfigError
-from .registry import (
+from ..errors import ConfigError
+from ..registry import (
     DATA_SAMPLERS,
     DATASETS,
     HOOKS,
@@ -29,6 +28,7 @@ from .registry import (
     RoleRegistry,
     accepted_arguments,
 )
+from .edits import BRIDGES, PART_PATHS, untie
 
 Read = Callable[[Path], dict[str, Any]]
 OTHERS = (MODELS, DATASETS, DATA_SAMPLERS, TRANSFORMS, METRICS, HOOKS, LOOPS, STRATEGIES)

@@ -7,8 +7,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...config import DATALOADERS, compile_config, datasets_in, load_config
-from ...errors import ConfigError
+from ..config.compile import DATALOADERS, compile_config, datasets_in
+from ..config.load import load_config
+from ..errors import ConfigError
 
 
 def dataset_configs(config: Config) -> list[tuple[str, dict[str, Any]]]:

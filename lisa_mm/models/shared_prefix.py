@@ -7,24 +7,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..base import BaseLanguageModel, MLLMOutput
+from .base import BaseLanguageModel, MLLMOutput
+from .movable import Movable
 
 
-@dataclass
-class SharedRows:
+@dataclass(frozen=True)
+class SharedRows(Movable):
     """R rows as G sequences, one an image: the common beginning, then the rest of each row, which sees it and itself.
 
     Args:
         row: (G, P) int64, the row that a token is taken from.
         position: (G, P) int64, where it stands in that row.
-        mask: (G, 1, P, P) bool, which token sees which; padding sees itself alone.
+        segment: (G, P) int64, 0 for the common beginning, 1 to n for the rests of the rows, -1 for padding.
         place: (R, L) int64, where each token of a row is in the G * P; 0 for padding.
     """
 
     row: Tensor
     position: Tensor
-    mask: Tensor
+    segment: Tensor
     place: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """(G, 1, P, P) bool, which token sees which; padding sees itself alone."""
+        segment, position = self.segment, self.position
+        seen = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
+        mask = seen & (position[:, None, :] <= position[:, :, None]) & (segment >= 0)[:, None, :]
+        mask = mask | torch.eye(segment.shape[1], dtype=torch.bool, device=segment.device)
+        return mask[:, None]
 
 
 def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -> SharedRows:
@@ -34,36 +44,34 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
         input_ids: (R, L), image placeholders among them.
         attention_mask: (R, L), True for tokens, padding at the end.
         image_index: (R,).
+
+    All three are on the CPU, and the result is too.
     """
-    device, (rows, width) = input_ids.device, input_ids.shape
-    ids, lengths = input_ids.cpu(), attention_mask.sum(1).tolist()
+    ids, (rows, width) = input_ids, input_ids.shape
+    lengths = attention_mask.sum(1).tolist()
+    integers = {'dtype': torch.long, 'device': ids.device}  # the default device may be another one
     of_image: dict[int, list[int]] = {}
     for row, image in enumerate(image_index.tolist()):
         of_image.setdefault(image if image >= 0 else -1 - row, []).append(row)
 
-    # Segment 0 is the common beginning, 1 to n are the rests of the rows
-    place = torch.zeros(rows, width, dtype=torch.long)
+    place = torch.zeros(rows, width, **integers)
     pieces = [_pieces(ids, lengths, members) for members in of_image.values()]
     longest = max(sum(end - begin for _, begin, end in piece) for piece in pieces)
-    row_of = torch.zeros(len(pieces), longest, dtype=torch.long)
-    position = torch.zeros(len(pieces), longest, dtype=torch.long)
-    segment = torch.full((len(pieces), longest), -1)
+    row_of = torch.zeros(len(pieces), longest, **integers)
+    position = torch.zeros(len(pieces), longest, **integers)
+    segment = torch.full((len(pieces), longest), -1, **integers)
     for group, (piece, members) in enumerate(zip(pieces, of_image.values(), strict=True)):
         at = 0
         for number, (row, begin, end) in enumerate(piece):
             here = slice(at, at + end - begin)
             row_of[group, here] = row
-            position[group, here] = torch.arange(begin, end)
+            position[group, here] = torch.arange(begin, end, **integers)
             segment[group, here] = number
             for owner in members if number == 0 else [row]:
-                place[owner, begin:end] = torch.arange(group * longest + at, group * longest + at + end - begin)
+                place[owner, begin:end] = torch.arange(group * longest + at, group * longest + at + end - begin, **integers)
             at = here.stop
 
-    segment, position = segment.to(device), position.to(device)
-    seen = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
-    mask = seen & (position[:, None, :] <= position[:, :, None]) & (segment >= 0)[:, None, :]
-    mask |= torch.eye(longest, dtype=torch.bool, device=device)
-    return SharedRows(row_of.to(device), position, mask[:, None], place.to(device))
+    return SharedRows(row_of, position, segment, place)
 
 
 def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[int, int, int]]:
@@ -76,8 +84,6 @@ def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[i
 
 def run_shared(model: BaseLanguageModel, embeds: Tensor, shared: SharedRows, keep: Tensor) -> MLLMOutput:
     """States and logits of the rows, as ``model(embeds, attention_mask, keep)`` gives them; states of padding mean nothing."""
-    wanted = torch.zeros_like(shared.row, dtype=torch.bool)
-    wanted.view(-1)[shared.place[keep]] = True
-    out = model(embeds[shared.row, shared.position], shared.mask, wanted, position_ids=shared.position)
-    number = wanted.view(-1).cumsum(0) - 1  # of a place among the logits
-    return MLLMOutput(out.hidden_states.flatten(0, 1)[shared.place], out.logits[number[shared.place[keep]]])
+    places = shared.place.flatten()[keep.flatten()]
+    out = model(embeds[shared.row, shared.position], shared.mask, places, position_ids=shared.position)
+    return MLLMOutput(out.hidden_states.flatten(0, 1)[shared.place], out.logits)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...registry import DATASETS, TRANSFORMS
-from ...visualization import save_figure
-from ..images import image_size
-from ..masks import decode_mask
-from ..mixture import MixtureDataset
+from ..datasets.images import image_size
+from ..datasets.masks import decode_mask
+from ..datasets.mixture import MixtureDataset
+from ..registry import DATASETS, TRANSFORMS
+from ..visualization import save_figure
 from .sets import without_pipeline
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.utils import import_modules_from_strings
 
-from .config_edits import RUNNER_KEYS, apply_option, apply_swap
-from .config_files import drop_replaced_parts, flattened, follow_types
-from .errors import ConfigError
-from .registry import LOOPS, LOSSES, MASK_DECODERS, MLLMS, SEG_HEADS, TRANSFORMS, check_arguments, takes
-from .runner_checks import (
+from ..errors import ConfigError
+from ..registry import DATASETS, LOOPS, LOSSES, MASK_DECODERS, MLLMS, SEG_HEADS, TRANSFORMS, check_arguments, takes
+from .checks import (
     check_dataset,
     check_hooks,
     check_loader,
@@ -28,99 +22,10 @@ from .runner_checks import (
     collect,
     fill,
 )
+from .files import drop_replaced_parts
 
 DERIVED = {'vision_preprocess', 'tokenizer', 'mask_preprocess'}  # what transforms take of the model's parts
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-
-
-def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[str] = ()) -> Config:
-    """Read a config, run its ``custom_imports``, apply whole-part swaps, then options.
-
-    Args:
-        path: A config file.
-        swaps: ``part=name``: takes the whole part from ``configs/_base_/<folder>/<name>.py``; folders are mllms, vision_towers,
-            projectors (none ships), language_models, mask_decoders, lora and strategies.
-        options: ``key.sub=value``; values are Python literals, anything else is a string.
-
-    Returns:
-        The source, with nothing derived yet: what a work folder keeps.
-
-    Raises:
-        ConfigError: for an unknown file, a misspelt key, or an option that changes nothing.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f'{path}: no such config. lisa_mm.get_config(NAME) gives the path of one that ships with the package.')
-    content = with_here(flattened(path, read_file), path.resolve().parent)
-    run_imports(content.get('custom_imports'), path)
-    check_top_level(content, str(path))
-    source = {key: value for key, value in content.items() if key in RUNNER_KEYS}
-    for swap in swaps:
-        apply_swap(source, swap, path)
-    for option in options:
-        before = copy.deepcopy(source)
-        apply_option(source, option)
-        follow_types(before, source, f'--cfg-options {option}')
-    return Config(source)
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """The content of a config file whose bases, if any, are of its own style; whatever stops the file is told with its line.
-
-    Raises:
-        ConfigError: for a file that does not run, or a base file that is not there.
-    """
-    try:
-        return Config.fromfile(path).to_dict()
-    except Exception as error:
-        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).suffix == '.py']
-        line = next((frame.lineno for frame in reversed(ours) if Path(frame.filename).resolve() == path.resolve()), None)
-        line = error.lineno if isinstance(error, SyntaxError) else line
-        where = f'{path}, line {line}' if line else str(path)
-        raise ConfigError(f'{where} is no valid config: {type(error).__name__}: {error}. Correct it there.') from error
-
-
-def run_imports(imports: Any, path: Path) -> None:
-    """Import the plugins that a config names in ``custom_imports``."""
-    if not imports:
-        return
-    if not isinstance(imports, dict) or set(imports) - {'imports', 'allow_failed_imports'} or 'imports' not in imports:
-        raise ConfigError(f"{path}: custom_imports is {imports!r}; give custom_imports=dict(imports=['my_package']).")
-    try:
-        import_modules_from_strings(**imports)
-    except ImportError as error:
-        raise ConfigError(
-            f'{path}: custom_imports {imports["imports"]!r} cannot be imported ({error}). '
-            'Install the package (pip install -e DIR), or put its folder on PYTHONPATH.'
-        ) from error
-
-
-def with_here(node: Any, folder: Path) -> Any:
-    """``here://NAME`` -> a path beside the config, so that a folder with its config may be moved."""
-    if isinstance(node, dict):
-        return {key: with_here(value, folder) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(with_here(value, folder) for value in node)
-    if isinstance(node, str) and node.startswith('here://'):
-        return str(folder / node.removeprefix('here://'))
-    return node
-
-
-def check_top_level(content: Mapping[str, Any], where: str) -> None:
-    """Names that are no runner key are variables and dropped; one that is nearly a runner key is a mistake."""
-    faults = []
-    for key in content:
-        if key not in RUNNER_KEYS:
-            # also beside the right key: a base gives that one, and the leaf's value would be dropped in silence
-            close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
-            if close:
-                faults.append(
-                    f'{where}: {key!r} is no key of a config. Did you mean {close[0]!r}? A variable needs another name.'
-                )
-    if 'model' not in content:
-        faults.append(f"{where}: 'model' is missing.")
-    if faults:
-        raise ConfigError(faults)
 
 
 def compile_config(source: Config) -> Config:
@@ -159,7 +64,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
 
 def with_weights(node: Any) -> Any:
     """``weights://NAME`` -> the path of weights that ship with the package."""
-    from . import PACKAGE_DIR
+    from .. import PACKAGE_DIR
 
     if isinstance(node, dict):
         return {key: with_weights(value) for key, value in node.items()}
@@ -172,9 +77,10 @@ def with_weights(node: Any) -> Any:
 
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
-    from .models import model_class
-    from .models.token_ids import token_ids
-    from .models.weights import shapes_only
+    from ..models import model_class
+    from ..models.token_ids import token_ids
+    from ..models.weights import shapes_only
+    from ..tokens import MASK_TOKENS
 
     cls = collect(faults, lambda: model_class(model.get('type')))
     if cls is not None:
@@ -204,6 +110,8 @@ def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, A
             'num_image_tokens': None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0),
         }
         derived['pad_token_id'] = ids.pad if ids else None
+        if tuple(mllm.tokenizer_spec['mask_tokens']) != MASK_TOKENS:
+            derived['mask_tokens'] = mllm.tokenizer_spec['mask_tokens']
     if decoder is not None:
         derived['mask_preprocess'] = decoder.preprocess
     return derived, built
@@ -219,6 +127,8 @@ def compile_dataloader(loader: Any, derived: dict[str, Any], data_root: str | No
             # of a part that has faults nothing follows: that is said once
             unknown = {k: {} for k in DERIVED - set(derived) - set(transform) if takes(TRANSFORMS, transform, k)}
             check_part(TRANSFORMS, transform, spot, faults, build=not unknown, **unknown)
+        if 'mask_tokens' in derived and takes(DATASETS, dataset, 'mask_tokens'):
+            fill(dataset, {'mask_tokens': derived['mask_tokens']}, path, faults)
         check_dataset(dataset, path, data_root, faults)
     collate = loader.get('collate_fn')
     if collate and collate.get('type') == 'seg_collate' and 'pad_token_id' in derived:

@@ -1,0 +1,29 @@
+"""Groups of tensors that move together."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Movable:
+    """A dataclass whose tensors move together."""
+
+    def to(self, device: torch.device, *, pin: bool = False) -> Any:
+        """A copy whose tensors, also those inside other movables, are on a device.
+
+        Args:
+            device: The target.
+            pin: Copy by way of pinned memory, so that the host need not wait.
+        """
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = (value.pin_memory() if pin else value).to(device, non_blocking=True)
+            elif isinstance(value, Movable):
+                moved[field.name] = value.to(device, pin=pin)
+        return replace(self, **moved)
