@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mmengine.hooks import Hook
 
@@ -42,8 +42,8 @@ class FirstSampleHook(Hook):
         from lisa_mm.datasets.tokenizer import build_tokenizer
 
         model = getattr(runner.strategy, 'module', None) or runner.model
+        spec: TokenizerSpec = cast('Any', model).mllm.tokenizer_spec
         assert isinstance(data_batch, dict)
-        spec: TokenizerSpec = model.mllm.tokenizer_spec
         runner.logger.info(describe_first_sample(data_batch, build_tokenizer(**spec)))
 
 
