@@ -34,7 +34,7 @@ class Inside(NamedTuple):
 
 RUNNER = 'mmengine.runner.FlexibleRunner'
 SCHEDULER = 'mmengine.optim.scheduler.param_scheduler._ParamScheduler'
-LAUNCHED = {'engine.strategies.ddp', 'engine.strategies.deepspeed'}
+DDP = {'engine.strategies.ddp', 'engine.strategies.evaluation'}
 SHARED = "work_dir='work_dirs', experiment_name=None, env_kwargs=None, log_kwargs=None, auto_scale_lr=None"
 
 INSIDES = [
@@ -57,13 +57,13 @@ INSIDES = [
         '_setup_env',
         '(self, *, launcher=None, cudnn_benchmark=False, mp_cfg=None, dist_cfg=None, resource_limit=4096, '
         "randomness={'seed': None})",
-        LAUNCHED,
+        {*DDP, 'engine.strategies.deepspeed'},
     ),
     Inside(
         'mmengine._strategy.DDPStrategy',
         '_setup_distributed',
         "(self, launcher='pytorch', backend='nccl', **kwargs)",
-        {'engine.strategies.ddp'},
+        DDP,
     ),
     Inside(
         'mmengine._strategy.DeepSpeedStrategy',
@@ -71,7 +71,7 @@ INSIDES = [
         "(self, launcher=None, backend='nccl', **kwargs)",
         {'engine.strategies.deepspeed'},
     ),
-    Inside('mmengine._strategy.DDPStrategy', '_wrap_model', '(self, model)', {'engine.strategies.ddp'}),
+    Inside('mmengine._strategy.DDPStrategy', '_wrap_model', '(self, model)', DDP),
     Inside('mmengine._strategy.DeepSpeedStrategy', '_wrap_model', '(self, model)', {'engine.strategies.deepspeed'}),
     # the runner: what to load and when, which LisaRunner.load_or_resume decides in its own way
     Inside('mmengine.runner.utils', '_get_batch_size', '(dataloader)', {'engine.runner'}),
@@ -80,6 +80,10 @@ INSIDES = [
     Inside(RUNNER, '_load_from', ATTRIBUTE, {'engine.runner'}),
     Inside(RUNNER, '_resume', ATTRIBUTE, {'engine.runner'}),
     Inside(RUNNER, '_train_dataloader', ATTRIBUTE, {'engine.runner'}),
+    # what is tested, which LisaRunner.test_on exchanges between two passes
+    Inside(RUNNER, '_test_dataloader', ATTRIBUTE, {'engine.runner'}),
+    Inside(RUNNER, '_test_evaluator', ATTRIBUTE, {'engine.runner'}),
+    Inside(RUNNER, '_test_loop', ATTRIBUTE, {'engine.runner'}),
     # the base of every schedule of mmengine
     Inside(
         'mmengine.optim.scheduler.param_scheduler',
