@@ -101,7 +101,7 @@ def test_losses_with_other_weights(golden, lora_model, outputs, batch_name):
     for key, wanted in golden.cases[batch_name].items():
         if key.startswith('losses_with_weights_'):
             weights = {w.rstrip('0123456789.'): float(w.lstrip('abcdefghijklmnopqrstuvwxyz')) for w in key.split('_')[3:]}
-            total = sum(weights[name] * parts[name].item() for name in weights)
+            total = sum(weights[name] * float(parts[name]) for name in weights)
             assert close(total, wanted['loss'], 1e-4)
 
 
