@@ -42,7 +42,6 @@ model = dict(
             tokenizer='weights://nano/tokenizer',
             template='plain',
             share_prefix=True,  # of 8 rows an image
-            frozen=False,
             config=dict(
                 model_type='llama',
                 vocab_size=1203,

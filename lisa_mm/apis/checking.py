@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..memory.report import add_memory, memory_text
 from ..models import LISA
+from ..models.tuning import TunedGroup, tuned_groups, tuning_table
 from ..tokens import SEG_TOKEN
 from .examples import example_conversation
 
@@ -42,8 +44,8 @@ def check_config(
 
     Returns:
         ``{'config', 'ok', 'faults', 'not_checked', ...}``, with ``gpus`` also ``memory``; without faults also ``parts``,
-        ``tokens``, ``template``, ``lora``, ``parameters``, ``batch``, ``files`` and ``datasets``. ``ok`` says that there is no
-        fault, not that all was checked.
+        ``tokens``, ``template``, ``lora``, ``parameters``, ``groups`` (what is trained), ``batch``, ``files`` and ``datasets``.
+        ``ok`` says that there is no fault, not that all was checked.
     """
     report: dict[str, Any] = {'config': str(path), 'ok': False, 'faults': [], 'not_checked': []}
     try:
@@ -85,7 +87,7 @@ def files_of(node: Any, path: str = '') -> Iterator[tuple[str, str]]:
 
 def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> None:
     """Parts with widths, tokens, the template's example, LoRA and parameters."""
-    from ..engine.hooks.parameters_hook import count_parameters, learning_rates, parameter_table
+    from ..engine.hooks.parameters_hook import count_parameters, learning_rates
 
     mllm, decoder = model.mllm, model.mask_decoder
     written = compiled.model
@@ -137,7 +139,7 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
         part: {'all': total, 'trained': trained} for part, (total, trained) in count_parameters(model).items()
     }
     report['rates'] = learning_rates(model, compiled.get('optim_wrapper') or {})
-    report['table'] = parameter_table(model)
+    report['groups'] = [asdict(group) for group in tuned_groups(model)]
 
 
 def image_tokens_by_size(mllm: Any, report: dict[str, Any]) -> dict[str, int]:
@@ -267,7 +269,8 @@ def report_text(report: dict[str, Any]) -> str:
         lora = report['lora']
         by_name = ', '.join(f'{count} {name}' for name, count in lora['by_name'].items()) if lora else ''
         lines.append(f'LoRA        {lora["modules"]} modules: {by_name}' if lora else 'LoRA        none')
-        lines += ['parameters', *('  ' + line for line in report['table'].splitlines())]
+        table = tuning_table(TunedGroup(**group) for group in report['groups'])
+        lines += ['parameters', *('  ' + line for line in table.splitlines())]
         if batch:
             accumulated = ', '.join(f'{count} on {n}' for n, count in batch['accumulation'].items())
             per_step = f'{batch["images_per_step"]} images a step' + (' and process' if batch['depends_on_processes'] else '')

@@ -58,11 +58,33 @@ class ImageEmbeddings:
     extra: dict[str, Tensor]
 
 
-class Part(nn.Module):
-    """A part that can be frozen as a whole: without gradients, in eval mode, out of the graph.
+@dataclass(frozen=True)
+class TrainableGroup:
+    """Parameters that are trained, adapted or frozen together, and the modules that follow ``train()`` with them.
 
     Args:
-        frozen: If True, its own parameters get no gradient and it stays in eval mode.
+        members: Modules with all that is in them, and single parameters.
+        frozen: What the part's config says: True leaves the members' own weights as they are.
+        key: The argument of the part that says so.
+        adapters: The module whose linear layers ``model.lora`` may adapt; the only member if left out.
+        unused: Whether no loss reaches the members: they are never trained.
+        quantized: Whether the weights are integers, beside which only adapters can be trained.
+    """
+
+    members: tuple[nn.Module | nn.Parameter, ...]
+    frozen: bool = False
+    key: str = 'frozen'
+    adapters: nn.Module | None = None
+    unused: bool = False
+    quantized: bool = False
+
+
+class Part(nn.Module):
+    """A part of the model. What of it is trained, LISA sets for all parts at once (:mod:`lisa_mm.models.tuning`).
+
+    Args:
+        frozen: If True, its own parameters get no gradient and it stays in eval mode. Adapters of ``model.lora`` may be put
+            beside them.
     """
 
     # Whether its weights were read from a file; None defers to the part that contains it. Frozen weights found in no file are
@@ -73,10 +95,13 @@ class Part(nn.Module):
         super().__init__()
         self.frozen = frozen
 
-    def freeze(self) -> None:
-        """Applied by LISA after the part is built; parts with trainable pieces override it."""
-        if self.frozen:
-            self.requires_grad_(False)
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        """What can be trained or frozen apart from the rest, by name.
+
+        A part inside stands for its own groups. A parameter belongs to the last group that holds it, so that the whole part,
+        under the name ``''``, comes first.
+        """
+        return {'': TrainableGroup((self,), frozen=self.frozen)}
 
     def without_files(self, tokenizer: str) -> dict[str, Any] | None:
         """Arguments that build it once more without the files it was built from, for an exported model.
@@ -89,30 +114,6 @@ class Part(nn.Module):
         """
         del tokenizer
         return None
-
-    def open_for_adapters(self, where: str) -> nn.Module:
-        """Let gradients through a frozen part, for adapters beside its weights.
-
-        Args:
-            where: Path of the adapters in the config.
-
-        Returns:
-            The part, with ``requires_grad`` where a weight has a part in the result. Whoever calls freezes it again, and keeps it
-            in eval mode.
-
-        Raises:
-            ConfigError: if its own weights are trained.
-        """
-        if not self.frozen:
-            raise ConfigError(f'{where}: this part is trained itself (frozen=False). Leave out one of the two.')
-        self.frozen = False
-        self.requires_grad_(True)
-        self.freeze()
-        return self
-
-    def train(self, mode: bool = True) -> Part:
-        """A frozen part stays in eval mode (dropout off)."""
-        return super().train(mode and not self.frozen)
 
 
 @BACKBONES.set_base
@@ -215,15 +216,23 @@ class BaseMLLM(Part):
     @property
     @abstractmethod
     def causal_lm(self) -> PreTrainedModel:
-        """The Hugging Face model with the output head: ``get_decoder()`` gets LoRA, and its embeddings are trained."""
+        """The Hugging Face model with the output head: ``get_decoder()`` gets LoRA, ``train_embeddings`` is about its ends."""
 
-    @abstractmethod
-    def freeze_language(self, frozen: bool) -> None:
-        """Keep the language model in eval mode, or let it follow ``train()``."""
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        """As :meth:`Part.trainable_groups`; ``language_model`` and ``language_model.embeddings`` must be among them.
 
-    def open_vision_tower(self, where: str) -> nn.Module:
-        """As :meth:`Part.open_for_adapters`, of the vision tower alone."""
-        raise ConfigError(f'{where}: {type(self).__name__} has no vision tower that takes adapters. Leave it out.')
+        A group ``vision_tower`` takes the adapters of ``model.lora.vision_tower``.
+        """
+        return {**super().trainable_groups(), **self.language_groups()}
+
+    def language_groups(self) -> dict[str, TrainableGroup | Part]:
+        """The groups of ``causal_lm``: its layers; its token embeddings with the output head."""
+        model = self.causal_lm
+        ends = (model.get_input_embeddings(), model.get_output_embeddings())
+        return {
+            'language_model': TrainableGroup((model.get_decoder(),), frozen=self.frozen),
+            'language_model.embeddings': TrainableGroup(ends, frozen=self.frozen),
+        }
 
     @property
     @abstractmethod
@@ -271,7 +280,10 @@ class BaseSegHead(Part):
 
 @MASK_DECODERS.set_base
 class BaseMaskDecoder(Part):
-    """Prompt embeddings and image features to masks; owns its image encoder."""
+    """Prompt embeddings and image features to masks; owns its image encoder.
+
+    A group ``image_encoder`` in ``trainable_groups`` takes the adapters of ``model.lora.image_encoder``.
+    """
 
     @property
     @abstractmethod
@@ -282,10 +294,6 @@ class BaseMaskDecoder(Part):
     @abstractmethod
     def preprocess(self) -> dict[str, Any]:
         """``image_size`` in pixels, ``mean`` and ``std`` on 0-255, ``resize`` ('longest_side' or 'squash')."""
-
-    def open_image_encoder(self, where: str) -> nn.Module:
-        """As :meth:`Part.open_for_adapters`, of the image encoder alone."""
-        raise ConfigError(f'{where}: {type(self).__name__} has no image encoder that takes adapters. Leave it out.')
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:

@@ -9,20 +9,18 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
 from peft.tuners.lora import LoraLayer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError, nearest
 from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..sharding import is_sharded
 from ..structures import SegDataSample
-from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings
+from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings, Part, TrainableGroup
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
-from .lora import apply_lora, language_decoder, split_lora, train_dropout
 from .losses.building import build_losses, loss_name
-from .new_rows import NEW_ROWS, add_new_rows
-from .token_ids import new_token_ids, token_ids
-from .tuning import check_tuning
+from .token_ids import token_ids
+from .tuning import check_tuning, resolve, set_mode
 from .widths import with_derived
 
 Encode = Callable[[Tensor], ImageEmbeddings]
@@ -39,9 +37,10 @@ class LISA(BaseModel):
         losses: Any number of them by name, such as ``dict(ce=..., bce=..., dice=...)``; None leaves one out.
         lora: Arguments of ``peft.LoraConfig`` for the language model, or None; in it ``vision_tower`` and ``image_encoder``, two
             further dicts of such arguments, put adapters into these parts too.
-        tuning: Of a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` does not.
+        tuning: For a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` or None does not.
         train_embeddings: True trains all of the token embeddings and the output head (as published), ``'new_rows'`` only the rows
-            of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none.
+            of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none. Whether other parts are trained
+            their own ``frozen`` says; :mod:`.tuning` has the table.
         seg_token_id: Id of ``[SEG]`` where there is no tokenizer; else it follows from the tokenizer. Which tokens become masks
             the language model says (``mask_tokens``).
 
@@ -65,7 +64,7 @@ class LISA(BaseModel):
         train_embeddings: bool | str = True,
         seg_token_id: int | None = None,
     ):
-        check_tuning(lora, tuning, train_embeddings)
+        check_tuning(lora, tuning, train_embeddings)  # before weights are read
         built_mllm: BaseMLLM = MLLMS.build(mllm)
         built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
         super().__init__(data_preprocessor=SegDataPreprocessor(built_mllm.preprocess, built_decoder.preprocess))
@@ -89,8 +88,8 @@ class LISA(BaseModel):
                 f'tokenizer: it must be at least {max(of_tokenizer) + 1}. Leave it out.'
             )
         self.set_mask_tokens(of_tokenizer or ([] if seg_token_id is None else [seg_token_id]))
-        self._in_eval_mode: list[nn.Module] = []  # frozen parts with adapters
-        self._freeze(lora, tuning, train_embeddings)
+        self.tuned = resolve(self, lora=lora, tuning=tuning, train_embeddings=train_embeddings)
+        self.lora_targets = [name for name, module in self.named_modules() if isinstance(module, LoraLayer)]
 
     def set_mask_tokens(self, ids: Sequence[int]) -> None:
         """Say which tokens become masks.
@@ -106,40 +105,19 @@ class LISA(BaseModel):
         """Id of ``[SEG]``, the first of the mask tokens; None on the meta device if the tokenizer is absent."""
         return self.mask_token_ids[0] if self.mask_token_ids else None
 
-    def _freeze(self, lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool | str) -> None:
-        for part in (self.mllm, self.seg_head, self.mask_decoder):
-            part.freeze()
-        own, others = split_lora(lora)
-        decoder = language_decoder(self.mllm)
-        if tuning == 'full' and getattr(getattr(self.mllm, 'language_model', None), 'quantized', False):
-            raise ConfigError("model.tuning='full' cannot train quantised weights. Give model.lora, or leave out quantization.")
-        if own:
-            decoder.requires_grad_(False)
-            apply_lora(decoder, own)
-        else:
-            decoder.requires_grad_(tuning == 'full')
-        for place, arguments in others.items():
-            where, words = f'model.lora.{place}', place.replace('_', ' ')
-            opened = (
-                self.mllm.open_vision_tower(where) if place == 'vision_tower' else self.mask_decoder.open_image_encoder(where)
-            )
-            apply_lora(opened, arguments, where=where, what=f'the {words}')
-            self._in_eval_mode.append(opened)
-        self.lora_targets = [name for name, module in self.named_modules() if isinstance(module, LoraLayer)]
-        # dropout of LoRA and checkpointing need train mode; a frozen model without adapters stays in eval mode
-        self.mllm.freeze_language(not own and tuning != 'full')
-        model = self.mllm.causal_lm
-        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
-            embeddings.requires_grad_(train_embeddings is True)
-        if train_embeddings == NEW_ROWS:
-            add_new_rows(model, new_token_ids(self.mllm))
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        """What can be trained or frozen apart from the rest (:mod:`.tuning`); other parameters of a subclass are trained."""
+        return {
+            'mllm': self.mllm,
+            'seg_head': self.seg_head,
+            'mask_decoder': self.mask_decoder,
+            'losses': TrainableGroup((self.losses,)),
+        }
 
     def train(self, mode: bool = True) -> LISA:
         """Frozen parts stay in eval mode; the dropout of their adapters does not."""
         super().train(mode)
-        for module in self._in_eval_mode:
-            module.eval()
-        train_dropout(self, mode)
+        set_mode(self, self.tuned, mode)
         return self
 
     def forward(

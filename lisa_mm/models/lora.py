@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -56,17 +57,22 @@ def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, d
 
 
 def apply_lora(
-    module: nn.Module, lora: dict[str, Any], *, where: str = 'model.lora', what: str = 'the language model'
+    module: nn.Module,
+    lora: dict[str, Any],
+    *,
+    where: str = 'model.lora',
+    what: str = 'the language model',
+    skip: Iterable[nn.Parameter] = (),
 ) -> list[str]:
     """Put adapters into linear layers and freeze all else of the module.
 
     Args:
-        module: Gets the adapters, in place. A layer without ``requires_grad`` in a module that has some elsewhere has no part in
-            its result and is passed over.
+        module: Gets the adapters, in place.
         lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ... Targets are a
             list of names, ``'all-linear'``, or a regular expression for the whole name in ``module``.
         where: Path of ``lora`` in the config.
         what: Names ``module`` in errors.
+        skip: Weights whose layers get none, such as those after the layer whose features are taken.
 
     Returns:
         Names of the adapted layers in ``module``.
@@ -75,9 +81,10 @@ def apply_lora(
         ConfigError: for an argument that is not taken, or targets that match no linear layer.
     """
     config = _checked(lora, where)
-    linear = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
-    if any(layer.weight.requires_grad for layer in linear.values()):
-        linear = {name: layer for name, layer in linear.items() if layer.weight.requires_grad}
+    skipped = {id(parameter) for parameter in skip}
+    linear = {
+        name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear) and id(layer.weight) not in skipped
+    }
     if _is_pissa(config.init_lora_weights) and any(map(is_sharded, linear.values())):
         raise ConfigError(
             f'{where}: PiSSA begins from whole weights, which ZeRO-3 has in pieces. Take ZeRO stage 2, or plain LoRA.'

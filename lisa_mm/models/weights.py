@@ -23,6 +23,11 @@ def on_meta() -> bool:
     return torch.get_default_device().type == 'meta'
 
 
+def is_trained(module: nn.Module) -> bool:
+    """Whether any parameter in a module gets a gradient, an adapter's among them."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
 class _WithoutInitialisation(TorchFunctionMode):
     """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
 

@@ -15,19 +15,17 @@ from .whole import batch, build, sample
 
 
 @pytest.mark.parametrize('family', LANGUAGE_FAMILIES)
-def test_logits_and_states_without_a_mask(family, monkeypatch):
+def test_logits_where_they_are_wanted(family):
+    """By places or by a mask of bool: those of the whole rows."""
     torch.manual_seed(0)
     arguments = language_model(family)
     arguments.pop('type')
     model = CausalLM(**arguments).eval()
     embeds = torch.randn(2, 5, model.hidden_size)
     keep = torch.tensor([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1]], dtype=torch.bool)
-    found = []
-    for takes in {transformers_versions.TAKES_MASK, False}:
-        monkeypatch.setattr(transformers_versions, 'TAKES_MASK', takes)
-        found.append(model(embeds, torch.ones(2, 5, dtype=torch.long), keep))
     whole = model.model(inputs_embeds=embeds, output_hidden_states=True)
-    for out in found:
+    for wanted in (keep, torch.tensor([1, 2, 9])):  # row * 5 + position
+        out = model(embeds, torch.ones(2, 5, dtype=torch.long), wanted)
         assert out.logits.shape == (3, model.vocab_size)
         assert_close(out.logits, whole.logits[keep])
         assert_close(out.hidden_states, whole.hidden_states[-1])

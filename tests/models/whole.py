@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.datasets.transforms import EncodeConversations, PackSegInputs, ResizeForMaskDecoder, ResizeForVisionTower
 from lisa_mm.models import LISA
+from lisa_mm.models.base import Part
+from lisa_mm.models.tuning import flatten, owned_parameters
 
 from .families import CLIP
 from .language_families import language_model
 
+AnyPart = TypeVar('AnyPart', bound=Part)
 LOSSES = dict(ce=dict(type='CrossEntropyLoss'), bce=dict(type='MaskBCELoss'), dice=dict(type='MaskDiceLoss'))
 SAM: dict[str, Any] = dict(
     type='SAMMaskDecoder',
@@ -91,6 +94,14 @@ def batch(model: LISA, *items: dict[str, Any]) -> dict[str, Any]:
     """Items as the model gets them."""
     pad = build_tokenizer(**model.mllm.tokenizer_spec).pad_token_id
     return model.data_preprocessor(seg_collate(list(items), pad_token_id=int(pad)))  # type: ignore[arg-type]
+
+
+def frozen_as_it_says(part: AnyPart) -> AnyPart:
+    """A part alone with ``requires_grad`` as its arguments say, which LISA sets for all of its parts."""
+    groups = flatten(part.trainable_groups())
+    for name, parameter in owned_parameters(groups):
+        parameter.requires_grad_(not (groups[name].frozen or groups[name].unused))
+    return part
 
 
 def gradients_are_where_they_belong(model: LISA) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ from transformers.utils import logging
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import BACKBONES
 from ..architecture import architecture_of
-from ..base import BaseVisionTower
-from ..weights import check_architecture, on_meta
+from ..base import BaseVisionTower, Part, TrainableGroup
+from ..weights import check_architecture, is_trained, on_meta
 
 Triple = tuple[float, float, float]
 
@@ -220,10 +220,8 @@ class HFVisionTower(BaseVisionTower):
         del height, width  # every image is brought to one size
         return (self.image_size // self.model.config.patch_size) ** 2
 
-    def freeze(self) -> None:
-        super().freeze()
-        for parameter in self._beside_the_way():
-            parameter.requires_grad_(False)
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        return {**super().trainable_groups(), 'unused': TrainableGroup(tuple(self._beside_the_way()), unused=True)}
 
     def _beside_the_way(self) -> Iterator[torch.nn.Parameter]:
         """What has no part in the features: later layers, the norm after them, what stands for masked patches."""
@@ -239,7 +237,7 @@ class HFVisionTower(BaseVisionTower):
     def forward(self, pixels: Tensor) -> Tensor:
         interpolate = self.family.asks and self.image_size != self.model.config.image_size
         options = {'interpolate_pos_encoding': True} if interpolate else {}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self)):
             out = self.model(pixel_values=pixels, output_hidden_states=self.layer is not None, **options)
         states = out.last_hidden_state if self.layer is None else out.hidden_states[self.layer]
         before = 1 + getattr(self.model.config, 'num_register_tokens', 0) if self.family.class_token else 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError, nearest
 from ...registry import BACKBONES
 from ..base import BaseImageEncoder, ImageEmbeddings
+from ..weights import is_trained
 from .sam_attention import FusedAttention
 
 # Widths of the released models (segment_anything/build_sam.py)
@@ -94,7 +95,7 @@ class SAMImageEncoder(BaseImageEncoder):
         return self._out_channels
 
     def forward(self, pixels: Tensor) -> ImageEmbeddings:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self)):
             return ImageEmbeddings(self.vit(pixels.to(self.vit.patch_embed.proj.weight.dtype)), {})
 
 

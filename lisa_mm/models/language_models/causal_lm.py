@@ -17,7 +17,7 @@ from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
 from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
-from ..base import BaseLanguageModel, MLLMOutput
+from ..base import BaseLanguageModel, MLLMOutput, Part, TrainableGroup
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
@@ -99,7 +99,8 @@ class CausalLM(BaseLanguageModel):
             ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs bitsandbytes.
         share_prefix: Run what the rows of an image have in common, the image first of all, through the model once. The same
             values to rounding; dropout is drawn once for all rows of an image.
-        frozen: Without effect in a LISA: ``model.lora`` and ``model.tuning`` say what is trained.
+        frozen: If True, none of its own weights is trained, and settings that would train them are refused. If False,
+            ``model.lora``, ``model.tuning`` and ``model.train_embeddings`` say what is trained.
 
     Raises:
         ConfigError: if neither folder nor architecture is given, or they differ; if the model does not go with ``share_prefix``.
@@ -121,7 +122,7 @@ class CausalLM(BaseLanguageModel):
         attention: str | None = None,
         quantization: dict[str, Any] | None = None,
         share_prefix: bool = False,
-        frozen: bool = True,
+        frozen: bool = False,
     ):
         super().__init__(frozen=frozen)
         if pretrained is None and config is None:
@@ -175,6 +176,14 @@ class CausalLM(BaseLanguageModel):
             vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
         if vocab_size is not None:
             add_rows(self.model, vocab_size)
+
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        model = self.model
+        ends = (model.get_input_embeddings(), model.get_output_embeddings())
+        return {
+            '': TrainableGroup((self,), frozen=self.frozen, adapters=model.get_decoder(), quantized=self.quantized),
+            'embeddings': TrainableGroup(ends, frozen=self.frozen),
+        }
 
     def without_files(self, tokenizer: str) -> dict[str, Any]:
         return {'config': {**architecture_of(self.model.config), 'vocab_size': self.vocab_size}, 'tokenizer': tokenizer}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoConfig,
     EdgeTamModel,
@@ -25,10 +25,10 @@ from transformers.utils import is_timm_available
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import MASK_DECODERS
 from ..architecture import architecture_of, written_architecture
-from ..base import BaseMaskDecoder, ImageEmbeddings
+from ..base import BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import keep_float32
 from ..transformers_versions import BUILDS_EDGETAM
-from ..weights import load_strictly, on_meta, read_weights
+from ..weights import is_trained, load_strictly, on_meta, read_weights
 from .repeating import for_prompts
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
@@ -61,7 +61,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         encoder_frozen: If True, the image encoder gets no gradient and runs outside the graph.
         hq_token_only: SAM-HQ: its own mask alone, not added to SAM's.
         attention: 'sdpa' or 'eager'; the model's default if left out.
-        frozen: If True, the decoder gets no gradient.
+        frozen: If True, the decoder gets no gradient; the image encoder has a key of its own.
 
     Raises:
         ConfigError: for another model type, or EdgeTAM without timm or with transformers before 5.20.
@@ -108,31 +108,18 @@ class HFMaskDecoder(BaseMaskDecoder):
         # sines of large phases mean nothing in bfloat16
         keep_float32(self.model.shared_image_embedding, 'positional_embedding')
 
-    def freeze(self) -> None:
-        super().freeze()
-        if self.encoder_frozen:
-            self.model.vision_encoder.requires_grad_(False)
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         decoder = self.model.mask_decoder
-        self.model.prompt_encoder.requires_grad_(False)
-        decoder.iou_prediction_head.requires_grad_(False)
-        for unused in list(decoder.output_hypernetworks_mlps)[1:]:
-            unused.requires_grad_(False)
+        masks = list(decoder.output_hypernetworks_mlps)
+        unused = [self.model.prompt_encoder, decoder.iou_prediction_head]
+        unused += masks if self.kind == 'sam_hq' and self.hq_token_only else masks[1:]
         if self.kind in PYRAMIDS:
-            decoder.pred_obj_score_head.requires_grad_(False)
-        if self.kind == 'sam_hq' and self.hq_token_only:
-            decoder.output_hypernetworks_mlps.requires_grad_(False)
-
-    def open_image_encoder(self, where: str) -> nn.Module:
-        if not self.encoder_frozen:
-            raise ConfigError(f'{where}: the image encoder is trained itself (encoder_frozen=False). Leave out one of the two.')
-        self.encoder_frozen = False
-        return self.model.vision_encoder.requires_grad_(True)
-
-    def train(self, mode: bool = True) -> HFMaskDecoder:
-        super().train(mode)
-        if self.encoder_frozen:
-            self.model.vision_encoder.eval()
-        return self
+            unused.append(decoder.pred_obj_score_head)
+        return {
+            **super().trainable_groups(),
+            'image_encoder': TrainableGroup((self.model.vision_encoder,), frozen=self.encoder_frozen, key='encoder_frozen'),
+            'unused': TrainableGroup(tuple(unused), unused=True),
+        }
 
     def without_files(self, tokenizer: str) -> dict[str, Any]:
         return {'config': architecture_of(self.model.config)}
@@ -155,7 +142,7 @@ class HFMaskDecoder(BaseMaskDecoder):
 
     def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
         dtype = next(self.model.vision_encoder.parameters()).dtype
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self.model.vision_encoder)):
             out = self.model.vision_encoder(pixels.to(dtype), return_dict=True)
         if self.kind in PYRAMIDS:
             fine, middle, coarse = list(out.fpn_hidden_states)[:3]

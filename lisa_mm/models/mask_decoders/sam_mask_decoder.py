@@ -7,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import ConfigError
 from ...registry import BACKBONES, MASK_DECODERS
-from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings
+from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import Float32PositionEmbedding
 from ..weights import load_strictly, on_meta, read_weights
 from .repeating import for_prompts
@@ -93,16 +93,14 @@ class SAMMaskDecoder(BaseMaskDecoder):
             renamed[names.get(old, '') + key[len(old) :]] = value
         return renamed
 
-    def freeze(self) -> None:
-        super().freeze()
-        self.image_encoder.freeze()
-        self.prompt_encoder.requires_grad_(False)
-        self.decoder.iou_prediction_head.requires_grad_(False)
-        for unused in list(self.decoder.output_hypernetworks_mlps)[1:]:
-            unused.requires_grad_(False)
-
-    def open_image_encoder(self, where: str) -> nn.Module:
-        return self.image_encoder.open_for_adapters(where)
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        other_masks = list(self.decoder.output_hypernetworks_mlps)[1:]
+        unused = (self.prompt_encoder, self.decoder.iou_prediction_head, *other_masks)
+        return {
+            **super().trainable_groups(),
+            'image_encoder': self.image_encoder,
+            'unused': TrainableGroup(unused, unused=True),
+        }
 
     @property
     def prompt_dim(self) -> int:

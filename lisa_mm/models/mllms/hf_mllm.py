@@ -19,12 +19,12 @@ from ...registry import MLLMS
 from ...sharding import is_sharded
 from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
-from ..base import BaseMLLM, GenerateOutput, MLLMOutput
+from ..base import BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
 from ..batch_layout import layout_of
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
-from ..weights import on_meta
+from ..weights import is_trained, on_meta
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
@@ -53,7 +53,9 @@ class HFMLLM(BaseMLLM):
         projector_frozen: The same for the projector, which brings its features to the language model's width.
         gradient_checkpointing: Recompute activations of the language model's layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
-        frozen: If True, it stays in eval mode; what is trained is up to ``model.lora`` and ``model.tuning``.
+        frozen: If True, none of its own weights is trained, and settings that would train them are refused. If False,
+            ``vision_frozen``, ``projector_frozen``, and for the language model ``model.lora``, ``model.tuning`` and
+            ``model.train_embeddings`` say what is trained.
 
     Inputs, beside those of :class:`lisa_mm.models.lisa.LISA`:
         image_inputs: A dict of tensors for each image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).
@@ -88,10 +90,12 @@ class HFMLLM(BaseMLLM):
             raise ConfigError("HFMLLM needs pretrained=FOLDER or config=dict(model_type='llava', text_config=..., ...).")
         if pretrained is None and processor is None:
             raise ConfigError('HFMLLM needs processor=FOLDER when no pretrained folder is given.')
+        for key, value in (('vision_frozen', vision_frozen), ('projector_frozen', projector_frozen)):
+            if frozen and not value:
+                raise ConfigError(f'model.mllm.frozen=True, but {key}=False trains a part of it. Leave out one of the two.')
         self.from_file = pretrained is not None
         self.vision_frozen = vision_frozen
         self.projector_frozen = projector_frozen
-        self.language_frozen = False
         self._processor = str(processor or pretrained)
         self._template = template
         check_tokens(mask_tokens, answer_tokens)
@@ -151,30 +155,23 @@ class HFMLLM(BaseMLLM):
         children = [*self.model.model.named_children(), *named]
         return [module for name, module in children if name.rsplit('.', 1)[-1] in PROJECTORS]
 
-    def freeze(self) -> None:
-        decoder, head = self.model.get_decoder(), self.model.get_output_embeddings()
-        language = {id(p) for module in (decoder, head) for p in module.parameters()}
-        for parameter in self.model.parameters():
-            if id(parameter) not in language:
-                parameter.requires_grad_(not self.vision_frozen)
-        for module in self._projector():
-            module.requires_grad_(not self.projector_frozen)
-        for module in self._unused_vision():
-            module.requires_grad_(False)
-        super().freeze()
-
-    def open_vision_tower(self, where: str) -> nn.Module:
-        if not self.vision_frozen:
-            raise ConfigError(f'{where}: the vision tower is trained itself (vision_frozen=False). Leave out one of the two.')
-        self.vision_frozen = False
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         projectors = self._projector()
         towers = [module for module in self._vision() if all(module is not projector for projector in projectors)]
-        if len(towers) != 1:
-            raise ConfigError(f'{where}: found {len(towers)} vision towers in {self.model.config.model_type!r}, not one.')
-        towers[0].requires_grad_(True)
-        for module in (*projectors, *self._unused_vision()):
-            module.requires_grad_(False)
-        return towers[0]
+        named = (*self._vision(), self.model.get_decoder(), self.model.get_output_embeddings())
+        inside = {id(parameter) for module in named for parameter in module.parameters()}
+        beside = [parameter for parameter in self.model.parameters() if id(parameter) not in inside]  # LLaVA-NeXT: image_newline
+        return {
+            'vision_tower': TrainableGroup(
+                (*towers, *beside),
+                frozen=self.frozen or self.vision_frozen,
+                key='vision_frozen',
+                adapters=towers[0] if len(towers) == 1 else None,
+            ),
+            'projector': TrainableGroup(tuple(projectors), frozen=self.frozen or self.projector_frozen, key='projector_frozen'),
+            'vision_tower.unused': TrainableGroup(tuple(self._unused_vision()), unused=True),
+            **self.language_groups(),
+        }
 
     def _unused_vision(self) -> Iterator[nn.Module]:
         """What of the tower has no part in the features: layers after the one that is taken, a head for one vector an image."""
@@ -193,18 +190,6 @@ class HFMLLM(BaseMLLM):
     @property
     def causal_lm(self) -> PreTrainedModel:
         return self.model
-
-    def freeze_language(self, frozen: bool) -> None:
-        self.language_frozen = frozen
-
-    def train(self, mode: bool = True) -> HFMLLM:
-        super().train(mode)
-        if self.vision_frozen:
-            for module in self._vision():
-                module.eval()
-        if self.language_frozen:
-            self.model.get_decoder().eval()
-        return self
 
     @property
     def hidden_size(self) -> int:
@@ -267,7 +252,7 @@ class HFMLLM(BaseMLLM):
             return self.model.get_image_features(**self._join(images), return_dict=True)
 
     def _vision_trains(self) -> bool:
-        return torch.is_grad_enabled() and not (self.vision_frozen and self.projector_frozen)
+        return torch.is_grad_enabled() and any(map(is_trained, self._vision()))
 
     def _encode_nothing(self, inputs: dict[str, Any]) -> Tensor | None:
         """0 through vision tower and projector where other processes, which may show images, run them together with this one."""

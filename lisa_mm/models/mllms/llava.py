@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ...sharding import is_sharded
 from ...tokens import IMAGE_TOKEN_ID
-from ..base import BaseLanguageModel, BaseMLLM, BaseProjector, BaseVisionTower, GenerateOutput, MLLMOutput
+from ..base import (
+    BaseLanguageModel,
+    BaseMLLM,
+    BaseProjector,
+    BaseVisionTower,
+    GenerateOutput,
+    MLLMOutput,
+    Part,
+    TrainableGroup,
+)
 from ..batch_layout import layout_of
 from ..shared_prefix import run_shared
+from ..weights import is_trained
 from ..widths import with_derived
 
 
@@ -35,19 +45,12 @@ class LlavaMLLM(BaseMLLM):
         sources = {'in_channels': 'model.mllm.vision_tower', 'out_channels': 'model.mllm.language_model'}
         self.projector: BaseProjector = PROJECTORS.build(with_derived(projector, widths, 'model.mllm.projector', sources))
 
-    def freeze(self) -> None:
-        for part in (self.vision_tower, self.projector, self.language_model):
-            part.freeze()
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        return {'vision_tower': self.vision_tower, 'projector': self.projector, 'language_model': self.language_model}
 
     @property
     def causal_lm(self) -> PreTrainedModel:
         return self.language_model.model
-
-    def freeze_language(self, frozen: bool) -> None:
-        self.language_model.frozen = frozen
-
-    def open_vision_tower(self, where: str) -> nn.Module:
-        return self.vision_tower.open_for_adapters(where)
 
     @property
     def share_prefix(self) -> bool:
@@ -75,7 +78,7 @@ class LlavaMLLM(BaseMLLM):
             return self.projector(features)
 
     def _vision_trains(self) -> bool:
-        return torch.is_grad_enabled() and not (self.vision_tower.frozen and self.projector.frozen)
+        return torch.is_grad_enabled() and (is_trained(self.vision_tower) or is_trained(self.projector))
 
     def embed(self, inputs: dict[str, Any]) -> Tensor:
         input_ids, layout = inputs['input_ids'], layout_of(inputs)  # (R, L)
