@@ -57,9 +57,10 @@ class LISAInferencer:
         device: Where the model runs; 'cuda' where there is one if left out.
         dtype: 'float32', 'bfloat16' (half the memory; the original's default) or 'float16'.
 
-    Example:
-        >>> inferencer = LISAInferencer('work_dirs/lisa_nano')  # doctest: +SKIP
-        >>> answer = inferencer('street.jpg', 'What could roll away?')  # doctest: +SKIP
+    Example::
+
+        inferencer = LISAInferencer('work_dirs/lisa_nano')  # after make train
+        answer = inferencer('street.jpg', 'What could roll away?')
     """
 
     def __init__(

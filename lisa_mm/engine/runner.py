@@ -73,7 +73,7 @@ class LisaRunner(FlexibleRunner):
     @property
     def config_text(self) -> str | None:
         """What a checkpoint keeps as ``config.py``."""
-        if self._config_text is None and self.cfg._cfg_dict:
+        if self._config_text is None and len(self.cfg):
             self._config_text = self.cfg.pretty_text
         return self._config_text
 
@@ -88,7 +88,7 @@ class LisaRunner(FlexibleRunner):
         if isinstance(strategy, dict):
             self._check_strategy(strategy.get('type'))
             strategy = {**strategy, 'train_micro_batch_size_per_gpu': self._micro_batch()}
-            strategy.setdefault('work_dir', self._work_dir)
+            strategy.setdefault('work_dir', self.work_dir)
             strategy.setdefault('experiment_name', settings.get('experiment_name'))
             strategy.setdefault('auto_scale_lr', self._auto_scale_lr)
             env = {'launcher': launcher, 'randomness': settings['randomness'], **settings['env_cfg']}

@@ -8,39 +8,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import deepspeed
-import mmengine._strategy.deepspeed as mmengine_deepspeed
 import torch
 from deepspeed.runtime.base_optimizer import ZeROOptimizer
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig, ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
+from mmengine._strategy import DeepSpeedStrategy
 from mmengine.logging import print_log
-from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import STRATEGIES
 from lisa_mm.sharding import is_sharded, is_sharded_parameter
 
+from .. import patches
 from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
-from .uneven import same_on_all_processes
-
-
-def _register_optimizers() -> list[str]:
-    """mmengine's own imports optimizers that deepspeed no longer has, and fails when a process builds a second strategy."""
-    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
-
-    for optimizer in (DeepSpeedCPUAdam, FusedAdam):
-        OPTIMIZERS.register_module(module=optimizer, force=True)
-    return ['DeepSpeedCPUAdam', 'FusedAdam']
-
-
-mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
 
 
 @STRATEGIES.register_module()
-class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedStrategy):
+class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
     """Trains with a DeepSpeed engine.
 
     Nothing of DeepSpeed is compiled at run time: give a torch optimizer (``AdamW``).
@@ -84,6 +71,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             faults.append('strategy.fp16 needs a GPU, and there is none: use bf16, or neither.')
         if faults:
             raise ConfigError(faults)
+        patches.register_todays_optimizers()
         super().__init__(
             zero_optimization={'stage': zero_stage, **_offload_options(offload), **(zero_options or {})},
             gradient_clipping=gradient_clipping,
@@ -140,8 +128,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
         super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
 
     def _setup_distributed(self, launcher: str | None = None, backend: str | None = None, **kwargs: Any) -> None:
-        # this op would be compiled for a minute, and gloo does without
-        deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+        patches.leave_out_shm_op()
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
             deepspeed.init_distributed(backend or 'nccl', auto_mpi_discovery=False, verbose=False, **kwargs)
@@ -191,7 +178,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, mmengine_deepspeed.DeepSpeedS
             self.config['zero_optimization'] = {'stage': 0}
         if self.zero_stage != 3:
             return super()._wrap_model(model)
-        with same_on_all_processes(model):
+        with patches.same_on_all_processes(model):
             return super()._wrap_model(model)
 
     def _train_batch(self) -> int:

@@ -1,0 +1,101 @@
+"""What this package changes in other libraries, each change with its reason. Look here first when one of them is upgraded.
+
+Importing this module changes nothing: the DeepSpeed strategy, the only one that needs these patches, calls each function at the
+moment it is due.
+
+| changed | where | why |
+|---|---|---|
+| mmengine's list of DeepSpeed's optimizers | :func:`register_todays_optimizers` | it imports classes that are gone |
+| DeepSpeed's choice of compiled operations | :func:`leave_out_shm_op` | a minute of compiling |
+| what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
+| the class of a transformers module | :func:`lisa_mm.models.precision.keep_float32` | a cast would round its buffers |
+
+The last one stands with the models, which may not import the engine; it changes one object, never transformers' own class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import deepspeed
+import mmengine._strategy.deepspeed as mmengine_deepspeed
+import torch
+from deepspeed.utils import set_z3_leaf_module
+from mmengine.registry import OPTIMIZERS
+from torch import Tensor, nn
+
+from lisa_mm.models.base import BaseMaskDecoder, BaseSegHead
+
+
+def register_todays_optimizers() -> None:
+    """Let mmengine's DeepSpeed strategy register the optimizers that DeepSpeed has today.
+
+    mmengine's own function imports optimizers that DeepSpeed no longer has, and fails when a process builds a second strategy,
+    because they are registered already.
+    """
+    mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
+
+
+def _register_optimizers() -> list[str]:
+    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+
+    for optimizer in (DeepSpeedCPUAdam, FusedAdam):
+        OPTIMIZERS.register_module(module=optimizer, force=True)
+    return ['DeepSpeedCPUAdam', 'FusedAdam']
+
+
+def leave_out_shm_op() -> None:
+    """Tell DeepSpeed that its shared-memory collective cannot be built here, before it sets up processes.
+
+    On a CPU it would compile the operation for a minute, and gloo does the same work without it.
+    """
+    deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+
+
+class _Shapes:
+    """Shapes, out of sight of DeepSpeed's hooks."""
+
+    def __init__(self, pieces: list[Tensor]):
+        self.shapes = [piece.shape for piece in pieces]
+
+
+@contextmanager
+def same_on_all_processes(model: nn.Module) -> Iterator[None]:
+    """Around ZeRO-3's initialisation: micro-batches of the processes may differ in images with masks, and in rows.
+
+    DeepSpeed follows which modules run, forwards and backwards, and stops if two processes disagree
+    (``runtime/zero/partitioned_param_coordinator.py``). Two things that it follows depend on the batch:
+
+    - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, which DeepSpeed does not
+      look into.
+    - A seg head returns one tensor per row, a mask decoder one per image, and each would be a step of the module's backward: they
+      leave the module as one tensor, and are taken apart behind DeepSpeed's hooks.
+
+    Args:
+        model: The model that DeepSpeed is about to wrap; the forwards of its seg heads and mask decoders are replaced.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.ModuleDict, nn.ModuleList)) and next(module.parameters(), None) is None:
+            set_z3_leaf_module(module, True)
+    parts = [module for module in model.modules() if isinstance(module, (BaseSegHead, BaseMaskDecoder))]
+    for part in parts:
+        part.forward = _joining(part.forward)
+    yield
+    # registered last, so that it runs behind the hooks that DeepSpeed has set meanwhile
+    for part in parts:
+        part.register_forward_hook(_take_apart)
+
+
+def _joining(forward: Callable[..., list[Tensor]]) -> Callable[..., tuple[Tensor, _Shapes]]:
+    def forward_and_join(*arguments: Any, **named: Any) -> tuple[Tensor, _Shapes]:
+        pieces = forward(*arguments, **named)
+        return torch.cat([piece.flatten() for piece in pieces]), _Shapes(pieces)
+
+    return forward_and_join
+
+
+def _take_apart(part: nn.Module, arguments: Any, output: tuple[Tensor, _Shapes]) -> list[Tensor]:
+    joined, shapes = output[0], output[1].shapes
+    return [piece.view(shape) for piece, shape in zip(joined.split([shape.numel() for shape in shapes]), shapes, strict=True)]
