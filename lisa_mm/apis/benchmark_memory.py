@@ -1,7 +1,7 @@
 """How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
 
-Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/memory). Measured: by the allocation events
-of torch's profiler around real training steps. The configurations and which were set aside are in lisa_mm/memory/cases.py.
+Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation events
+of torch's profiler around real training steps. The configurations and which were set aside are in lisa_mm/planning/cases.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..memory.cases import MemoryCase
+    from ..planning.cases import MemoryCase
 
 ALLOWED = 0.15  # of the measured value
 
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if no configuration has such a name, or one is off by more than 15 %.
     """
-    from ..memory.cases import CASES, HELD_OUT
-    from ..memory.measure import measure
+    from ..planning.cases import CASES, HELD_OUT
+    from ..planning.measure import measure
 
     chosen = [case for case in CASES if (args.only or '') in case.name]
     if not chosen:
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> None:
 
 def calculate(case: MemoryCase) -> int:
     """Peak bytes of a case, from its config."""
-    from ..memory.measure import shape_of
-    from ..memory.report import build_on_shapes
-    from ..memory.sharding import Sharding
-    from ..memory.step import step_memory
-    from ..memory.trace import trace_step
+    from ..planning.measure import shape_of
+    from ..planning.report import build_on_shapes
+    from ..planning.sharding import Sharding
+    from ..planning.step import step_memory
+    from ..planning.trace import trace_step
 
     source = case.source()
     sharding = Sharding.from_config(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')

@@ -16,9 +16,9 @@ from ..config.files import without_replaced_parts
 from ..config.load import load_config
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
-from ..memory.report import add_memory, memory_text
 from ..models import LISA
 from ..models.tuning import TunedGroup, tuned_groups, tuning_table
+from ..planning.report import add_memory, memory_text
 from ..tokens import SEG_TOKEN
 from .examples import example_conversation
 
@@ -40,7 +40,7 @@ def check_config(
     Args:
         path: A config file.
         swaps, options: See :func:`lisa_mm.config.load_config`.
-        gpus, gpu_memory: See :func:`lisa_mm.memory.report.memory_report`.
+        gpus, gpu_memory: See :func:`lisa_mm.planning.report.memory_report`.
 
     Returns:
         ``{'config', 'ok', 'faults', 'not_checked', ...}``, with ``gpus`` also ``memory``; without faults also ``parts``,

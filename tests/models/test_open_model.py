@@ -9,10 +9,10 @@ from torch import nn
 import lisa_mm
 from lisa_mm.config import compile_config, compile_with_model, load_config
 from lisa_mm.errors import ConfigError
-from lisa_mm.memory.report import build_on_shapes
 from lisa_mm.models import LISA
 from lisa_mm.models.base import BaseLoss
 from lisa_mm.models.losses import MaskLoss
+from lisa_mm.planning.report import build_on_shapes
 from lisa_mm.registry import LOSSES, MODELS
 
 from .whole import LOSSES as THREE

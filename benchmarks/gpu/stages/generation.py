@@ -15,8 +15,8 @@ from transformers.generation import CompileConfig
 from benchmarks.gpu.stages.cases import answer_case, report, run_cases
 from benchmarks.gpu.stages.scale import TOY, TOY_SHAPE, build, parts_of, source_of
 from lisa_mm.datasets.collate import seg_collate
-from lisa_mm.memory.batch import BatchShape, sample_item
 from lisa_mm.models import LISA
+from lisa_mm.planning.batch import BatchShape, sample_item
 from lisa_mm.structures import SegDataSample
 
 SHAPE = BatchShape(images=1, rows=1, tokens=320, size=(768, 1024))

@@ -25,7 +25,7 @@ from benchmarks.gpu.stages.scale import (
     train_steps,
     write_zeros,
 )
-from lisa_mm.memory.batch import BatchShape
+from lisa_mm.planning.batch import BatchShape
 
 GIB = 2**30
 STEPS = 3  # the first fills the optimizer's state

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.gpu.stages.cases import answer_case, report, run_cases
 from benchmarks.gpu.stages.scale import CONFIGS, TOY, TOY_SHAPE, build, parts_of, source_of, train_steps
-from lisa_mm.memory.batch import ANSWER, BatchShape, image_inputs
+from lisa_mm.planning.batch import ANSWER, BatchShape, image_inputs
 
 BASE = CONFIGS.parent / '_base_'
 TEXT = 64  # tokens beside the image

@@ -20,15 +20,15 @@ from transformers import AutoModelForCausalLM
 from lisa_mm.config import load_config, with_weights
 from lisa_mm.config.edits import apply_option
 from lisa_mm.engine import LisaRunner
-from lisa_mm.memory.batch import BatchShape, sample_item
-from lisa_mm.memory.measure import OneItem
-from lisa_mm.memory.report import build_on_shapes
-from lisa_mm.memory.sharding import Sharding
-from lisa_mm.memory.step import step_memory
-from lisa_mm.memory.trace import Trace, trace_step
 from lisa_mm.models import LISA
 from lisa_mm.models.language_models.causal_lm import build_config
 from lisa_mm.models.weights import shapes_only
+from lisa_mm.planning.batch import BatchShape, sample_item
+from lisa_mm.planning.measure import OneItem
+from lisa_mm.planning.report import build_on_shapes
+from lisa_mm.planning.sharding import Sharding
+from lisa_mm.planning.step import step_memory
+from lisa_mm.planning.trace import Trace, trace_step
 
 TOKENIZER = 'weights://nano/tokenizer'
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'lisa'

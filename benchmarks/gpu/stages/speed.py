@@ -18,10 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.stages.cases import answer_case, report, run_cases
 from benchmarks.gpu.stages.scale import TOY, TOY_SHAPE, build, parts_of, source_of, train_steps
-from lisa_mm.memory.batch import BatchShape
-from lisa_mm.memory.report import build_on_shapes
-from lisa_mm.memory.trace import trace_step
 from lisa_mm.models import LISA
+from lisa_mm.planning.batch import BatchShape
+from lisa_mm.planning.report import build_on_shapes
+from lisa_mm.planning.trace import trace_step
 
 SHAPE = BatchShape(images=2, rows=3, tokens=512, size=(768, 1024))
 CHECKPOINTING = 'model.mllm.language_model.gradient_checkpointing'

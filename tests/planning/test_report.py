@@ -15,7 +15,7 @@ import lisa_mm
 from lisa_mm.apis.checking import check_config, report_text
 from lisa_mm.config import load_config
 from lisa_mm.errors import ConfigError
-from lisa_mm.memory.report import GIB, Estimator, edited, memory_report, memory_text, rows_of_an_image
+from lisa_mm.planning.report import GIB, Estimator, edited, memory_report, memory_text, rows_of_an_image
 
 ROOT = Path(__file__).parents[2]
 SEVEN = lisa_mm.get_config('lisa/lisa_7b_mix')

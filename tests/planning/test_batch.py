@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 
 from lisa_mm.config import load_config
-from lisa_mm.memory.batch import image_inputs
-from lisa_mm.memory.report import build_on_shapes
+from lisa_mm.planning.batch import image_inputs
+from lisa_mm.planning.report import build_on_shapes
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 # what an image of each costs: 896 x 896 pooled to 16 x 16; 336 x 336; 448 x 448 shuffled; 672 x 672 in 1 + 4 tiles of

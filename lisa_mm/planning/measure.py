@@ -3,7 +3,7 @@
 Every allocation and release of a tensor's memory since the start of the process is an event; the peak of their sum within a step
 is what is measured. Nothing of the calculation in this package takes part.
 
-    python -m lisa_mm.memory.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
+    python -m lisa_mm.planning.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from lisa_mm.memory.shapes import LiveStorages, on_shapes, run_backward
+from lisa_mm.planning.shapes import LiveStorages, on_shapes, run_backward
 
 ROW = 4 * 10 * 100  # bytes of 10 rows of width 100 in float32
 

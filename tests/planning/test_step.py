@@ -7,11 +7,11 @@ from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
 from lisa_mm.apis.benchmark_memory import calculate
 from lisa_mm.errors import ConfigError
-from lisa_mm.memory.cases import CASES, CASES_BY_NAME, HELD_OUT
-from lisa_mm.memory.measure import measure
-from lisa_mm.memory.sharding import Sharding
-from lisa_mm.memory.step import adam_temporaries, step_memory
-from lisa_mm.memory.trace import Gradient, Trace
+from lisa_mm.planning.cases import CASES, CASES_BY_NAME, HELD_OUT
+from lisa_mm.planning.measure import measure
+from lisa_mm.planning.sharding import Sharding
+from lisa_mm.planning.step import adam_temporaries, step_memory
+from lisa_mm.planning.trace import Gradient, Trace
 
 MILLION = 1_000_000
 
