@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -22,6 +22,8 @@ from mmengine.registry import Registry
 
 from .argument_types import type_faults
 from .errors import ConfigError, nearest
+
+AnyBase = TypeVar('AnyBase')
 
 
 class RoleRegistry(Registry):
@@ -40,7 +42,7 @@ class RoleRegistry(Registry):
         self.role = role
         self._base: type | None = None
 
-    def set_base(self, base: type) -> type:
+    def set_base(self, base: type[AnyBase]) -> type[AnyBase]:
         """Declare the class every part of this role derives from (used as a decorator of that class)."""
         self._base = base
         return base

@@ -1,7 +1,8 @@
 """How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
 
 Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation
-events of torch's profiler around real training steps. The configurations and which were set aside are in lisa_mm/planning/cases.py.
+events of torch's profiler around real training steps. The configurations, and which were set aside, are in
+lisa_mm/planning/cases.py.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
         'seg_token_id': model.seg_token_id,
         'mask_tokens': dict(zip(spec['mask_tokens'], model.mask_token_ids, strict=False)),
         'answer_tokens': list(spec['answer_tokens']),
-        'embedding_rows': mllm.causal_lm.get_input_embeddings().weight.shape[0],
+        'embedding_rows': mllm.vocab_size,
     }
     if model.seg_token_id is None:
         report['not_checked'].append(f'id of [SEG]: {spec["pretrained"]} missing')

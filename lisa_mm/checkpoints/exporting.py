@@ -133,7 +133,7 @@ class MergedModel:
     """
 
     def __init__(self, model: LISA):
-        if getattr(model.mllm.causal_lm, 'is_quantized', False):
+        if model.mllm.quantization is not None:
             raise CheckpointError(
                 'the language model is quantised: adapters cannot be merged into its weights without a loss. Train without '
                 'model.mllm.language_model.quantization to export.'

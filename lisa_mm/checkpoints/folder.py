@@ -42,7 +42,7 @@ CHECKPOINT_MARKS = (META, LAST)  # of a checkpoint folder, of a work folder
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The model's state by name, in two parts: what a checkpoint must hold, and what a file holds already.
 
-    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file`` is False).
+    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file``).
     A buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
 
     Returns:
@@ -54,7 +54,7 @@ def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, to
     trained, frozen = {}, {}
     origins = {name: module.from_file for name, module in model.named_modules() if getattr(module, 'from_file', None) is not None}
     for name, value in model.state_dict(keep_vars=True).items():
-        if _came_from_file(name, origins) is False:
+        if not _came_from_file(name, origins):
             changes = True
         elif isinstance(value, nn.Parameter):
             changes = value.requires_grad

@@ -78,8 +78,8 @@ def with_weights(node: object) -> Any:
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
     """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
     from ..models import model_class
+    from ..models.phases import shapes_only
     from ..models.token_ids import token_ids
-    from ..models.weights import shapes_only
     from ..tokens import MASK_TOKENS
 
     cls = collect(faults, lambda: model_class(model.get('type')))

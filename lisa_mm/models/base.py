@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..errors import ConfigError
 from ..registry import BACKBONES, LANGUAGE_MODELS, LOSSES, MASK_DECODERS, MLLMS, PROJECTORS, SEG_HEADS
+from ..sharding import full_shape
 from ..structures import ImageSpec, MaskImageSpec, SegDataSample, TokenizerSpec, TowerImageSpec
 from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 from .batch import LossInputs, ModelInputs
+from .phases import BuiltInPhases
 from .prompt_positions import PromptPositions
 
 __all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins find them here too
@@ -80,8 +81,11 @@ class TrainableGroup:
     quantized: bool = False
 
 
-class Part(nn.Module):
-    """A part of the model. What of it is trained, LISA sets for all parts at once (:mod:`lisa_mm.models.tuning`).
+class Part(nn.Module, metaclass=BuiltInPhases):
+    """A part of the model: a constructor for the architecture, :meth:`load_pretrained` for its weights.
+
+    :mod:`lisa_mm.models.phases` says when each runs. What is trained, LISA sets for all parts at once
+    (:mod:`lisa_mm.models.tuning`).
 
     Args:
         frozen: If True, its own parameters get no gradient and it stays in eval mode. Adapters of ``model.lora`` may be put
@@ -95,6 +99,15 @@ class Part(nn.Module):
     def __init__(self, *, frozen: bool = False):
         super().__init__()
         self.frozen = frozen
+
+    def load_pretrained(self) -> None:
+        """Read the weights the part was given, and set ``from_file`` to True; called once, after the constructor.
+
+        It may replace modules. Without a file the random weights of the constructor stay.
+        """
+
+    def check_pretrained(self) -> None:
+        """In place of :meth:`load_pretrained` on the meta device: compare the architecture with the files that are there."""
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         """What can be trained or frozen apart from the rest, by name.
@@ -145,13 +158,18 @@ class BaseVisionTower(BaseBackbone):
 
 
 class BaseImageEncoder(BaseBackbone):
-    """The image encoder of a mask decoder."""
+    """The image encoder of a mask decoder.
+
+    The constructor sets ``image_size``, the side of the square that goes in, and ``patch_size``, the pixels that a feature stands
+    for in each direction.
+    """
 
     image_size: int
+    patch_size: int
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> ImageEmbeddings:
-        """(B, 3, image_size, image_size) normalised -> features."""
+        """(B, 3, image_size, image_size) normalised -> features (B, out_channels, image_size / patch_size, ...)."""
 
 
 @PROJECTORS.set_base
@@ -163,12 +181,15 @@ class BaseProjector(Part):
         """(B, N, in_channels) -> (B, N, out_channels)."""
 
 
-@LANGUAGE_MODELS.set_base
-class BaseLanguageModel(Part):
-    """A causal language model over embeddings."""
+class LanguagePart(Part):
+    """What a language model and a whole multimodal LLM have in common."""
 
     # Whether rows of an image come joined: what they have in common once, with a mask that says which token sees which
     share_prefix: bool = False
+    # The architecture that the config writes out, as a dict of transformers; ids follow from it while a tokenizer is absent
+    written: dict[str, Any] | None = None
+    # Arguments of transformers' BitsAndBytesConfig, if the weights are integers
+    quantization: dict[str, Any] | None = None
 
     @property
     @abstractmethod
@@ -181,8 +202,40 @@ class BaseLanguageModel(Part):
         """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, all of them."""
 
     @abstractmethod
+    def input_embeddings(self) -> nn.Module:
+        """The token embeddings, with ``weight`` (V, D): ids (...) -> (..., D)."""
+
+    @abstractmethod
+    def output_embeddings(self) -> nn.Module:
+        """The head that gives logits, with ``weight`` (V, D); it may share the weight of the embeddings."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embeddings."""
+        weight: Any = self.input_embeddings().weight
+        return full_shape(weight)[0]
+
+
+@LANGUAGE_MODELS.set_base
+class BaseLanguageModel(LanguagePart):
+    """A causal language model over embeddings."""
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The module whose linear layers ``model.lora`` adapts; the head is left out in any case."""
+        return self
+
+    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
+        """The layers under the name ``''``, and ``embeddings``: the token embeddings with the head."""
+        quantized = self.quantization is not None
+        return {
+            '': TrainableGroup((self,), frozen=self.frozen, adapters=self.decoder, quantized=quantized),
+            'embeddings': TrainableGroup((self.input_embeddings(), self.output_embeddings()), frozen=self.frozen),
+        }
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """(R, L) -> (R, L, D)."""
+        return self.input_embeddings()(input_ids)
 
     @abstractmethod
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
@@ -206,18 +259,16 @@ class BaseLanguageModel(Part):
 
 
 @MLLMS.set_base
-class BaseMLLM(Part):
+class BaseMLLM(LanguagePart):
     """Answers in words and shows its hidden states."""
 
     # Whether its own processor says for each image which tokens it takes in a row, in place of one number for all images
     tokens_by_image: bool = False
-    # As BaseLanguageModel.share_prefix
-    share_prefix: bool = False
 
     @property
     @abstractmethod
-    def causal_lm(self) -> PreTrainedModel:
-        """The Hugging Face model with the output head: ``get_decoder()`` gets LoRA, ``train_embeddings`` is about its ends."""
+    def decoder(self) -> nn.Module:
+        """The layers of the language model, without head, vision tower and projector: ``model.lora`` adapts them."""
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         """As :meth:`Part.trainable_groups`; ``language_model`` and ``language_model.embeddings`` must be among them.
@@ -227,28 +278,30 @@ class BaseMLLM(Part):
         return {**super().trainable_groups(), **self.language_groups()}
 
     def language_groups(self) -> dict[str, TrainableGroup | Part]:
-        """The groups of ``causal_lm``: its layers; its token embeddings with the output head."""
-        model = self.causal_lm
-        ends = (model.get_input_embeddings(), model.get_output_embeddings())
+        """The groups of the language model: its layers; its token embeddings with the output head."""
+        quantized = self.quantization is not None
         return {
-            'language_model': TrainableGroup((model.get_decoder(),), frozen=self.frozen),
-            'language_model.embeddings': TrainableGroup(ends, frozen=self.frozen),
+            'language_model': TrainableGroup((self.decoder,), frozen=self.frozen, quantized=quantized),
+            'language_model.embeddings': TrainableGroup((self.input_embeddings(), self.output_embeddings()), frozen=self.frozen),
         }
 
-    @property
-    @abstractmethod
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
+    def largest_image(self) -> tuple[dict[str, Tensor], int]:
+        """With ``tokens_by_image``: the inputs of the image that takes the most memory, and the number of its tokens.
+
+        The memory report runs a step on them. Made on the default device, as the processor gives them (without a batch).
+
+        Raises:
+            ConfigError: unless the class says it.
+        """
+        raise ConfigError(
+            f'{type(self).__name__} has tokens_by_image and does not say which image takes the most memory: write '
+            'largest_image(), as its base class says, or check the config without --gpus.'
+        )
 
     @property
     @abstractmethod
     def preprocess(self) -> ImageSpec:
         """As :attr:`BaseVisionTower.preprocess`."""
-
-    @property
-    @abstractmethod
-    def tokenizer_spec(self) -> TokenizerSpec:
-        """As :attr:`BaseLanguageModel.tokenizer_spec`."""
 
     @abstractmethod
     def num_image_tokens(self, height: int, width: int) -> int:

@@ -77,7 +77,7 @@ class LISA(BaseModel):
                 f'model.seg_token_id is {seg_token_id}, but [SEG] is {of_tokenizer[0]} in the tokenizer of '
                 'model.mllm. Leave it out.'
             )
-        rows = built_mllm.causal_lm.get_input_embeddings().num_embeddings
+        rows = built_mllm.vocab_size
         if of_tokenizer is not None and max(of_tokenizer) >= rows:
             raise ConfigError(
                 f'model.mllm.language_model.vocab_size gives {rows} rows of embeddings, but [SEG] is {max(of_tokenizer)} in the '

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, nearest
 from ..sharding import is_sharded
-from .base import BaseMLLM
 
 ADAPTER = 'default'  # peft's name of the only adapter
 PLACES = ('vision_tower', 'image_encoder')  # further dicts inside model.lora
@@ -42,11 +41,6 @@ ELSEWHERE = {
     'inference_mode': 'a model in eval mode trains nothing',
 }
 INITIALISATIONS = "True, 'gaussian', 'pissa', 'pissa_niter_N'"
-
-
-def language_decoder(mllm: BaseMLLM) -> nn.Module:
-    """The layers of the language model inside a multimodal LLM: without head, vision tower and projector."""
-    return mllm.causal_lm.get_decoder()
 
 
 def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

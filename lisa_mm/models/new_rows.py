@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..sharding import gathered
-from .weights import on_meta
+from ..sharding import full_shape, gathered
 
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
 
@@ -26,22 +25,24 @@ def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
         model: A Hugging Face model with an output head.
         vocab_size: Tokens of the tokenizer with the new ones.
     """
-    if vocab_size <= _matrices(model)[0].weight.shape[0]:
+    old: Any = model.get_input_embeddings().weight
+    if vocab_size <= full_shape(old)[0]:
         return
     # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
-    model.resize_token_embeddings(vocab_size, mean_resizing=not on_meta())
-    for matrix in _matrices(model):
+    model.resize_token_embeddings(vocab_size, mean_resizing=not old.is_meta)
+    matrices: tuple[Any, Any] = (model.get_input_embeddings(), model.get_output_embeddings())
+    for matrix in matrices:
         matrix.from_file = False  # no file holds these rows: if they stay frozen, checkpoints must
 
 
-def add_new_rows(model: PreTrainedModel, token_ids: list[int]) -> None:
-    """Give embeddings and head of a causal language model trainable rows for some tokens; what it computes stays the same.
+def add_new_rows(embeddings: Any, head: Any, token_ids: list[int]) -> None:
+    """Give embeddings and head of a language model trainable rows for some tokens; what it computes stays the same.
 
     Args:
-        model: A Hugging Face model with an output head; changed in place.
+        embeddings: Module with ``weight`` (V, D), from ids to states; changed in place.
+        head: Module with ``weight`` (V, D) and perhaps ``bias`` (V,), from states to logits; changed in place.
         token_ids: Of the tokens.
     """
-    embeddings, head = _matrices(model)
     tied = head.weight is embeddings.weight
     _register(embeddings, token_ids, None)
     embeddings.register_forward_hook(_put_embeddings)
@@ -64,10 +65,6 @@ def read_new_rows(module: nn.Module) -> None:
     """Take the rows from the matrix anew, after it was loaded; all processes must call it."""
     with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:
         rows.copy_(weight[module.new_row_ids])
-
-
-def _matrices(model: PreTrainedModel) -> tuple[Any, Any]:
-    return model.get_input_embeddings(), model.get_output_embeddings()
 
 
 def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) -> None:
@@ -93,5 +90,6 @@ def _put_embeddings(matrix: Any, args: tuple[Any, ...], embeds: Tensor) -> Tenso
 
 def _put_logits(matrix: Any, args: tuple[Any, ...], logits: Tensor) -> Tensor:
     """Logits (..., V) of states (..., D)."""
-    bias = None if matrix.bias is None else matrix.bias[matrix.new_row_ids]
+    bias = getattr(matrix, 'bias', None)
+    bias = None if bias is None else bias[matrix.new_row_ids]
     return logits.index_copy(-1, matrix.new_row_ids, F.linear(args[0], matrix.new_rows, bias))

@@ -13,7 +13,6 @@ from ..datasets.tokenizer import added_tokens, build_tokenizer
 from ..structures import TokenizerSpec
 from ..tokens import MASK_TOKENS
 from .base import BaseMLLM
-from .weights import on_meta
 
 # Templates of the published models, whose tokenizer is Llama's: 32,000 tokens, <unk> 0, to which [SEG] is added first
 PUBLISHED_TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1')
@@ -34,9 +33,10 @@ class TokenIds:
     missing: str | None = None
 
 
-def planned(spec: TokenizerSpec) -> bool:
-    """Whether a model is built for its shapes only and the tokenizer's folder is absent."""
-    return on_meta() and not Path(spec['pretrained']).is_dir()
+def planned(mllm: BaseMLLM) -> bool:
+    """Whether a model is built for its shapes alone and the tokenizer's folder is absent."""
+    on_meta = any(parameter.is_meta for parameter in mllm.input_embeddings().parameters())
+    return on_meta and not Path(mllm.tokenizer_spec['pretrained']).is_dir()
 
 
 def planned_vocabulary(spec: TokenizerSpec, architecture: dict[str, Any] | None) -> int | None:
@@ -60,15 +60,14 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
         CheckpointError: if the tokenizer is absent, unless on the meta device beside a written architecture.
     """
     spec = mllm.tokenizer_spec
-    architecture = getattr(mllm, 'written', None) or getattr(getattr(mllm, 'language_model', None), 'written', None)
     mask_tokens = spec.get('mask_tokens', MASK_TOKENS)
-    if not planned(spec) or architecture is None:
+    if not planned(mllm) or mllm.written is None:
         tokenizer = build_tokenizer(**spec)
         return TokenIds(_ids(tokenizer, mask_tokens), int(tokenizer.pad_token_id))
-    rows = planned_vocabulary(spec, architecture)
+    rows = planned_vocabulary(spec, mllm.written)
     if rows is None:
         return TokenIds(None, None, spec['pretrained'])
-    first, added = int(architecture['vocab_size']), _added(spec)
+    first, added = int(mllm.written['vocab_size']), _added(spec)
     return TokenIds(tuple(first + added.index(token) for token in mask_tokens), 0, spec['pretrained'])
 
 
@@ -76,9 +75,8 @@ def new_token_ids(mllm: BaseMLLM) -> list[int]:
     """Ids of the tokens that are added to the tokenizer; where its files are absent, the last rows stand for them."""
     spec = mllm.tokenizer_spec
     names = _added(spec)
-    if planned(spec):
-        rows = mllm.causal_lm.get_input_embeddings().weight.shape[0]
-        return list(range(rows - len(names), rows))
+    if planned(mllm):
+        return list(range(mllm.vocab_size - len(names), mllm.vocab_size))
     return list(_ids(build_tokenizer(**spec), names))
 
 

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel, configuration_utils
+from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel, configuration_utils
+from transformers.modeling_utils import set_zero3_state
 
+from ..errors import CheckpointError
 from .base import MLLMOutput
+from .phases import shapes_only
 
 # encoded images: 5.18
 TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
 # EdgeTAM's architecture without a look into the hub: 5.20
 BUILDS_EDGETAM = hasattr(configuration_utils, 'SubConfigSpec')
+
+
+def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options: Any) -> Any:
+    """A model of transformers on the meta device, whatever the default device is, until its weights are read.
+
+    Args:
+        build: ``from_config`` of a class of transformers.
+        config: Its architecture.
+        options: Further arguments of ``build``.
+    """
+    with shapes_only(), set_zero3_state():  # ZeRO-3 shards what from_pretrained makes, not this
+        return build(config, dtype=torch.float32, **options)
+
+
+def read_model(cls: Any, folder: Path, what: str, **options: Any) -> Any:
+    """A model of transformers with the weights of a folder; all of them must be there.
+
+    Args:
+        cls: A class with ``from_pretrained``.
+        folder: A Hugging Face folder.
+        what: Names the model in errors, e.g. ``'the language model'``.
+        options: Further arguments of ``from_pretrained``.
+
+    Raises:
+        CheckpointError: if weights are missing or of another shape.
+    """
+    model, report = cls.from_pretrained(folder, output_loading_info=True, **{'dtype': torch.float32, **options})
+    missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
+    if missing:
+        raise CheckpointError(f'{folder}: {len(missing)} weights of {what} are missing, e.g. {missing[0]}.')
+    return model
 
 
 def recompute_layers(decoder: Any) -> None:

@@ -112,7 +112,7 @@ def resolve(
             parameter.requires_grad_(True)
 
     if train_embeddings == NEW_ROWS:
-        add_new_rows(model.mllm.causal_lm, new_token_ids(model.mllm))
+        add_new_rows(model.mllm.input_embeddings(), model.mllm.output_embeddings(), new_token_ids(model.mllm))
     return outcomes
 
 

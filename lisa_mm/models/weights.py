@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..errors import CheckpointError, ConfigError
 from .base import Part
 
 
-def on_meta() -> bool:
-    """Whether parts are being built for their shapes only (no weights are read then)."""
-    return torch.get_default_device().type == 'meta'
-
-
 def is_trained(module: nn.Module) -> bool:
     """Whether any parameter in a module gets a gradient, an adapter's among them."""
     return any(parameter.requires_grad for parameter in module.parameters())
-
-
-class _WithoutInitialisation(TorchFunctionMode):
-    """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
-
-    _FILLS = frozenset([Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_])
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        tensor = args[0] if args else kwargs.get('tensor')
-        if isinstance(tensor, Tensor) and tensor.is_meta:
-            is_init = getattr(func, '__module__', None) == 'torch.nn.init' and func.__name__.endswith('_')
-            if is_init or func in self._FILLS:
-                return tensor
-        return func(*args, **kwargs)
-
-
-@contextmanager
-def shapes_only() -> Iterator[None]:
-    """Build parts for their shapes: on the meta device, without reading or drawing weights."""
-    with torch.device('meta'), _WithoutInitialisation():
-        yield
 
 
 def read_weights(path: str | Path, *, mmap: bool = False) -> dict[str, Tensor]:
@@ -128,13 +97,15 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
 
 
 def load_part(module: Part, pretrained: str | None) -> None:
-    """Load a part's own weight file if one is given; under the meta device the names and shapes of a file that is there."""
+    """Load a part's own weight file, if one is given."""
     module.from_file = pretrained is not None
-    if pretrained is None:
-        return
-    if not on_meta():
+    if pretrained is not None:
         load_strictly(module, read_weights(pretrained), str(pretrained))
-    elif Path(pretrained).is_file() and Path(pretrained).suffix == '.safetensors':
+
+
+def compare_part(module: Part, pretrained: str | None) -> None:
+    """Compare names and shapes of a part on the meta device with its weight file, if that is there and says them quickly."""
+    if pretrained is not None and Path(pretrained).is_file() and Path(pretrained).suffix == '.safetensors':
         load_strictly(module, read_shapes(pretrained), str(pretrained))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from ..datasets.transforms import ResizeForVisionTower
 from ..structures import SegDataSample
 from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from ..models.lisa import LISA
 
 
+BLANK = (32, 32)
 ANSWER = 12  # tokens of a row that carry loss, [SEG] among them ("Sure, it is [SEG].</s>")
 
 
@@ -37,44 +40,13 @@ class BatchShape:
 def image_inputs(model: LISA) -> tuple[str, Any, int]:
     """Vision inputs of one image: their key in a sample, the inputs on the default device, and the number of image tokens."""
     mllm = model.mllm
-    if not mllm.tokens_by_image:
-        side = mllm.preprocess['crop_size']
-        pixels = torch.zeros(3, side['height'], side['width'], dtype=torch.uint8)
-        return 'pixel_values', pixels, mllm.num_image_tokens(0, 0)
-    vision = mllm.model.config.vision_config
-    merge = getattr(vision, 'spatial_merge_size', None)
-    if merge:  # Qwen-VL: as many patches as the processor's limit of pixels lets through
-        unit = vision.patch_size * merge
-        side = max(1, int((_longest_edge(mllm.preprocess) / unit**2) ** 0.5))
-        grid = torch.tensor([[1, side * merge, side * merge]], device='cpu')
-        patches = int(grid.prod())
-        features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        return 'image_inputs', {'pixel_values': torch.zeros(patches, features), 'image_grid_thw': grid}, side * side
-    size, patch = (value if isinstance(value, int) else value[0] for value in (vision.image_size, vision.patch_size))
-    config = mllm.model.config
-    if getattr(config, 'image_grid_pinpoints', None):
-        return 'image_inputs', *_tiled(mllm.model, size, (size // patch) ** 2)
-    tokens = getattr(config, 'image_seq_length', None) or getattr(config, 'mm_tokens_per_image', None) or (size // patch) ** 2
-    return 'image_inputs', {'pixel_values': torch.zeros(1, 3, size, size)}, tokens
-
-
-def _tiled(model: Any, size: int, tile_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
-    """LLaVA-NeXT and LLaVA-OneVision: inputs and tokens of the image that has the most tiles."""
-    height, width = max(model.config.image_grid_pinpoints, key=lambda sides: sides[0] * sides[1])
-    tiles = 1 + (height // size) * (width // size)  # the first shows the whole image
-    sizes = torch.tensor([[height, width]], device='cpu')
-    # padding is taken out and line ends are put in: the model itself says how many tokens that leaves
-    arguments: dict[str, Any] = dict(image_newline=torch.zeros(1, device='meta'))
-    if model.config.model_type == 'llava_next':
-        arguments['vision_feature_select_strategy'] = model.config.vision_feature_select_strategy
-    packed, _ = model.base_model.pack_image_features([torch.zeros(tiles, tile_tokens, 1, device='meta')], sizes, **arguments)
-    return {'pixel_values': torch.zeros(1, tiles, 3, size, size), 'image_sizes': sizes}, len(packed[0])
-
-
-def _longest_edge(preprocess: dict[str, Any]) -> int:
-    options = preprocess.get('image_options') or {}
-    size = options.get('size') or {}
-    return int(options.get('max_pixels') or size.get('longest_edge') or 12845056)  # the last is Qwen2-VL's own
+    if mllm.tokens_by_image:
+        return 'image_inputs', *mllm.largest_image()
+    device = torch.get_default_device()
+    with torch.device('cpu'):  # the pipeline's own way makes the pixels, on an image whose size does not matter
+        blank = np.zeros((*BLANK, 3), dtype=np.uint8)
+        pixels = ResizeForVisionTower(mllm.preprocess).transform({'img': blank})['pixel_values']
+    return 'pixel_values', torch.zeros(pixels.shape, dtype=torch.uint8, device=device), mllm.num_image_tokens(*BLANK)
 
 
 def sample_item(model: LISA, shape: BatchShape, index: int = 0) -> dict[str, Any]:

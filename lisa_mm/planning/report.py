@@ -16,6 +16,7 @@ from ..config.compile import datasets_in, with_weights
 from ..config.edits import apply_option
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError
+from ..registry import LANGUAGE_MODELS, MLLMS, takes
 from .batch import ANSWER, BatchShape, image_inputs
 from .sharding import Sharding
 from .step import StepMemory, step_memory
@@ -99,7 +100,7 @@ class Estimator:
 def build_on_shapes(parts: dict[str, Any]) -> Any:
     """The model on the meta device; tokenizers and processors may be absent."""
     from ..models import model_class
-    from ..models.weights import shapes_only
+    from ..models.phases import shapes_only
 
     arguments = {key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'}
     with shapes_only():
@@ -208,13 +209,18 @@ def _check_numbers(gpus: int, gpu_memory: float | None) -> None:
         raise ConfigError(f'--gpu-memory is {gpu_memory:g}; give the memory of one GPU in GiB, e.g. 24.')
 
 
-def _checkpointing_key(source: dict[str, Any]) -> str:
-    inner = 'language_model' in source['model']['mllm']
-    return 'model.mllm.language_model.gradient_checkpointing' if inner else 'model.mllm.gradient_checkpointing'
+def _checkpointing_key(source: dict[str, Any]) -> str | None:
+    """The option that recomputes activations; None if the language model has none."""
+    mllm = source['model']['mllm']
+    if 'language_model' in mllm:
+        given = takes(LANGUAGE_MODELS, mllm['language_model'], 'gradient_checkpointing')
+        return 'model.mllm.language_model.gradient_checkpointing' if given else None
+    return 'model.mllm.gradient_checkpointing' if takes(MLLMS, mllm, 'gradient_checkpointing') else None
 
 
-def _with_checkpointing(estimator: Estimator, source: dict[str, Any], on: bool) -> int:
-    return estimator.estimate(edited(source, [f'{_checkpointing_key(source)}={on}'])).trace.peak
+def _with_checkpointing(estimator: Estimator, source: dict[str, Any], on: bool) -> int | None:
+    key = _checkpointing_key(source)
+    return None if key is None else estimator.estimate(edited(source, [f'{key}={on}'])).trace.peak
 
 
 def edited(source: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
@@ -230,9 +236,9 @@ def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
     model, strategy = source['model'], source.get('strategy') or {}
     deepspeed = strategy.get('type') == 'LisaDeepSpeedStrategy'
     stage = int(strategy.get('zero_stage', 2))
-    part = model['mllm'].get('language_model', model['mllm'])
-    if not part.get('gradient_checkpointing'):
-        yield [f'{_checkpointing_key(source)}=True']
+    part, key = model['mllm'].get('language_model', model['mllm']), _checkpointing_key(source)
+    if key is not None and not part.get('gradient_checkpointing'):
+        yield [f'{key}=True']
     if deepspeed:
         if not strategy.get('bf16') and not strategy.get('fp16'):
             yield ['strategy.bf16=True']
@@ -312,8 +318,14 @@ def memory_text(report: dict[str, Any]) -> list[str]:
         line('gradients', report['gradients']),
         line('buckets of DeepSpeed', report['buckets']),
         line('activations and temporaries', report['activations'], 'at the moment of the peak'),
-        line('  most, with gradient checkpointing', report['activations_with_checkpointing']),
-        line('  most, without', report['activations_without_checkpointing']),
+        *(
+            [
+                line('  most, with gradient checkpointing', report['activations_with_checkpointing']),
+                line('  most, without', report['activations_without_checkpointing']),
+            ]
+            if report['activations_with_checkpointing'] is not None
+            else []
+        ),
         line("  SAM's image encoder alone", report['sam_encoder'], 'gone before the masks' if report['sam_encoder'] else ''),
         line('  vision tower alone', report['vision']),
         line('peak of forward and backward', report['forward_backward']),

@@ -132,10 +132,7 @@ def trace_step(model: LISA, shape: BatchShape, *, half: bool, device: str) -> Tr
 
 
 def _bytes_saved(mllm: BaseMLLM, element: int) -> int:
-    language_model = getattr(mllm, 'language_model', None)
-    if language_model is None or not getattr(language_model, 'quantized', False):
-        return 0
-    return bytes_saved(language_model.model.get_decoder(), language_model.quantization, element)
+    return bytes_saved(mllm.decoder, mllm.quantization, element) if mllm.quantization is not None else 0
 
 
 def _vision_method(mllm: BaseMLLM) -> str:

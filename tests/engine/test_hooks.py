@@ -22,6 +22,7 @@ from lisa_mm.engine.hooks.first_sample_hook import FirstSampleHook
 from lisa_mm.engine.hooks.parameters_hook import ParametersHook, count_parameters, learning_rates, parameter_table
 from lisa_mm.engine.hooks.pictures_hook import PicturesHook
 from lisa_mm.errors import ConfigError
+from lisa_mm.models.base import BaseMLLM
 from lisa_mm.registry import HOOKS
 from lisa_mm.structures import SegDataSample
 
@@ -92,11 +93,15 @@ class Decoder(nn.Module):
         self.q_proj.lora_B = nn.Linear(2, 4, bias=False)
         self.q_proj.base_layer.requires_grad_(False)
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embed
 
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
+class SmallMLLM(BaseMLLM):
+    """Around it, as LISA counts its parts."""
+
+    def input_embeddings(self) -> nn.Module:
+        return self.language_model.model.embed
+
+    def output_embeddings(self) -> nn.Module:
+        return self.language_model.model.lm_head
 
 
 def small_lisa() -> nn.Module:
@@ -105,7 +110,7 @@ def small_lisa() -> nn.Module:
     model.mask_decoder.image_encoder = nn.Linear(3, 3).requires_grad_(False)
     model.mask_decoder.prompt_encoder = nn.Linear(1, 1).requires_grad_(False)
     model.mask_decoder.decoder = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5).requires_grad_(False))
-    model.mllm = nn.Module()
+    model.mllm = SmallMLLM()
     model.mllm.language_model = nn.Module()
     model.mllm.language_model.model = Decoder()
     model.mllm.projector = nn.Linear(2, 2).requires_grad_(False)

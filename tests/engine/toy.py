@@ -59,6 +59,7 @@ class ToyModel(BaseModel):
         generator = torch.Generator().manual_seed(0)
         self.embedding = nn.Embedding(VOCABULARY, width)
         self.frozen = nn.Linear(width, width)
+        self.frozen.from_file = True  # as a pretrained part
         self.head = nn.Linear(width, 3)
         self.mask_head = nn.Linear(width, 1)
         self.dropout = nn.Dropout(dropout)

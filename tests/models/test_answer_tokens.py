@@ -53,7 +53,7 @@ def test_each_kind_becomes_a_mask(talks, monkeypatch):
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     assert model.mask_token_ids == tuple(tokenizer.convert_tokens_to_ids(list(KINDS)))
     assert model.seg_token_id == model.mask_token_ids[0]
-    assert model.mllm.causal_lm.get_input_embeddings().weight.shape[0] >= len(tokenizer)
+    assert model.mllm.input_embeddings().weight.shape[0] >= len(tokenizer)
 
     # the helper draws masks for [SEG] alone
     item = sample(model, (48, 64), 'rejected')
@@ -79,7 +79,7 @@ def test_each_kind_becomes_a_mask(talks, monkeypatch):
 def test_a_kind_that_is_generated_becomes_a_mask():
     model = two_kinds().eval()
     data = batch(model, sample(model, (48, 64), 'none'))
-    head = model.mllm.causal_lm.get_output_embeddings()
+    head = model.mllm.output_embeddings()
     with torch.no_grad():
         head.weight[model.mask_token_ids[1]] = 0
         head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))

@@ -8,8 +8,8 @@ from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models.architecture import written_architecture
 from lisa_mm.models.backbones import CLIPVisionTower
 from lisa_mm.models.language_models import CausalLM
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.models.token_ids import planned_vocabulary
-from lisa_mm.models.weights import shapes_only
 
 CLIP = dict(image_size=28, patch_size=14, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
 LLAMA = dict(model_type='llama', vocab_size=100, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)

@@ -9,9 +9,8 @@ from torch.testing import assert_close
 from lisa_mm.errors import ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.language_models import CausalLM
-from lisa_mm.models.lora import language_decoder
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.models.transformers_versions import recompute_layers
-from lisa_mm.models.weights import shapes_only
 
 from .families import CLIP, TEXT
 from .language_families import LANGUAGE_FAMILIES, language_model
@@ -70,7 +69,7 @@ def test_loss_and_states_are_those_of_the_model_itself(family, models):
     with torch.no_grad():
         ours = model.loss(inputs, data['data_samples'])['loss_ce']
         states = model.mllm(inputs, inputs['attention_mask']).hidden_states
-        own = model.mllm.causal_lm(
+        own = model.mllm.language_model.model(
             input_ids=inputs['input_ids'],
             attention_mask=inputs['attention_mask'],
             labels=inputs['labels'],
@@ -120,7 +119,7 @@ def test_a_seg_that_is_generated_becomes_a_mask(models):
     """The head is bent so that [SEG] follows: as many masks as there are [SEG]."""
     model = with_family('qwen3').eval()
     data = batch(model, sample(model, WIDE, 'none'))
-    head = model.mllm.causal_lm.get_output_embeddings()
+    head = model.mllm.output_embeddings()
     with torch.no_grad():
         head.weight[model.seg_token_id] = 0
         head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))
@@ -144,7 +143,7 @@ def test_rows_are_added_for_the_new_tokens(family):
 
 @pytest.mark.parametrize('family', LANGUAGE_FAMILIES)
 def test_attention_is_the_models_default_unless_asked(family, models):
-    language = models(family).mllm.causal_lm
+    language = models(family).mllm.language_model.model
     assert language.config._attn_implementation == ('eager' if family == 'gemma2' else 'sdpa')
     arguments = dict(language_model(family), attention='eager')
     arguments.pop('type')
@@ -157,7 +156,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(family):
     for checkpointing in (False, True):
         model = with_family(family)
         if checkpointing:
-            recompute_layers(language_decoder(model.mllm))
+            recompute_layers(model.mllm.decoder)
         model.train()
         data = batch(model, sample(model, WIDE, 'one'))
         sum(model(**data, mode='loss').values()).backward()
@@ -212,7 +211,7 @@ def test_quantised_weights_are_refused_with_one_reason(tmp_path, monkeypatch):
         CausalLM(**folder, quantization=dict(load_in_4bit=True))
     monkeypatch.undo()
     with shapes_only():  # as check_config: on the machine that trains there may be one
-        assert CausalLM(**folder, quantization=dict(load_in_4bit=True)).quantized
+        assert CausalLM(**folder, quantization=dict(load_in_4bit=True)).quantization == dict(load_in_4bit=True)
     with shapes_only(), pytest.raises(ConfigError, match=r"'load_in_4bits'. Did you mean 'load_in_4bit'"):
         CausalLM(**folder, quantization=dict(load_in_4bits=True))
     with pytest.raises(ConfigError, match='set one of load_in_4bit=True, load_in_8bit=True'):

@@ -14,7 +14,7 @@ import lisa_mm
 from lisa_mm.datasets.transforms import ResizeForMaskDecoder
 from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models.mask_decoders import HFMaskDecoder, SAMMaskDecoder, hf_mask_decoder
-from lisa_mm.models.weights import shapes_only
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.registry import MASK_DECODERS as REGISTERED
 
 from .families import DECODER_KINDS, MASK_DECODERS, NO_TIMM, mask_decoder, whole_model

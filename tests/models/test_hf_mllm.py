@@ -13,7 +13,6 @@ from lisa_mm.datasets.processor import image_text, load_processor
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.datasets.transforms import EncodeConversations
 from lisa_mm.errors import CheckpointError, ConfigError, DataError
-from lisa_mm.models.lora import language_decoder
 from lisa_mm.models.mllms import HFMLLM, LlavaMLLM
 
 from .families import CLIP, MAKERS, TEXT, TOKENIZER, whole_model
@@ -42,7 +41,7 @@ def test_one_training_step(family, folders):
     assert all(torch.isfinite(value) for value in losses.values())
     sum(losses.values()).backward()
     trained = gradients_are_where_they_belong(model)
-    decoder = language_decoder(model.mllm)
+    decoder = model.mllm.decoder
     inside = {id(p) for p in decoder.parameters()} | {id(p) for p in model.mllm.model.get_output_embeddings().parameters()}
     assert all(id(p) in inside for name, p in trained.items() if name.startswith('mllm.'))  # neither tower nor projector
     assert any('lora_A' in name for name in trained)

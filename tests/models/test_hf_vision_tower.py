@@ -18,7 +18,7 @@ from lisa_mm.datasets.transforms import ResizeForVisionTower
 from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models.backbones import CLIPVisionTower, HFVisionTower
 from lisa_mm.models.data_preprocessor import SegDataPreprocessor
-from lisa_mm.models.weights import shapes_only
+from lisa_mm.models.phases import shapes_only
 
 from .families import TEXT, TOKENIZER
 from .whole import batch, build, gradients_are_where_they_belong, sample

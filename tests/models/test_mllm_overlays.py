@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 import lisa_mm
 from lisa_mm.models.mllms import HFMLLM
-from lisa_mm.models.weights import shapes_only
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.registry import MLLMS
 
 from .families import whole_model

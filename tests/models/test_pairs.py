@@ -14,7 +14,6 @@ from transformers.utils import is_timm_available
 
 from lisa_mm.config import compile_with_model, load_config
 from lisa_mm.models import LISA
-from lisa_mm.models.lora import language_decoder
 from lisa_mm.models.transformers_versions import BUILDS_EDGETAM
 
 from .families import MASK_DECODERS, mask_decoder, whole_model
@@ -88,7 +87,7 @@ def check(leaf: Path, words: str, decoder: str, tuning: str) -> None:
     assert (mask.image_size, mask.resize) == (size, resize)
     tokens = pipeline['EncodeConversations'].get('num_image_tokens')
     assert (tokens is None) == ('processor' in pipeline['ResizeForVisionTower'].vision_preprocess) == words.startswith('mllm')
-    seg, rows = model.seg_token_id, model.mllm.causal_lm.get_input_embeddings().weight.shape[0]
+    seg, rows = model.seg_token_id, model.mllm.input_embeddings().weight.shape[0]
     assert 1200 <= seg < rows  # after the 1,200 tokens of the nano tokenizer
 
     # What trains
@@ -100,9 +99,7 @@ def check(leaf: Path, words: str, decoder: str, tuning: str) -> None:
     )
     if tuning == 'full':
         assert not trained['lora']
-        assert len(trained['layers']) == sum(
-            'embed_tokens' not in name for name, _ in language_decoder(model.mllm).named_parameters()
-        )
+        assert len(trained['layers']) == sum('embed_tokens' not in name for name, _ in model.mllm.decoder.named_parameters())
     else:
         assert bool(trained['lora']) is (tuning == 'lora')
         assert not trained['layers']
@@ -112,9 +109,9 @@ def check(leaf: Path, words: str, decoder: str, tuning: str) -> None:
 
 def trained_by_part(model: LISA) -> dict[str, list[str]]:
     """Names of trained parameters."""
-    causal = model.mllm.causal_lm
-    ends = {id(p) for part in (causal.get_input_embeddings(), causal.get_output_embeddings()) for p in part.parameters()}
-    inside = {id(p) for p in causal.get_decoder().parameters()}
+    mllm = model.mllm
+    ends = {id(p) for part in (mllm.input_embeddings(), mllm.output_embeddings()) for p in part.parameters()}
+    inside = {id(p) for p in mllm.decoder.parameters()}
     kinds = ('seg_head', 'mask_decoder', 'lora', 'new_rows', 'embeddings', 'layers', 'projector')
     found: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name, parameter in model.named_parameters():

@@ -83,7 +83,7 @@ def test_losses_gradients_and_masks_are_the_same(family, attention):
 def test_shared_tokens_go_through_the_language_model_once():
     model = build(sharing(language_model('llama'))).train()
     shapes = []
-    model.mllm.causal_lm.get_decoder().register_forward_pre_hook(
+    model.mllm.decoder.register_forward_pre_hook(
         lambda _, __, given: shapes.append(tuple(given['inputs_embeds'].shape[:2])), with_kwargs=True
     )
     data = batch(model, sample(model, (48, 64), 'two'))

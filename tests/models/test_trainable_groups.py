@@ -14,8 +14,8 @@ from lisa_mm.errors import ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.base import BaseMLLM, TrainableGroup
 from lisa_mm.models.mllms import LlavaMLLM
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.models.tuning import TunedGroup, flatten, owned_parameters, resolve, tuned_groups, tuning_table
-from lisa_mm.models.weights import shapes_only
 from lisa_mm.registry import MLLMS
 
 from .families import mask_decoder, whole_model
@@ -47,7 +47,7 @@ def fault(mllm, decoder=None, **settings) -> str:
 def test_a_frozen_language_model_is_frozen(frozen):
     model = build(frozen, lora=None, train_embeddings=False).train()
     assert trained(model) == []
-    assert not model.mllm.causal_lm.get_decoder().training
+    assert not model.mllm.decoder.training
     assert trained(model, 'seg_head')
 
 
@@ -66,7 +66,7 @@ def test_a_frozen_language_model_takes_adapters_as_a_frozen_tower_does(frozen):
     names = trained(model)
     assert names
     assert all('lora_' in name for name in names)
-    assert model.mllm.causal_lm.get_decoder().training  # not stuck: layers recompute activations in train mode only
+    assert model.mllm.decoder.training  # not stuck: layers recompute activations in train mode only
 
 
 def test_frozen_of_a_whole_model_and_of_its_vision_may_not_differ(tmp_path):

@@ -205,7 +205,7 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
     settings = dict(lora=None, tuning='frozen')
     rows = build(mllm, **settings, train_embeddings='new_rows').train()
     whole = build(mllm, **settings, train_embeddings=True).train()
-    language = rows.mllm.causal_lm
+    language = rows.mllm.language_model.model
     embeddings, head = language.get_input_embeddings(), language.get_output_embeddings()
     tied = head.weight is embeddings.weight
     assert tied == family.startswith(('qwen', 'gemma'))
@@ -214,7 +214,7 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
     ids = tokenizer.convert_tokens_to_ids(added_tokens(True))
     same = {n: p for n, p in rows.state_dict().items() if 'new_rows' not in n}
     whole.load_state_dict(same)
-    reference = whole.mllm.causal_lm
+    reference = whole.mllm.language_model.model
     with torch.no_grad():
         for matrix, model_rows in ((reference.get_input_embeddings(), embeddings), (reference.get_output_embeddings(), head)):
             matrix.weight[ids] = model_rows.new_rows
@@ -233,7 +233,7 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
 
 def test_only_the_new_rows_move(arguments):
     model = build(arguments['parts'], lora=LORA, train_embeddings='new_rows')
-    language = model.mllm.causal_lm
+    language = model.mllm.language_model.model
     matrices = (language.get_input_embeddings(), language.get_output_embeddings())
     before = [(merge_new_rows(matrix, matrix.weight), matrix.new_row_ids.tolist()) for matrix in matrices]
     move(model)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 import lisa_mm
 from lisa_mm.config import load_config
 from lisa_mm.models.language_models.quantization import bytes_saved
-from lisa_mm.models.weights import shapes_only
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.planning.report import memory_report
 
 SEVEN = lisa_mm.get_config('lisa/lisa_7b_mix')

@@ -22,7 +22,7 @@ from lisa_mm.config.edits import apply_option
 from lisa_mm.engine import LisaRunner
 from lisa_mm.models import LISA
 from lisa_mm.models.language_models.causal_lm import build_config
-from lisa_mm.models.weights import shapes_only
+from lisa_mm.models.phases import shapes_only
 from lisa_mm.planning.batch import BatchShape, sample_item
 from lisa_mm.planning.measure import OneItem
 from lisa_mm.planning.report import build_on_shapes
@@ -121,8 +121,7 @@ def parts_of(source: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     shapes = build_on_shapes(source['model'])
     parts = without_files(source['model'])
     mllm = parts['mllm']
-    words = getattr(shapes.mllm, 'language_model', shapes.mllm).model.get_input_embeddings()
-    mllm.get('language_model', mllm)['vocab_size'] = words.weight.shape[0]
+    mllm.get('language_model', mllm)['vocab_size'] = shapes.mllm.vocab_size
     return parts, shapes
 
 

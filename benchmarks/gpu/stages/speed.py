@@ -76,7 +76,7 @@ class Parts:
         for name, (owner, method) in owners.items():
             object.__setattr__(owner, method, self._noted(name, getattr(owner, method)))
         hooks = [
-            *self._hooks('language model', model.mllm.language_model.model.get_decoder()),  # type: ignore[operator] - a module's attribute
+            *self._hooks('language model', model.mllm.decoder),
             *self._hooks('forward', model),
             register_optimizer_step_pre_hook(self._note_optimizer),
         ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmengine.hooks import Hook
 from torch import nn
 
+from lisa_mm.models.base import BaseMLLM
 from lisa_mm.registry import HOOKS
 from lisa_mm.sharding import full_numel
 
@@ -120,21 +121,24 @@ def parameter_table(model: nn.Module, optim_wrapper: Mapping[str, Any] | None = 
     return '\n'.join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
+def _mllm_of(model: nn.Module) -> BaseMLLM | None:
+    return next((child for child in model.children() if isinstance(child, BaseMLLM)), None)
+
+
 def _embedding_ids(model: nn.Module) -> set[int]:
-    mllm = getattr(model, 'mllm', None)
-    decoder = getattr(mllm, 'causal_lm', None) or getattr(getattr(mllm, 'language_model', None), 'model', None)
-    if decoder is None or not hasattr(decoder, 'get_input_embeddings'):
+    mllm = _mllm_of(model)
+    if mllm is None:
         return set()
-    modules = [decoder.get_input_embeddings(), decoder.get_output_embeddings()]
-    return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}
+    modules = (mllm.input_embeddings(), mllm.output_embeddings())
+    return {id(parameter) for module in modules for parameter in module.parameters()}
 
 
 def _whole_decoder_ids(model: nn.Module) -> set[int]:
     """Parameters of the language model inside a whole multimodal model (``mllm.model``)."""
-    mllm = getattr(model, 'mllm', None)
-    if mllm is None or not hasattr(mllm, 'causal_lm') or hasattr(mllm, 'language_model'):
+    mllm = _mllm_of(model)
+    if mllm is None or hasattr(mllm, 'language_model'):
         return set()
-    return {id(parameter) for parameter in mllm.causal_lm.get_decoder().parameters()}
+    return {id(parameter) for parameter in mllm.decoder.parameters()}
 
 
 def _as_parts(name: str, is_language: bool) -> str:

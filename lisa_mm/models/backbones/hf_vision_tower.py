@@ -28,7 +28,8 @@ from ...registry import BACKBONES
 from ...structures import TowerImageSpec
 from ..architecture import architecture_of
 from ..base import BaseVisionTower, Part, TrainableGroup
-from ..weights import check_architecture, is_trained, on_meta
+from ..transformers_versions import build_shapes, read_model
+from ..weights import check_architecture, is_trained
 
 Triple = tuple[float, float, float]
 
@@ -97,6 +98,7 @@ FAMILIES: dict[str, Family] = {
         settings=dict(pos_embed_shift=None, pos_embed_jitter=None, pos_embed_rescale=None),
     ),
 }
+_NO_CONFIG = 'vision_tower.pretrained: {} holds no config.json. Give a Hugging Face folder.'
 TWO_TOWERS = ('clip', 'siglip')  # folders that hold a text tower too
 REFUSED = {'siglip2': 'it takes patches of any number; give a SigLIP 2 of fixed size, whose model_type is siglip'}
 REFUSED['siglip2_vision_model'] = REFUSED['siglip2']
@@ -143,9 +145,8 @@ class HFVisionTower(BaseVisionTower):
         frozen: bool = True,
     ):
         super().__init__(frozen=frozen)
-        self.from_file = pretrained is not None
         self.layer = layer
-        folder = Path(pretrained) if pretrained else None
+        folder = self._folder = Path(pretrained) if pretrained else None
         written = self._architecture(folder, config)
         self.family = FAMILIES[written.model_type]
         for key, value in self.family.settings.items():
@@ -161,18 +162,26 @@ class HFVisionTower(BaseVisionTower):
         states = written.num_hidden_layers + 1
         if layer is not None and not -states <= layer < states:
             raise ConfigError(f'vision_tower.layer is {layer}, but there are {states} hidden states: {-states} to {states - 1}.')
-        if folder and not on_meta():
-            self.model = _read(self.family.model, folder, written)
-        else:
-            self.model = self.family.model._from_config(written, dtype=torch.float32)
+        build = self.family.model._from_config
+        self.model: Any = build_shapes(build, written) if folder else build(written, dtype=torch.float32)
+
+    def load_pretrained(self) -> None:
+        self.from_file = self._folder is not None
+        if self._folder is None:
+            return
+        if not (self._folder / 'config.json').is_file():
+            raise CheckpointError(_NO_CONFIG.format(self._folder))
+        written = self.model.config
+        del self.model  # its shapes
+        self.model = _read(self.family.model, self._folder, written)
 
     def _architecture(self, folder: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:
         """Of the folder, or as written; both must agree."""
         name = type(self).__name__
         if folder is None and config is None:
             raise ConfigError(f"{name} needs pretrained=FOLDER or config=dict(model_type='siglip_vision_model', ...).")
-        if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
-            raise CheckpointError(f'vision_tower.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
+        if folder and not (folder / 'config.json').is_file() and not config:
+            raise CheckpointError(_NO_CONFIG.format(folder))
         found = None
         if folder and (folder / 'config.json').is_file():
             try:
@@ -280,12 +289,6 @@ def _read(cls: type[PreTrainedModel], folder: Path, config: PretrainedConfig) ->
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # else it lists every weight of the text tower
     try:
-        model, report = cls.from_pretrained(  # type: ignore[misc]
-            folder, config=config, dtype=torch.float32, output_loading_info=True
-        )
+        return read_model(cls, folder, 'the image tower', config=config)
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
-    if missing:
-        raise CheckpointError(f'{folder}: {len(missing)} weights of the image tower are missing, e.g. {missing[0]}.')
-    return model

@@ -15,16 +15,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError, nearest
 from ...registry import LANGUAGE_MODELS
+from ...sharding import full_shape
 from ...structures import TokenizerSpec
 from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
-from ..base import BaseLanguageModel, MLLMOutput, Part, TrainableGroup
+from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..token_ids import planned_vocabulary
-from ..transformers_versions import recompute_layers, run_model
-from ..weights import check_architecture, on_meta
-from .quantization import quantization_options, tell_peft
+from ..transformers_versions import build_shapes, read_model, recompute_layers, run_model
+from ..weights import check_architecture
+from .quantization import check_quantization, quantization_options, tell_peft
 
 COMMON = ('llama', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3_text', 'smollm3', 'olmo2')  # tested families
 
@@ -130,8 +131,10 @@ class CausalLM(BaseLanguageModel):
             raise ConfigError("CausalLM needs pretrained=FOLDER or config=dict(model_type='llama', hidden_size=..., ...).")
         if pretrained is None and tokenizer is None:
             raise ConfigError('CausalLM needs tokenizer=FOLDER when no pretrained folder is given.')
-        self.from_file = pretrained is not None
-        folder = Path(pretrained) if pretrained else None
+        self._folder = Path(pretrained) if pretrained else None
+        self._vocab_size = vocab_size
+        self._gradient_checkpointing = gradient_checkpointing
+        self._options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
         self._tokenizer_spec = TokenizerSpec(
             pretrained=str(tokenizer or pretrained),
             template=template,
@@ -140,70 +143,73 @@ class CausalLM(BaseLanguageModel):
             answer_tokens=tuple(answer_tokens),
         )
         check_tokens(mask_tokens, answer_tokens)
-        self.written = dict(config) if config else None
-        options: dict[str, Any] = {'attn_implementation': attention} if attention else {}
-        self.quantized = quantization is not None
-        self.quantization = dict(quantization or {})
-        if quantization is not None:
-            options |= quantization_options(quantization, pretrained=pretrained, shapes_only=on_meta())
-        if folder and config and (folder / 'config.json').is_file():
-            # LISA's folders have more rows than the base model they were made of
-            check_architecture(config, read_config(folder).to_dict(), 'model.mllm.language_model', folder, ignore=('vocab_size',))
-        if folder and not on_meta():
-            self.model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore
-                folder, config=read_config(folder), output_loading_info=True, **{'dtype': torch.float32, **options}
-            )
-            missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
-            if missing:
-                raise CheckpointError(f'{folder}: {len(missing)} weights of the language model are missing, e.g. {missing[0]}.')
-            tell_peft(self.model)
-        else:
-            written = build_config(config) if config else read_config(folder)
-            self.model = AutoModelForCausalLM.from_config(written, dtype=torch.float32, **options)
-        if attention is None and getattr(self.model.config, 'attn_logit_softcapping', None):
-            self.model.set_attn_implementation('eager')  # sdpa leaves the caps out, and transformers 5.17 does not say so
         self.share_prefix = share_prefix
-        if share_prefix:
-            check_shareable(self.model.config)
-        self._resize(vocab_size)
-        if gradient_checkpointing:
-            recompute_layers(self.model.get_decoder())
+        self.written = dict(config) if config else None
+        if quantization is not None:
+            check_quantization(quantization, pretrained=pretrained)
+            self.quantization = dict(quantization)
+        if self._folder and config and (self._folder / 'config.json').is_file():
+            found = read_config(self._folder).to_dict()
+            # LISA's folders have more rows than the base model they were made of
+            check_architecture(config, found, 'model.mllm.language_model', self._folder, ignore=('vocab_size',))
+        architecture = build_config(config) if config else read_config(self._folder)
+        if self._folder:
+            self.model = self._prepared(build_shapes(AutoModelForCausalLM.from_config, architecture, **self._options))
+        else:
+            model = AutoModelForCausalLM.from_config(architecture, dtype=torch.float32, **self._options)
+            self.model = self._prepared(model)
 
-    def _resize(self, vocab_size: int | None) -> None:
-        """Rows for the new tokens; a vocabulary that is padded already keeps its size."""
-        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
-            vocab_size = len(build_tokenizer(**self._tokenizer_spec))
-        elif vocab_size is None:
-            vocab_size = planned_vocabulary(self._tokenizer_spec, self.written)
-        if vocab_size is not None:
-            add_rows(self.model, vocab_size)
+    def load_pretrained(self) -> None:
+        self.from_file = self._folder is not None
+        if self._folder is None:
+            return
+        options = {**self._options, **(quantization_options(self.quantization) if self.quantization else {})}
+        del self.model  # its shapes
+        model = read_model(AutoModelForCausalLM, self._folder, 'the language model', config=read_config(self._folder), **options)
+        tell_peft(model)
+        self.model = self._prepared(model)
 
-    def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
-        model = self.model
-        ends = (model.get_input_embeddings(), model.get_output_embeddings())
-        return {
-            '': TrainableGroup((self,), frozen=self.frozen, adapters=model.get_decoder(), quantized=self.quantized),
-            'embeddings': TrainableGroup(ends, frozen=self.frozen),
-        }
+    def _prepared(self, model: Any) -> Any:
+        """What holds for shapes and weights: attention, rows for the new tokens, recomputation."""
+        if not self._options and getattr(model.config, 'attn_logit_softcapping', None):
+            model.set_attn_implementation('eager')  # sdpa leaves the caps out, and transformers 5.17 does not say so
+        if self.share_prefix:
+            check_shareable(model.config)
+        rows = self._rows()
+        if rows is not None:
+            add_rows(model, rows)
+        if self._gradient_checkpointing:
+            recompute_layers(model.get_decoder())
+        return model
+
+    def _rows(self) -> int | None:
+        """Rows of the embeddings with the new tokens; a vocabulary that is padded already keeps its size."""
+        if self._vocab_size is not None:
+            return self._vocab_size
+        if Path(self._tokenizer_spec['pretrained']).is_dir():
+            return len(build_tokenizer(**self._tokenizer_spec))
+        return planned_vocabulary(self._tokenizer_spec, self.written)
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.model.get_decoder()
+
+    def input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def output_embeddings(self) -> nn.Module:
+        return self.model.get_output_embeddings()
 
     def without_files(self, tokenizer: str) -> dict[str, Any]:
         return {'config': {**architecture_of(self.model.config), 'vocab_size': self.vocab_size}, 'tokenizer': tokenizer}
 
     @property
     def hidden_size(self) -> int:
-        return self.model.get_input_embeddings().weight.shape[1]
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the embeddings."""
-        return self.model.get_input_embeddings().weight.shape[0]
+        return full_shape(self.input_embeddings().weight)[1]
 
     @property
     def tokenizer_spec(self) -> TokenizerSpec:
         return self._tokenizer_spec.copy()
-
-    def embed(self, input_ids: Tensor) -> Tensor:
-        return self.model.get_input_embeddings()(input_ids)
 
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
         if attention_mask.ndim == 4:  # taken as it is, and eager attention adds it to the products
@@ -219,7 +225,3 @@ class CausalLM(BaseLanguageModel):
             inputs_embeds=padded_left(embeds, attention_mask),
             attention_mask=padded_left(attention_mask.long(), attention_mask),
         )
-
-    def output_embeddings(self) -> nn.Module:
-        """The head that gives logits."""
-        return self.model.get_output_embeddings()

@@ -17,16 +17,15 @@ from ...errors import ConfigError, nearest
 _WHERE = 'language_model.quantization'
 
 
-def quantization_options(quantization: dict[str, Any], *, pretrained: str | None, shapes_only: bool) -> dict[str, Any]:
-    """Arguments of ``from_pretrained`` for a quantised model.
+def check_quantization(quantization: dict[str, Any], *, pretrained: str | None) -> None:
+    """Compare arguments with those there are; bitsandbytes is not needed for it.
 
     Args:
         quantization: Arguments of ``transformers.BitsAndBytesConfig``: ``load_in_4bit``, ``bnb_4bit_quant_type``, ...
         pretrained: The weights that are quantised.
-        shapes_only: The model is not going to be read: the arguments are checked, bitsandbytes is not needed.
 
     Raises:
-        ConfigError: for an unknown argument, or where it cannot run.
+        ConfigError: for an unknown argument, both kinds or none, or no weights.
     """
     known = {name for name in inspect.signature(BitsAndBytesConfig).parameters if name != 'kwargs'}
     unknown = [key for key in quantization if key not in known]
@@ -36,8 +35,17 @@ def quantization_options(quantization: dict[str, Any], *, pretrained: str | None
         raise ConfigError(f'{_WHERE}: set one of load_in_4bit=True, load_in_8bit=True.')
     if pretrained is None:
         raise ConfigError(f'{_WHERE} quantises the weights of a folder: give language_model.pretrained.')
-    if shapes_only:
-        return {}
+
+
+def quantization_options(quantization: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for a quantised model.
+
+    Args:
+        quantization: As :func:`check_quantization` took them.
+
+    Raises:
+        ConfigError: where it cannot run.
+    """
     if is_deepspeed_zero3_enabled():
         raise ConfigError(f'{_WHERE} does not go with ZeRO stage 3, which would cut quantised weights. Take ZeRO stage 2 or 1.')
     if importlib.util.find_spec('bitsandbytes') is None:

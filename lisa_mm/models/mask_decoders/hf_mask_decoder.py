@@ -28,8 +28,8 @@ from ...structures import MaskImageSpec
 from ..architecture import architecture_of, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import keep_float32
-from ..transformers_versions import BUILDS_EDGETAM
-from ..weights import is_trained, load_strictly, on_meta, read_weights
+from ..transformers_versions import BUILDS_EDGETAM, build_shapes, read_model
+from ..weights import is_trained, load_strictly, read_weights
 from .repeating import for_prompts
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
@@ -43,6 +43,7 @@ CLASSES: dict[str, type[PreTrainedModel]] = {
 }
 SAME_MODEL = {'sam2_video': 'sam2', 'edgetam_video': 'edgetam', 'sam3_video': 'sam3_tracker'}  # folders of the video models
 PYRAMIDS = ('sam2', 'edgetam', 'sam3_tracker')  # encoders with feature maps of several sizes
+_NO_FOLDER = '{}: only SAM is read from a file; give the Hugging Face folder of {}.'
 # Means and deviations on 0-255, of the image processors that belong to the released models
 IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
 HALF = {'mean': (127.5, 127.5, 127.5), 'std': (127.5, 127.5, 127.5)}
@@ -84,30 +85,41 @@ class HFMaskDecoder(BaseMaskDecoder):
         super().__init__(frozen=frozen)
         self.encoder_frozen = encoder_frozen
         self.hq_token_only = hq_token_only
-        self.from_file = pretrained is not None
-        path = Path(pretrained) if pretrained else None
+        path = self._path = Path(pretrained) if pretrained else None
         written = read_architecture(path, config)
         self.kind = written.model_type
-        if path is not None and self.kind != 'sam' and not path.is_dir() and (path.is_file() or not on_meta()):
-            raise CheckpointError(f'{path}: only SAM is read from a file; give the Hugging Face folder of {self.kind}.')
+        if path is not None and self.kind != 'sam' and path.is_file():
+            raise CheckpointError(_NO_FOLDER.format(path, self.kind))
         if self.kind in PYRAMIDS:
             # swaps masks by their stability in eval mode only: training and evaluation would differ
             written.mask_decoder_config.dynamic_multimask_via_stability = False
-        options = {'attn_implementation': attention} if attention else {}
-        cls = CLASSES[self.kind]
-        if path is not None and path.is_dir() and not on_meta():
-            self.model, report = cls.from_pretrained(  # type: ignore[misc]
-                path, config=written, dtype=torch.float32, output_loading_info=True, **options
-            )
-            missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
-            if missing:
-                raise CheckpointError(f'{path}: {len(missing)} weights of the mask decoder are missing, e.g. {missing[0]}.')
+        self._options = {'attn_implementation': attention} if attention else {}
+        build = CLASSES[self.kind]._from_config
+        if path is not None and self.kind != 'sam':
+            self.model = self._prepared(build_shapes(build, written, **self._options))
         else:
-            self.model = cls._from_config(written, dtype=torch.float32, **options)
-            if path is not None and not on_meta():
-                load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
+            self.model = self._prepared(build(written, dtype=torch.float32, **self._options))
+
+    def load_pretrained(self) -> None:
+        path = self._path
+        self.from_file = path is not None
+        if path is None:
+            return
+        if path.is_dir():
+            written = self.model.config
+            del self.model  # its shapes
+            model = read_model(CLASSES[self.kind], path, 'the mask decoder', config=written, **self._options)
+            self.model = self._prepared(model)
+        elif self.kind == 'sam':
+            load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
+        else:
+            raise CheckpointError(_NO_FOLDER.format(path, self.kind))
+
+    @staticmethod
+    def _prepared(model: Any) -> Any:
         # sines of large phases mean nothing in bfloat16
-        keep_float32(self.model.shared_image_embedding, 'positional_embedding')
+        keep_float32(model.shared_image_embedding, 'positional_embedding')
+        return model
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         decoder = self.model.mask_decoder

@@ -14,7 +14,7 @@ from ...registry import BACKBONES, MASK_DECODERS
 from ...structures import MaskImageSpec
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import Float32PositionEmbedding
-from ..weights import load_strictly, on_meta, read_weights
+from ..weights import load_strictly, read_weights
 from .repeating import for_prompts
 
 # Of the released models (segment_anything/modeling/sam.py), on pixels 0-255
@@ -78,9 +78,12 @@ class SAMMaskDecoder(BaseMaskDecoder):
             iou_head_depth=iou_depth,
             iou_head_hidden_dim=iou_hidden_dim,
         )
-        self.from_file = pretrained is not None
-        if pretrained is not None and not on_meta():
-            load_strictly(self, self.from_released(read_weights(pretrained)), str(pretrained))
+        self.pretrained = pretrained
+
+    def load_pretrained(self) -> None:
+        self.from_file = self.pretrained is not None
+        if self.pretrained is not None:
+            load_strictly(self, self.from_released(read_weights(self.pretrained)), str(self.pretrained))
 
     @staticmethod
     def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:

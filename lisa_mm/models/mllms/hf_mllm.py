@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, CLIPVisionModel, PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
 from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError
 from ...registry import MLLMS
-from ...sharding import is_sharded
+from ...sharding import full_shape, is_sharded
 from ...structures import ProcessorImageSpec, TokenizerSpec
 from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, written_architecture
@@ -25,11 +25,13 @@ from ..batch import ModelInputs
 from ..batch_layout import layout_of
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
-from ..transformers_versions import encoded_images, recompute_layers, run_model, takes_images
-from ..weights import is_trained, on_meta
+from ..transformers_versions import build_shapes, encoded_images, read_model, recompute_layers, run_model, takes_images
+from ..weights import is_trained
+from .largest_image import largest_image
 
 # Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
+_NO_CONFIG = 'mllm.pretrained: {} holds no config.json. Give a Hugging Face folder.'
 PROJECTORS = ('multi_modal_projector', 'connector', 'merger', 'deepstack_merger_list')
 
 
@@ -95,7 +97,7 @@ class HFMLLM(BaseMLLM):
         for key, value in (('vision_frozen', vision_frozen), ('projector_frozen', projector_frozen)):
             if frozen and not value:
                 raise ConfigError(f'model.mllm.frozen=True, but {key}=False trains a part of it. Leave out one of the two.')
-        self.from_file = pretrained is not None
+        self._folder = Path(pretrained) if pretrained else None
         self.vision_frozen = vision_frozen
         self.projector_frozen = projector_frozen
         check_tokens(mask_tokens, answer_tokens)
@@ -108,48 +110,58 @@ class HFMLLM(BaseMLLM):
         )
         self._image_text = image_text
         self._image_options = dict(image_options or {})
-        self.model = self._build(Path(pretrained) if pretrained else None, config, attention)
+        self._options = {'attn_implementation': attention} if attention else {}
+        self._vocab_size = vocab_size
+        self._gradient_checkpointing = gradient_checkpointing
         self.written = dict(config) if config else None
+        architecture = self._architecture(config)
+        build = AutoModelForImageTextToText.from_config
+        if self._folder:
+            self.model: Any = self._prepared(build_shapes(build, architecture, **self._options))
+        else:
+            self.model = self._prepared(build(architecture, dtype=torch.float32, **self._options))
         self.image_token_id = _image_token_id(self.model.config)
         self._accepted = set(inspect.signature(self.model.forward).parameters)
         self._accepted |= set(inspect.signature(self.model.model.forward).parameters)
         if not takes_images(self.model, self._accepted):
             raise ConfigError(f'HFMLLM: {self.model.config.model_type!r} does not take encoded images (mm_encoder_outputs).')
-        self._resize(vocab_size)
         if not projector_frozen and not self._projector():
             raise ConfigError(f'mllm.projector_frozen=False: found no projector ({", ".join(PROJECTORS)}) in this model.')
-        if gradient_checkpointing:
-            recompute_layers(self.model.get_decoder())
 
-    @staticmethod
-    def _build(folder: Path | None, config: dict[str, Any] | None, attention: str | None) -> Any:
-        options = {'attn_implementation': attention} if attention else {}
+    def _architecture(self, config: dict[str, Any] | None) -> PretrainedConfig:
+        """Of the folder where it is there, else as written."""
+        folder = self._folder
         if config is not None and 'model_type' not in config:
             raise ConfigError("mllm.config needs model_type, e.g. 'llava'.")
-        if folder and not (folder / 'config.json').is_file() and not (on_meta() and config):
-            raise CheckpointError(f'mllm.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
         there = folder is not None and (folder / 'config.json').is_file()
+        if not there and config is None:
+            raise CheckpointError(_NO_CONFIG.format(folder))
         written = AutoConfig.from_pretrained(folder) if there else written_architecture(config or {}, 'model.mllm.config')
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:
             raise ConfigError(f'HFMLLM: {written.model_type!r} is no model of images and text. A language model is a CausalLM.')
-        if folder is None or on_meta():
-            return AutoModelForImageTextToText.from_config(written, dtype=torch.float32, **options)
-        model, report = AutoModelForImageTextToText.from_pretrained(  # type: ignore[misc]
-            folder, dtype=torch.float32, output_loading_info=True, **options
-        )
-        missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
-        if missing:
-            raise CheckpointError(f'{folder}: {len(missing)} weights of the model are missing, e.g. {missing[0]}.')
-        return model
+        return written
 
-    def _resize(self, vocab_size: int | None) -> None:
-        """Rows for ``[SEG]``; a vocabulary that is padded already keeps its size."""
-        if vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
-            vocab_size = len(build_tokenizer(**self.tokenizer_spec))
-        if vocab_size is not None:
-            add_rows(self.model, vocab_size)
+    def load_pretrained(self) -> None:
+        self.from_file = self._folder is not None
+        if self._folder is None:
+            return
+        if not (self._folder / 'config.json').is_file():
+            raise CheckpointError(_NO_CONFIG.format(self._folder))
+        del self.model  # its shapes
+        self.model = self._prepared(read_model(AutoModelForImageTextToText, self._folder, 'the model', **self._options))
+
+    def _prepared(self, model: Any) -> Any:
+        """What holds for shapes and weights: rows for the new tokens, recomputation."""
+        rows = self._vocab_size
+        if rows is None and Path(self._tokenizer_spec['pretrained']).is_dir():
+            rows = len(build_tokenizer(**self._tokenizer_spec))
+        if rows is not None:  # a vocabulary that is padded already keeps its size
+            add_rows(model, rows)
+        if self._gradient_checkpointing:
+            recompute_layers(model.get_decoder())
+        return model
 
     def _vision(self) -> list[nn.Module]:
         """All beside the language model: tower, projector, and what else there is."""
@@ -180,26 +192,33 @@ class HFMLLM(BaseMLLM):
         }
 
     def _unused_vision(self) -> Iterator[nn.Module]:
-        """What of the tower has no part in the features: layers after the one that is taken, a head for one vector an image."""
+        """What of the tower reaches no feature: layers after the one that is taken, and what makes one vector of an image."""
         taken = getattr(self.model.config, 'vision_feature_layer', None)
         for tower in self._vision():
+            of_class_token = ('post_layernorm',) if isinstance(tower, CLIPVisionModel) else ()
             for name, module in tower.named_modules():
                 if name.endswith('encoder.layers') and taken is not None:
                     indices = [taken] if isinstance(taken, int) else list(taken)
                     yield from list(module)[max(index % (len(module) + 1) for index in indices) :]
-                elif isinstance(module, SiglipMultiheadAttentionPoolingHead):
+                elif isinstance(module, SiglipMultiheadAttentionPoolingHead) or name.endswith(of_class_token):
                     yield module
 
     def without_files(self, tokenizer: str) -> dict[str, Any]:
         return {'config': architecture_of(self.model.config), 'processor': tokenizer}
 
     @property
-    def causal_lm(self) -> PreTrainedModel:
-        return self.model
+    def decoder(self) -> nn.Module:
+        return self.model.get_decoder()
+
+    def input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def output_embeddings(self) -> nn.Module:
+        return self.model.get_output_embeddings()
 
     @property
     def hidden_size(self) -> int:
-        return self.model.get_input_embeddings().weight.shape[1]
+        return full_shape(self.input_embeddings().weight)[1]
 
     @property
     def preprocess(self) -> ProcessorImageSpec:
@@ -213,6 +232,9 @@ class HFMLLM(BaseMLLM):
     @property
     def tokenizer_spec(self) -> TokenizerSpec:
         return self._tokenizer_spec.copy()
+
+    def largest_image(self) -> tuple[dict[str, Tensor], int]:
+        return largest_image(self.model, self._image_options)
 
     def num_image_tokens(self, height: int, width: int) -> int:
         from ...datasets.processor import blank_image_tokens

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from ...registry import BACKBONES, LANGUAGE_MODELS, MLLMS, PROJECTORS
 from ...sharding import is_sharded
@@ -51,8 +50,22 @@ class LlavaMLLM(BaseMLLM):
         return {'vision_tower': self.vision_tower, 'projector': self.projector, 'language_model': self.language_model}
 
     @property
-    def causal_lm(self) -> PreTrainedModel:
-        return self.language_model.model
+    def decoder(self) -> nn.Module:
+        return self.language_model.decoder
+
+    def input_embeddings(self) -> nn.Module:
+        return self.language_model.input_embeddings()
+
+    def output_embeddings(self) -> nn.Module:
+        return self.language_model.output_embeddings()
+
+    @property
+    def written(self) -> dict[str, Any] | None:
+        return self.language_model.written
+
+    @property
+    def quantization(self) -> dict[str, Any] | None:
+        return self.language_model.quantization
 
     @property
     def share_prefix(self) -> bool:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import PROJECTORS
 from ..base import BaseProjector
+from ..weights import compare_part
 from .loading import load_projector
 
 
@@ -26,7 +27,13 @@ class LinearProjector(BaseProjector):
     def __init__(self, in_channels: int, out_channels: int, *, pretrained: str | None = None, frozen: bool = True):
         super().__init__(frozen=frozen)
         self.linear = nn.Linear(in_channels, out_channels)
-        load_projector(self, pretrained, 'linear.')
+        self.pretrained = pretrained
+
+    def load_pretrained(self) -> None:
+        load_projector(self, self.pretrained, 'linear.')
+
+    def check_pretrained(self) -> None:
+        compare_part(self, self.pretrained)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear(features)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ...errors import CheckpointError
 from ..base import BaseProjector
-from ..weights import load_part, load_strictly, on_meta
+from ..weights import load_part, load_strictly
 
 PUBLISHED = 'model.mm_projector.'  # LLaVA's name of it
 
 
 def load_projector(projector: BaseProjector, pretrained: str | None, own_prefix: str) -> None:
-    """Load ``pretrained`` strictly, if it is given (not under the meta device).
+    """Load ``pretrained`` strictly, if it is given.
 
     Args:
         projector: Receives the weights.
@@ -23,7 +23,7 @@ def load_projector(projector: BaseProjector, pretrained: str | None, own_prefix:
     Raises:
         CheckpointError: if the folder holds no projector, or one of another kind.
     """
-    if pretrained is None or on_meta() or not Path(pretrained).is_dir():
+    if pretrained is None or not Path(pretrained).is_dir():
         load_part(projector, pretrained)
         return
     from ...checkpoints.sources import WeightFiles  # it reads by this package's own reader

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import PROJECTORS
 from ..base import BaseProjector
+from ..weights import compare_part
 from .loading import load_projector
 
 
@@ -32,7 +33,13 @@ class MLPProjector(BaseProjector):
         for _ in range(depth - 1):
             layers += [nn.GELU(), nn.Linear(out_channels, out_channels)]
         self.layers = nn.Sequential(*layers)
-        load_projector(self, pretrained, 'layers.')
+        self.pretrained = pretrained
+
+    def load_pretrained(self) -> None:
+        load_projector(self, self.pretrained, 'layers.')
+
+    def check_pretrained(self) -> None:
+        compare_part(self, self.pretrained)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)

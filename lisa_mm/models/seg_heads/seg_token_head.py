@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...registry import SEG_HEADS
 from ..base import BaseSegHead
 from ..prompt_positions import PromptPositions
-from ..weights import load_part
+from ..weights import compare_part, load_part
 
 
 @SEG_HEADS.register_module()
@@ -57,7 +57,13 @@ class SegTokenHead(BaseSegHead):
         with torch.no_grad():
             last.weight *= init_gain
         self.projection = nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(), last, nn.Dropout(dropout))
-        load_part(self, pretrained)
+        self.pretrained = pretrained
+
+    def load_pretrained(self) -> None:
+        load_part(self, self.pretrained)
+
+    def check_pretrained(self) -> None:
+        compare_part(self, self.pretrained)
 
     def positions(self, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> Tensor:
         """(row, position) of each state taken, (K, 2), in row-major order."""
