@@ -30,7 +30,12 @@ def largest_image(model: Any, options: dict[str, Any]) -> tuple[dict[str, Tensor
     config = model.config
     if getattr(config, 'image_grid_pinpoints', None):
         return _tiled(model, size, (size // patch) ** 2)
-    tokens = getattr(config, 'image_seq_length', None) or getattr(config, 'mm_tokens_per_image', None) or (size // patch) ** 2
+    patches = (size // patch) ** 2
+    select = getattr(config, 'vision_feature_select_strategy', None)
+    if select is not None:  # LLaVA, whose image_seq_length is another model's where a config leaves it out
+        tokens = patches + (select == 'full')
+    else:
+        tokens = getattr(config, 'image_seq_length', None) or getattr(config, 'mm_tokens_per_image', None) or patches
     return {'pixel_values': torch.zeros(1, 3, size, size)}, tokens
 
 
