@@ -31,7 +31,7 @@ setup(
     packages=find_packages(include=['lisa_mm', 'lisa_mm.*']) + ['lisa_mm.configs'],
     package_dir={'lisa_mm.configs': 'configs'},
     package_data={
-        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/demo/splits.json', 'datasets/classes/*.txt'],
+        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/classes/*.txt'],
         'lisa_mm.configs': ['**/*.py'],
     },
     install_requires=[

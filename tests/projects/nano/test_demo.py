@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lisa_mm.datasets.demo import COLOURS, HELD_OUT, KINDS, SIZES, Scene, draw_scene, verify_splits, write_demo
-from lisa_mm.datasets.demo.backgrounds import FAMILIES
-from lisa_mm.datasets.demo.questions import EXPLANATIONS, IMPLICIT
-from lisa_mm.datasets.demo.records import mask_to_polygons, pretraining_rows, reasoning_item
-from lisa_mm.datasets.demo.scenes import choose_objects, scene_rng
-from lisa_mm.datasets.demo.writer import COUNTS, SEED, SPLITS_FILE
 from lisa_mm.errors import UserError
+from projects.nano.demo.backgrounds import FAMILIES
+from projects.nano.demo.kinds import COLOURS, HELD_OUT, KINDS, SIZES
+from projects.nano.demo.questions import EXPLANATIONS, IMPLICIT
+from projects.nano.demo.recorded import COUNTS, SEED, SPLITS_FILE
+from projects.nano.demo.records import mask_to_polygons, pretraining_rows, reasoning_item
+from projects.nano.demo.scenes import Scene, choose_objects, draw_scene, scene_rng
+from projects.nano.demo.writer import verify_splits, write_demo
 
 
 @pytest.fixture(scope='module')

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lisa_mm.apis.aligning import align_head
 from lisa_mm.config import load_config
-from lisa_mm.datasets.demo.writer import write_demo
 from lisa_mm.errors import ConfigError
+from projects.nano.aligning import align_head
+from projects.nano.demo.writer import write_demo
 
 NANO = 'configs/lisa/lisa_nano.py'
 NEW_HEAD = ["model.seg_head={'type': 'SegTokenHead'}"]

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lisa_mm.datasets.emoji import read_stickers, write_scenes
-from lisa_mm.datasets.emoji.scenes import MIN_VISIBLE, _paste, draw_scene
-from lisa_mm.datasets.emoji.stickers import Sticker, colour_of
-from lisa_mm.datasets.emoji.writer import named_rows
 from lisa_mm.datasets.jsonl_seg import JsonlSegDataset
 from lisa_mm.errors import DataError, UserError
+from projects.nano.emoji import read_stickers, write_scenes
+from projects.nano.emoji.scenes import MIN_VISIBLE, _paste, draw_scene
+from projects.nano.emoji.stickers import Sticker, colour_of
+from projects.nano.emoji.writer import named_rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EMOJI = {  # unified: category, subcategory, colour
     '1F3A3': ('Activities', 'sport', (200, 20, 20)),
     '1F40C': ('Animals & Nature', 'animal-bug', (20, 200, 20)),

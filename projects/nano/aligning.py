@@ -16,12 +16,12 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..datasets.collate import seg_collate
-from ..errors import ConfigError
-from ..models import LISA
-from ..progress import progress
-from ..registry import DATASETS
-from .loading import load_model
+from lisa_mm.apis.loading import load_model
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.errors import ConfigError
+from lisa_mm.models import LISA
+from lisa_mm.progress import progress
+from lisa_mm.registry import DATASETS
 
 HELD_OUT = 0.1  # of the images
 Batch = Callable[[list[int]], dict[str, Any]]

@@ -17,23 +17,15 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from lisa_mm.datasets.demo.kinds import HELD_OUT
-from lisa_mm.datasets.demo.records import explanation_record, pretraining_rows, reasoning_item, to_json
-from lisa_mm.datasets.demo.scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
-VERSION = 1
-"""Raise it with every change of drawings or texts: folders of another version are written anew."""
+from .kinds import HELD_OUT
+from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
+from .records import explanation_record, pretraining_rows, reasoning_item, to_json
+from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 
-SEED = 7
-COUNTS = {'train': 1500, 'val': 60, 'test': 120}
 EXPLANATIONS = 200
-RECORDED_PRETRAIN = 200
-PREFIX = 20
-"""Scenes a split that the quick check draws again."""
-
-SPLITS_FILE = Path(__file__).with_name('splits.json')
 _DONE = 'done.json'
 _POOL_PAYS = 800
 """Scenes that take as long to draw as new processes take to import the package."""
