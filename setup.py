@@ -67,6 +67,7 @@ setup(
             'pyright==1.1.414',
             'import-linter==2.17',
             'pre-commit>=4',
+            'setuptools>=70.1',  # tests build the wheel with what is installed
             'torchmetrics>=1.4',
         ],
     },
