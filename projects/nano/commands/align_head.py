@@ -16,7 +16,10 @@ def main() -> None:
     parser.add_argument('teacher', help='the old model: a work folder, or a config whose parts have files (before training)')
     parser.add_argument('--out', required=True, help='folder for seg_head.safetensors (and projector.safetensors)')
     parser.add_argument(
-        '--images', type=int, default=800, help="of the teacher's training data; a tenth is held out (default: %(default)s)"
+        '--images',
+        type=int,
+        default=800,
+        help="of the teacher's training data, at least 10; a tenth is held out (default: %(default)s)",
     )
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the new config')

@@ -32,8 +32,6 @@ def main() -> None:
 
     from ..demo.writer import verify_splits, write_demo
 
-    if args.seed < 0:
-        raise UserError(f'--seed {args.seed} must not be negative')
     write_demo(args.root, args.splits, args.pretrain, seed=args.seed, num_workers=args.workers, limit=args.limit)
     if args.preview:
         from ..demo.preview import draw_preview

@@ -19,6 +19,7 @@ from lisa_mm.datasets.masks import encode_mask
 from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
+from ..numbers import check_at_least
 from ..tokenizer import write_tokenizer
 from .scenes import Pasted, draw_scene
 from .stickers import Sticker, read_stickers
@@ -56,8 +57,9 @@ def write_scenes(
         The number of different names.
 
     Raises:
-        UserError: if ``root`` exists, or ``photos`` has no jpg.
+        UserError: if a number is below 1, ``root`` exists, or ``photos`` has no jpg.
     """
+    check_at_least(1, train=train, val=val, workers=workers)
     root = Path(root)
     if root.exists():
         raise UserError(f'{root} exists already: choose another folder or remove it.')

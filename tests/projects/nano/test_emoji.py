@@ -188,6 +188,14 @@ def test_written_as_the_reader_reads(tmp_path: Path) -> None:
     assert not (tmp_path / 'other').exists()
 
 
+@pytest.mark.parametrize(('name', 'value'), [('train', 0), ('train', -1), ('val', 0), ('workers', 0)])
+def test_a_set_without_a_scene(tmp_path: Path, name: str, value: int) -> None:
+    numbers = {'train': 2, 'val': 1, 'workers': 1, name: value}
+    with pytest.raises(UserError, match=f'{name}={value}: at least 1'):
+        write_scenes(tmp_path / 'set', [package(tmp_path / 'google.tgz')], **numbers)
+    assert not (tmp_path / 'set').exists()
+
+
 def test_the_command(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, 'tools/make_emoji_scenes.py', str(tmp_path / 'set'), *arguments]
