@@ -31,7 +31,7 @@ setup(
     packages=find_packages(include=['lisa_mm', 'lisa_mm.*']) + ['lisa_mm.configs'],
     package_dir={'lisa_mm.configs': 'configs'},
     package_data={
-        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/demo/splits.json', 'datasets/classes/*.txt'],
+        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/classes/*.txt'],
         'lisa_mm.configs': ['**/*.py'],
     },
     install_requires=[
@@ -67,6 +67,7 @@ setup(
             'pyright==1.1.414',
             'import-linter==2.17',
             'pre-commit>=4',
+            'setuptools>=70.1',  # tests build the wheel with what is installed
             'torchmetrics>=1.4',
         ],
     },

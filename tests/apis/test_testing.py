@@ -15,7 +15,7 @@ from PIL import Image
 
 from lisa_mm.apis.testing import blind_pairs, score
 from lisa_mm.datasets import JsonlSegDataset
-from lisa_mm.datasets.demo.writer import write_demo
+from projects.nano.demo.writer import write_demo
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import pytest
 import torch
 from torch import nn
 
 from lisa_mm.models.base import BaseProjector, TrainableGroup
-from lisa_mm.registry import PROJECTORS
+from lisa_mm.registry import MODELS, PROJECTORS, ROLES
 from lisa_mm.testing import PartError, check_part
-
-from . import minimal_parts as parts
+from lisa_mm.testing.tiny import SLOTS
 
 TOKENIZER = 'weights://nano/tokenizer'
 MINIMAL = {
@@ -26,6 +28,21 @@ MINIMAL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def minimal_parts():
+    """They are registered during these tests alone: others list what is registered."""
+    before = {registry: dict(registry.module_dict) for registry in (*ROLES, MODELS)}
+    parts = importlib.import_module('tests.testing.minimal_parts')
+    for cls in vars(parts).values():
+        if inspect.isclass(cls) and cls.__name__.startswith('Minimal'):
+            slot = next(slot for slot in SLOTS if issubclass(cls, slot.base))
+            slot.registry.register_module(module=cls, force=True)
+    yield parts
+    for registry, known in before.items():
+        registry.module_dict.clear()
+        registry.module_dict.update({name: cls for name, cls in known.items() if not name.startswith('Minimal')})
+
+
 @pytest.mark.parametrize('role', MINIMAL)
 def test_a_minimal_part_of_each_role_passes(role):
     assert check_part(MINIMAL[role])[-1] == 'export'
@@ -37,8 +54,8 @@ def test_a_minimal_part_of_each_role_trains_in_two_processes(role):
     assert check_part(MINIMAL[role], processes=2)[-1] == '2 processes'
 
 
-def test_a_class_stands_for_its_config():
-    assert 'step' in check_part(parts.MinimalProjector)
+def test_a_class_stands_for_its_config(minimal_parts):
+    assert 'step' in check_part(minimal_parts.MinimalProjector)
 
 
 def register(cls):

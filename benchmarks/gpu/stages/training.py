@@ -21,7 +21,7 @@ from benchmarks.gpu.stages.cases import Outcome, answer_case, report, run_cases
 from benchmarks.gpu.stages.scale import CONFIGS
 from lisa_mm.apis.training import build_runner
 from lisa_mm.config import load_config
-from lisa_mm.datasets.demo.writer import write_demo
+from projects.nano.demo.writer import write_demo
 
 STEPS = 20
 REFERENCE = 'CPU, float32'

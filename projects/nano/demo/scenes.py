@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lisa_mm.datasets.demo.backgrounds import draw_background
-from lisa_mm.datasets.demo.kinds import COLOURS, HELD_OUT, KINDS, SIZES, SUPERSAMPLING, draw_sprite
+from .backgrounds import draw_background
+from .kinds import COLOURS, HELD_OUT, KINDS, SIZES, SUPERSAMPLING, draw_sprite
 
 REASONING_SPLITS = ('train', 'val', 'test')
 PRETRAIN_SPLITS = ('pretrain', 'pretrain_val')

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lisa_mm.datasets.emoji import read_stickers, write_scenes
-from lisa_mm.datasets.emoji.scenes import MIN_VISIBLE, _paste, draw_scene
-from lisa_mm.datasets.emoji.stickers import Sticker, colour_of
-from lisa_mm.datasets.emoji.writer import named_rows
 from lisa_mm.datasets.jsonl_seg import JsonlSegDataset
 from lisa_mm.errors import DataError, UserError
+from projects.nano.emoji import read_stickers, write_scenes
+from projects.nano.emoji.scenes import MIN_VISIBLE, _paste, draw_scene
+from projects.nano.emoji.stickers import Sticker, colour_of
+from projects.nano.emoji.writer import named_rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EMOJI = {  # unified: category, subcategory, colour
     '1F3A3': ('Activities', 'sport', (200, 20, 20)),
     '1F40C': ('Animals & Nature', 'animal-bug', (20, 200, 20)),
@@ -186,6 +186,14 @@ def test_written_as_the_reader_reads(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'no \.jpg'):
         write_scenes(tmp_path / 'other', packages, tmp_path / 'empty')
     assert not (tmp_path / 'other').exists()
+
+
+@pytest.mark.parametrize(('name', 'value'), [('train', 0), ('train', -1), ('val', 0), ('workers', 0)])
+def test_a_set_without_a_scene(tmp_path: Path, name: str, value: int) -> None:
+    numbers = {'train': 2, 'val': 1, 'workers': 1, name: value}
+    with pytest.raises(UserError, match=f'{name}={value}: at least 1'):
+        write_scenes(tmp_path / 'set', [package(tmp_path / 'google.tgz')], **numbers)
+    assert not (tmp_path / 'set').exists()
 
 
 def test_the_command(tmp_path: Path) -> None:

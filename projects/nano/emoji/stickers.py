@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ...errors import DataError, UserError
+from lisa_mm.errors import DataError, UserError
 
 KINDS: dict[str, tuple[str, ...]] = {
     'Animals & Nature': ('living thing', 'thing of nature'),

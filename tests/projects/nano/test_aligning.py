@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from lisa_mm.apis.aligning import align_head
 from lisa_mm.config import load_config
-from lisa_mm.datasets.demo.writer import write_demo
-from lisa_mm.errors import ConfigError
+from lisa_mm.errors import ConfigError, UserError
+from projects.nano.aligning import align_head
+from projects.nano.demo.writer import write_demo
 
 NANO = 'configs/lisa/lisa_nano.py'
 NEW_HEAD = ["model.seg_head={'type': 'SegTokenHead'}"]
@@ -38,4 +40,16 @@ def test_a_new_head_over_the_same_states_learns_the_old_prompts(teacher, tmp_pat
 def test_another_width_of_prompts_is_refused(teacher, tmp_path):
     student = load_config(NANO, ['mask_decoder=sam_vit_b'], ['model.mask_decoder.pretrained=None'])
     with pytest.raises(ConfigError, match=r'the teacher have 64 channels, those of model\.mask_decoder 256'):
-        align_head(student, teacher, None, tmp_path, images=4)
+        align_head(student, teacher, None, tmp_path, images=12)
+
+
+@pytest.mark.parametrize(('images', 'batch', 'said'), [(0, 4, 'images=0'), (9, 4, 'images=9'), (12, 12, 'batch=12')])
+def test_too_few_images_to_hold_some_out(teacher, tmp_path, images, batch, said):
+    with pytest.raises(UserError, match=f'{said}: .* held out'):
+        align_head(load_config(NANO, (), NEW_HEAD), teacher, None, tmp_path / 'out', images=images, batch=batch)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_fewest_images(teacher, tmp_path):
+    found = align_head(load_config(NANO, (), NEW_HEAD), teacher, None, tmp_path, images=10, rounds=1)
+    assert all(math.isfinite(found[key]) for key in ('explained', 'explained_held_out'))

@@ -17,26 +17,19 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from lisa_mm.datasets.demo.kinds import HELD_OUT
-from lisa_mm.datasets.demo.records import explanation_record, pretraining_rows, reasoning_item, to_json
-from lisa_mm.datasets.demo.scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
-VERSION = 1
-"""Raise it with every change of drawings or texts: folders of another version are written anew."""
+from ..numbers import check_at_least
+from .kinds import HELD_OUT
+from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
+from .records import explanation_record, pretraining_rows, reasoning_item, to_json
+from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 
-SEED = 7
-COUNTS = {'train': 1500, 'val': 60, 'test': 120}
 EXPLANATIONS = 200
-RECORDED_PRETRAIN = 200
-PREFIX = 20
-"""Scenes a split that the quick check draws again."""
-
-SPLITS_FILE = Path(__file__).with_name('splits.json')
 _DONE = 'done.json'
 _POOL_PAYS = 800
-"""Scenes that take as long to draw as new processes take to import the package."""
+"""Scenes that take as long to draw as new processes take to import torch, which the pretraining rows need."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -199,22 +192,24 @@ def write_demo(
     Args:
         splits: Which of train, val and test to write.
         pretrain_scenes: Scenes to pretrain on; 0 writes no `pretrain` folder.
-        pretrain_val_scenes: Held-back pretraining scenes, if there are any to pretrain on.
+        pretrain_val_scenes: Held-back pretraining scenes, at least one, if there are any to pretrain on.
         seed: The recorded hashes belong to the default.
         num_workers: Processes; below 2, or for a few hundred scenes, everything runs in this one.
-        limit: Write only so many scenes of each split, for a quick look.
+        limit: Write only so many scenes of each split, at least one, for a quick look.
 
     Returns:
         The root.
 
     Raises:
-        UserError: An unknown split, a folder that is not the demo's own, or one that can't be written.
+        UserError: An unknown split, a number too small, a folder that is not the demo's own, or one that can't be written.
     """
     root = Path(root)
     if unknown := [s for s in splits if s not in COUNTS]:
         raise UserError(f'unknown split {unknown[0]!r} of the demo set. Known: {", ".join(COUNTS)}')
-    if pretrain_scenes < 0 or pretrain_val_scenes < 0 or (limit is not None and limit < 1):
-        raise UserError('the numbers of scenes must not be negative, and limit must be at least 1')
+    if not splits and not pretrain_scenes:
+        raise UserError(f'no split is asked for, and no scenes to pretrain on. Known splits: {", ".join(COUNTS)}')
+    check_at_least(0, seed=seed, pretrain_scenes=pretrain_scenes)
+    check_at_least(1, pretrain_val_scenes=pretrain_val_scenes, **({} if limit is None else {'limit': limit}))
     parts = {'reason_seg': {s: COUNTS[s] for s in splits}}
     if pretrain_scenes:
         parts['pretrain'] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import DataError
+from lisa_mm.errors import DataError
+
 from ..demo.backgrounds import draw_background
 from .stickers import Sticker
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ...errors import DataError
-from .. import prompts
+from lisa_mm.datasets import prompts
+from lisa_mm.errors import DataError
 
 
 def write_tokenizer(folder: str | Path, jsonl: str | Path, vocab_size: int = 1200) -> int:

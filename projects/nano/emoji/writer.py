@@ -14,11 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
-from ...errors import UserError
-from ...progress import progress
-from ..demo.tokenizer import write_tokenizer
+from lisa_mm.datasets.masks import encode_mask
+from lisa_mm.errors import UserError
+from lisa_mm.progress import progress
+
+from ..numbers import check_at_least
+from ..tokenizer import write_tokenizer
 from .scenes import Pasted, draw_scene
 from .stickers import Sticker, read_stickers
 
@@ -55,8 +57,9 @@ def write_scenes(
         The number of different names.
 
     Raises:
-        UserError: if ``root`` exists, or ``photos`` has no jpg.
+        UserError: if a number is below 1, ``root`` exists, or ``photos`` has no jpg.
     """
+    check_at_least(1, train=train, val=val, workers=workers)
     root = Path(root)
     if root.exists():
         raise UserError(f'{root} exists already: choose another folder or remove it.')
@@ -97,7 +100,7 @@ def named_rows(pasted: Sequence[Pasted], rng: np.random.Generator, *, groups: bo
     rows = []
     for one in pasted:
         name = one.sticker.name if rng.random() < 0.5 else f'the {one.sticker.name}'
-        rows.append({'phrase': name, 'masks': [_encoded(one.mask)]})
+        rows.append({'phrase': name, 'masks': [encode_mask(one.mask)]})
     if groups:
         colours = [{f'the {c} thing'} if (c := one.sticker.colours[one.drawing]) else set() for one in pasted]
         kinds = [{f'the {kind}' for kind in one.sticker.kinds} for one in pasted]
@@ -111,10 +114,5 @@ def _group_rows(pasted: Sequence[Pasted], phrases: list[set[str]], rng: np.rando
     for phrase in rng.permutation(sorted(set().union(*phrases))).tolist():
         having = [one.mask for one, own in zip(pasted, phrases, strict=True) if phrase in own]
         if len(having) < len(pasted) and len(rows) < most:
-            rows.append({'phrase': phrase, 'masks': [_encoded(np.maximum.reduce(having))]})
+            rows.append({'phrase': phrase, 'masks': [encode_mask(np.maximum.reduce(having))]})
     return rows
-
-
-def _encoded(mask: np.ndarray) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask))
-    return {'size': [int(v) for v in rle['size']], 'counts': rle['counts'].decode('ascii')}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,13 +15,16 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lisa_mm.datasets.demo import COLOURS, HELD_OUT, KINDS, SIZES, Scene, draw_scene, verify_splits, write_demo
-from lisa_mm.datasets.demo.backgrounds import FAMILIES
-from lisa_mm.datasets.demo.questions import EXPLANATIONS, IMPLICIT
-from lisa_mm.datasets.demo.records import mask_to_polygons, pretraining_rows, reasoning_item
-from lisa_mm.datasets.demo.scenes import choose_objects, scene_rng
-from lisa_mm.datasets.demo.writer import COUNTS, SEED, SPLITS_FILE
 from lisa_mm.errors import UserError
+from projects.nano.demo.backgrounds import FAMILIES
+from projects.nano.demo.kinds import COLOURS, HELD_OUT, KINDS, SIZES
+from projects.nano.demo.questions import EXPLANATIONS, IMPLICIT
+from projects.nano.demo.recorded import COUNTS, SEED, SPLITS_FILE
+from projects.nano.demo.records import mask_to_polygons, pretraining_rows, reasoning_item
+from projects.nano.demo.scenes import Scene, choose_objects, draw_scene, scene_rng
+from projects.nano.demo.writer import verify_splits, write_demo
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope='module')
@@ -208,6 +213,42 @@ def test_written_folders(tmp_path: Path) -> None:
         rows = [json.loads(line) for line in (root / 'pretrain' / f'{name}.jsonl').read_text(encoding='utf-8').splitlines()]
         assert len({r['image'] for r in rows}) == count
         assert all((root / 'pretrain' / r['image']).is_file() for r in rows)
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'said'),
+    [
+        ({'limit': 0}, 'limit=0: at least 1'),
+        ({'pretrain_scenes': -1}, 'pretrain_scenes=-1: at least 0'),
+        ({'pretrain_scenes': 1, 'pretrain_val_scenes': 0}, 'pretrain_val_scenes=0: at least 1'),
+        ({'seed': -1}, 'seed=-1: at least 0'),
+        ({'splits': []}, 'no split'),
+    ],
+)
+def test_a_set_without_a_scene(tmp_path: Path, numbers: dict[str, int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        write_demo(tmp_path / 'demo', **numbers)
+    assert not (tmp_path / 'demo').exists()
+
+
+def test_the_command(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / 'tools' / 'make_demo.py'), *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    done = run('demo', '--limit', '0')
+    assert done.returncode == 1 and done.stderr == 'error: limit=0: at least 1 is needed.\n'
+    done = run('demo', '--limit', '1', '--splits', 'val', '--preview', 'sheet.png')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'sheet.png').is_file() and len(list((tmp_path / 'demo').rglob('*.jpg'))) == 1
+
+
+def test_the_help_loads_no_library() -> None:
+    """It answers at once: neither torch nor OpenCV is imported before the arguments are read."""
+    program = "import sys; sys.argv = ['x', '--help']\ntry: main()\nexcept SystemExit: print({'torch', 'cv2'} & set(sys.modules))"
+    command = [sys.executable, '-c', f'from projects.nano.commands.make_demo import main\n{program}']
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.endswith('set()\n')
 
 
 def test_a_finished_folder_is_kept_and_a_foreign_one_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What makes and feeds lisa_nano: the drawn demo set, emoji scenes, a pretrained LLM for small machines, aligned heads."""

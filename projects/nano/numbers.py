@@ -1,0 +1,24 @@
+"""One check of the numbers that these programs are given."""
+
+from __future__ import annotations
+
+from lisa_mm.errors import UserError
+
+
+def check_at_least(least: int, **numbers: int) -> None:
+    """Refuse numbers that are too small.
+
+    Args:
+        least: The smallest number allowed.
+        numbers: By the name of the argument.
+
+    Raises:
+        UserError: naming the first that is smaller.
+
+    >>> check_at_least(1, train=2, val=0)
+    Traceback (most recent call last):
+    lisa_mm.errors.UserError: val=0: at least 1 is needed.
+    """
+    for name, number in numbers.items():
+        if number < least:
+            raise UserError(f'{name}={number}: at least {least} is needed.')
