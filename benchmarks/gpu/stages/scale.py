@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.memory.measure import OneItem
 from lisa_mm.config import load_config, with_weights
 from lisa_mm.config.edits import apply_option
 from lisa_mm.engine import LisaRunner
@@ -24,7 +25,6 @@ from lisa_mm.models import LISA
 from lisa_mm.models.language_models.causal_lm import build_config
 from lisa_mm.models.weights import shapes_only
 from lisa_mm.planning.batch import BatchShape, sample_item
-from lisa_mm.planning.measure import OneItem
 from lisa_mm.planning.report import build_on_shapes
 from lisa_mm.planning.sharding import Sharding
 from lisa_mm.planning.step import step_memory

@@ -1,7 +1,8 @@
 """How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
 
-Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation events
-of torch's profiler around real training steps. The configurations and which were set aside are in lisa_mm/planning/cases.py.
+Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation
+events of torch's profiler around real training steps. benchmarks/memory/cases.py holds the configurations and says which were set
+aside.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from lisa_mm.errors import UserError
 
 if TYPE_CHECKING:
-    from ..planning.cases import MemoryCase
+    from .cases import MemoryCase
 
 ALLOWED = 0.15  # of the measured value
 
@@ -41,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if no configuration has such a name, or one is off by more than 15 %.
     """
-    from ..planning.cases import CASES, HELD_OUT
-    from ..planning.measure import measure
+    from .cases import CASES, HELD_OUT
+    from .measure import measure
 
     chosen = [case for case in CASES if (args.only or '') in case.name]
     if not chosen:
@@ -67,11 +68,12 @@ def run(args: argparse.Namespace) -> None:
 
 def calculate(case: MemoryCase) -> int:
     """Peak bytes of a case, from its config."""
-    from ..planning.measure import shape_of
-    from ..planning.report import build_on_shapes
-    from ..planning.sharding import Sharding
-    from ..planning.step import step_memory
-    from ..planning.trace import trace_step
+    from lisa_mm.planning.report import build_on_shapes
+    from lisa_mm.planning.sharding import Sharding
+    from lisa_mm.planning.step import step_memory
+    from lisa_mm.planning.trace import trace_step
+
+    from .measure import shape_of
 
     source = case.source()
     sharding = Sharding.from_config(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
