@@ -42,12 +42,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if no configuration has such a name, or one is off by more than 15 %.
     """
-    from .cases import CASES, HELD_OUT
+    from .cases import CASES_BY_NAME, HELD_OUT
     from .measure import measure
 
-    chosen = [case for case in CASES if (args.only or '') in case.name]
+    chosen = [case for name, case in CASES_BY_NAME.items() if (args.only or '') in name]
     if not chosen:
-        raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(c.name for c in CASES)}.')
+        raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(CASES_BY_NAME)}.')
     rows = []
     for case in chosen:
         row = {'name': case.name, 'held_out': case.name in HELD_OUT, 'calculated': calculate(case), 'measured': measure(case)}
@@ -68,17 +68,17 @@ def run(args: argparse.Namespace) -> None:
 
 def calculate(case: MemoryCase) -> int:
     """Peak bytes of a case, from its config."""
+    from lisa_mm.planning.plans import plan_of
     from lisa_mm.planning.report import build_on_shapes
-    from lisa_mm.planning.sharding import Sharding
     from lisa_mm.planning.step import step_memory
     from lisa_mm.planning.trace import trace_step
 
     from .measure import shape_of
 
     source = case.source()
-    sharding = Sharding.from_config(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
+    plan = plan_of(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
     trace = trace_step(build_on_shapes(source['model']), shape_of(case), half=case.bf16, device='cpu')
-    return step_memory(trace, sharding).peak
+    return step_memory(trace, plan).peak
 
 
 def markdown_row(row: dict[str, Any]) -> str:
