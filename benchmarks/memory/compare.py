@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if no configuration has such a name, or one is off by more than 15 %.
     """
-    from .cases import CASES_BY_NAME, HELD_OUT
+    from .cases import ADDED, CASES_BY_NAME, HELD_OUT
     from .measure import measure
 
     chosen = [case for name, case in CASES_BY_NAME.items() if (args.only or '') in name]
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(CASES_BY_NAME)}.')
     rows = []
     for case in chosen:
-        row = {'name': case.name, 'held_out': case.name in HELD_OUT, 'calculated': calculate(case), 'measured': measure(case)}
+        side = 'set aside' if case.name in HELD_OUT else 'later' if case in ADDED else ''
+        row: dict[str, Any] = {'name': case.name, 'side': side, 'calculated': calculate(case), 'measured': measure(case)}
         row['difference'] = row['calculated'] / row['measured'] - 1
         rows.append(row)
         print(markdown_row(row), flush=True)
@@ -83,8 +84,8 @@ def calculate(case: MemoryCase) -> int:
 
 def markdown_row(row: dict[str, Any]) -> str:
     """One line of the table."""
-    aside = 'set aside' if row['held_out'] else ''
-    return f'| {row["name"]} | {aside} | {row["calculated"] / 1e6:.1f} | {row["measured"] / 1e6:.1f} | {row["difference"]:+.1%} |'
+    calculated, measured = (f'{row[key] / 1e6:.1f}' for key in ('calculated', 'measured'))
+    return f'| {row["name"]} | {row["side"]} | {calculated} | {measured} | {row["difference"]:+.1%} |'
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -104,8 +105,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     top = 1.1e-6 * max(max(row['calculated'], row['measured']) for row in rows)
     axes.fill_between([0, top], [0, top * (1 - ALLOWED)], [0, top * (1 + ALLOWED)], color='0.9', label=f'within {ALLOWED:.0%}')
     axes.plot([0, top], [0, top], color='0.6', linewidth=1)
-    for aside, marker, label in ((False, 'o', 'used to make it right'), (True, '^', 'set aside')):
-        chosen = [row for row in rows if row['held_out'] == aside]
+    for side, marker, label in (
+        ('', 'o', 'used to make it right'),
+        ('set aside', '^', 'set aside'),
+        ('later', 's', 'came later'),
+    ):
+        chosen = [row for row in rows if row['side'] == side]
         axes.plot([r['measured'] / 1e6 for r in chosen], [r['calculated'] / 1e6 for r in chosen], marker, label=label)
     axes.set(xlim=(0, top), ylim=(0, top), xlabel='measured, MB', ylabel='calculated, MB', title='Peak memory of a training step')
     axes.legend()
