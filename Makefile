@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 .PHONY: train test test-fast check format
 
-$(VENV)/.installed: setup.py
+$(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji]'

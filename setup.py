@@ -1,11 +1,8 @@
-"""Packaging of lisa_mm: the package, its configs and the nano weights."""
+"""What pyproject.toml cannot say: a requirement that depends on what is installed, and a package that lies elsewhere."""
 
 from importlib import metadata
-from pathlib import Path
 
 from setuptools import find_packages, setup
-
-HERE = Path(__file__).parent
 
 
 def mmcv_requirement() -> str:
@@ -21,19 +18,14 @@ def mmcv_requirement() -> str:
 
 
 setup(
-    name='lisa_mm',
-    version='0.1.0',
-    description='Reasoning segmentation (LISA) from registered, swappable parts, in the style of MMEngine',
-    long_description=(HERE / 'README.md').read_text(encoding='utf-8') if (HERE / 'README.md').exists() else '',
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    python_requires='>=3.10',
+    # configs/ stands beside the package in a checkout and inside it once installed
     packages=find_packages(include=['lisa_mm', 'lisa_mm.*']) + ['lisa_mm.configs'],
     package_dir={'lisa_mm.configs': 'configs'},
     package_data={
         'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/classes/*.txt'],
         'lisa_mm.configs': ['**/*.py'],
     },
+    # all of them, as setuptools takes the dependencies from one file: pyproject.toml has them as dynamic
     install_requires=[
         'torch>=2.4',
         'torchvision>=0.19',
@@ -55,21 +47,5 @@ setup(
         'tqdm>=4.66',
         'typing_extensions>=4.6',
     ],
-    extras_require={
-        'edgetam': ['timm>=1.0'],
-        'gguf': ['gguf>=0.10'],
-        'emoji': ['emoji>=2.10'],
-        'dev': [
-            'pytest>=8',
-            'pytest-timeout>=2.3',
-            'pytest-xdist>=3.6',
-            'ruff==0.17.6',
-            'pyright==1.1.414',
-            'import-linter==2.17',
-            'pre-commit>=4',
-            'setuptools>=70.1',  # tests build the wheel with what is installed
-            'torchmetrics>=1.4',
-        ],
-    },
     zip_safe=False,
 )

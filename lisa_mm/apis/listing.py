@@ -11,8 +11,7 @@ from typing import Any
 
 from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 
-from .. import PACKAGE_DIR
-from ..config.edits import PART_PATHS
+from ..config.edits import PART_FOLDERS, overlay_files
 from ..config.load import load_config
 from ..errors import ConfigError, nearest
 from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, ROLES, STRATEGIES, TRANSFORMS
@@ -40,7 +39,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
 
     Args:
         name: Only this part.
-        config: Also the plugins that this config's ``custom_imports`` registers.
+        config: Also the plugins that this config's ``custom_imports`` registers, and the overlays that they and it bring.
         everything: Also what mmengine and mmcv register.
 
     Returns:
@@ -50,8 +49,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
     Raises:
         ConfigError: for an unknown name.
     """
-    if config is not None:
-        load_config(config)
+    imports = load_config(config).get('custom_imports') if config is not None else None
     parts: dict[str, dict[str, Any]] = {}
     for registry in REGISTRIES:
         registry.import_from_location()
@@ -62,7 +60,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
         described = {key: describe(cls) for key, cls in ours.items() if name in (None, key)}
         if described:
             parts.setdefault(registry.name, {}).update(described)
-    overlays = list_overlays(config)
+    overlays = list_overlays(config, imports)
     if name is not None and not parts:
         known = {key for registry in REGISTRIES for key in registry.module_dict}
         where = [f'--swap {part}={name}' for part, names in overlays.items() if name in names]
@@ -117,16 +115,18 @@ def documented_arguments(cls: Callable[..., object]) -> dict[str, str]:
     return found
 
 
-def list_overlays(config: str | Path | None = None) -> dict[str, dict[str, str]]:
-    """What ``--swap PART=NAME`` finds beside the package, and beside a config."""
-    roots = [*(Path(config).resolve().parents if config else ()), PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+def list_overlays(config: str | Path | None = None, imports: object = None) -> dict[str, dict[str, str]]:
+    """What ``--swap PART=NAME`` finds: part -> name -> the first line of the file.
+
+    Args:
+        config: Also what is beside this config.
+        imports: Its ``custom_imports``, imported before: also what those packages bring.
+    """
     overlays: dict[str, dict[str, str]] = {}
-    for part in PART_PATHS:
-        folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
-        for root in roots:
-            for file in sorted((root / '_base_' / folder).glob('*.py')):
-                doc = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8')))
-                overlays.setdefault(part, {}).setdefault(file.stem, summary_of(doc))
+    for part in PART_FOLDERS:
+        for name, file in overlay_files(part, Path(config) if config else None, imports).items():
+            doc = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8')))
+            overlays.setdefault(part, {})[name] = summary_of(doc)
     return overlays
 
 

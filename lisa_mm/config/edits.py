@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
+# Where --swap finds the files of a part, below a folder _base_
+PART_FOLDERS = {part: part if part == 'lora' else 'strategies' if part == 'strategy' else f'{part}s' for part in PART_PATHS}
 # What the recipe says and not the part: a swap keeps it
 KEPT = {'strategy': ('accumulation', 'target_batch', 'gradient_clipping')}
 # Dicts without a type of their own: an option may add these keys
@@ -75,8 +79,6 @@ BRIDGES = {
 
 def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     """Replace one part by the one named, in place."""
-    from .. import PACKAGE_DIR
-
     part, equals, name = swap.partition('=')
     if not equals or part not in PART_PATHS:
         raise ConfigError(f'--swap {swap!r}: give part=name.{nearest(part, PART_PATHS)}')
@@ -91,13 +93,13 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
             f'--swap {swap!r}: model.mllm is {node.get("type")!r}, a whole model without a {part} of its own. '
             'Swap the mllm, or start from a config with a LlavaMLLM.'
         )
-    folder = {'strategy': 'strategies', 'lora': 'lora'}.get(part, part + 's')
-    roots = [*path.resolve().parents, PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
-    files = [p for root in roots for p in (root / '_base_' / folder).glob('*.py')]
-    file = next((p for p in files if p.stem == name), None)
-    if file is None:
-        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, {p.stem for p in files})}')
-    new = Config.fromfile(file).to_dict()[part]
+    files = overlay_files(part, path, source.get('custom_imports'))
+    if name not in files:
+        raise ConfigError(f'--swap {swap!r}: no {part} of this name.{nearest(name, files)}')
+    content = Config.fromfile(files[name]).to_dict()
+    if part not in content:
+        raise ConfigError(f'--swap {swap!r}: {files[name]} sets no {part!r}. Write {part} = dict(type=...) there.')
+    new = content[part]
     old = node.get(last)
     if isinstance(old, dict) and isinstance(new, dict):
         gone = [key for key, value in old.items() if isinstance(value, dict) and 'type' in value and key not in new]
@@ -109,6 +111,36 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
     node[last] = new
     for bridge in BRIDGES.get(part, ()):
         untie(source, bridge, f'--swap {swap}')
+
+
+def overlay_files(part: str, config: Path | None, imports: object) -> dict[str, Path]:
+    """The files that ``--swap`` finds for a part, by name; of two with one name the first counts.
+
+    Args:
+        part: A key of ``PART_FOLDERS``.
+        config: The config that is edited: the folders ``_base_`` beside and above it come first.
+        imports: Its ``custom_imports``, imported before: then come the folders ``configs/_base_`` inside those packages, and last
+            the overlays that ship with lisa_mm.
+    """
+    from .. import PACKAGE_DIR
+
+    roots = [*(config.resolve().parents if config else ()), *plugin_configs(imports)]
+    roots += [PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
+    files: dict[str, Path] = {}
+    for root in roots:
+        for file in sorted((root / '_base_' / PART_FOLDERS[part]).glob('*.py')):
+            files.setdefault(file.stem, file)
+    return files
+
+
+def plugin_configs(imports: object) -> Iterator[Path]:
+    """The folders ``configs`` inside the packages of ``custom_imports``, from the named one up to the outermost."""
+    names = imports.get('imports') if isinstance(imports, Mapping) else None
+    for name in [names] if isinstance(names, str) else names or ():
+        levels = name.split('.')
+        for depth in range(len(levels), 0, -1):
+            module = sys.modules.get('.'.join(levels[:depth]))  # absent where allow_failed_imports lets it be
+            yield from (Path(folder) / 'configs' for folder in getattr(module, '__path__', ()))
 
 
 def untie(source: dict[str, Any], path: tuple[str, ...], edit: str) -> None:

@@ -22,8 +22,9 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
 
     Args:
         path: A config file.
-        swaps: ``part=name``: takes the whole part from ``configs/_base_/<folder>/<name>.py``; folders are mllms, vision_towers,
-            projectors (none ships), language_models, mask_decoders, lora and strategies.
+        swaps: ``part=name``: takes the whole part from ``_base_/<folder>/<name>.py`` beside the config, in the ``configs`` of a
+            plugin that it imports, or in those that ship; folders are mllms, vision_towers, projectors (none ships),
+            language_models, mask_decoders, lora and strategies.
         options: ``key.sub=value``; values are Python literals, anything else is a string.
 
     Returns:

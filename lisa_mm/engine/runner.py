@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import list_checkpoints
-from lisa_mm.errors import ConfigError, nearest
+from lisa_mm.errors import ConfigError
 from lisa_mm.registry import STRATEGIES
 
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
 from .sampler import SeekableSampler
-from .strategies.base import FolderCheckpointMixin
+from .strategies.base import strategy_class
 
 if TYPE_CHECKING:
     from mmengine.logging import MessageHub
@@ -86,7 +86,7 @@ class LisaRunner(FlexibleRunner):
         if strategy is None:
             strategy = {'type': 'LisaSingleDeviceStrategy' if launcher == 'none' else 'LisaDeepSpeedStrategy'}
         if isinstance(strategy, dict):
-            self._check_strategy(strategy.get('type'))
+            strategy_class(strategy.get('type'))  # says what is wrong with a strategy that is none of ours
             strategy = {**strategy, 'train_micro_batch_size_per_gpu': self._micro_batch()}
             strategy.setdefault('work_dir', self.work_dir)
             strategy.setdefault('experiment_name', settings.get('experiment_name'))
@@ -96,15 +96,6 @@ class LisaRunner(FlexibleRunner):
             strategy.setdefault('log_kwargs', {'log_level': settings['log_level']})
             strategy = STRATEGIES.build(strategy)
         return strategy
-
-    @staticmethod
-    def _check_strategy(name: object) -> None:
-        known = [registered for registered in STRATEGIES.module_dict if registered.startswith('Lisa')]
-        cls = STRATEGIES.get(name) if isinstance(name, str) else name
-        if not (isinstance(cls, type) and issubclass(cls, FolderCheckpointMixin)):
-            raise ConfigError(
-                f'strategy.type is {name!r}, which does not accumulate and save as this runner needs.{nearest(str(name), known)}'
-            )
 
     def _micro_batch(self) -> int:
         loader = self._train_dataloader

@@ -1,1 +1,1 @@
-"""What a config means before it runs: how much memory a training step of it takes; measured on a CPU to check the calculation."""
+"""What a config means before it runs: how much memory a training step of it takes."""

@@ -15,10 +15,11 @@ from mmengine.config import Config
 from ..config.compile import datasets_in, with_weights
 from ..config.edits import apply_option
 from ..datasets.transforms import EncodeConversations
+from ..engine.strategies.memory_plan import MemoryUnknownError
 from ..errors import ConfigError
 from ..registry import LANGUAGE_MODELS, MLLMS, takes
 from .batch import ANSWER, BatchShape, image_inputs
-from .sharding import Sharding
+from .plans import plan_of, savings_of
 from .step import StepMemory, step_memory
 from .trace import Trace, trace_step
 
@@ -69,15 +70,15 @@ class Estimator:
         loader = source.get('train_dataloader')
         if not loader:
             raise ConfigError('the config has no train_dataloader: there is no training to calculate the memory of.')
-        sharding = Sharding.from_config(
+        plan = plan_of(
             source.get('strategy'), processes=self.processes, micro_batch=int(loader['batch_size']), device=self.device
         )
         pipeline = [step for dataset, _ in datasets_in(loader.get('dataset'), '') for step in dataset.get('pipeline') or []]
-        key = repr((source['model'], loader['batch_size'], _limits(pipeline), sharding.half))
+        key = repr((source['model'], loader['batch_size'], _limits(pipeline), plan.half))
         if key not in self._traces:
-            self._traces[key] = self._trace(source['model'], loader, pipeline, sharding.half)
+            self._traces[key] = self._trace(source['model'], loader, pipeline, plan.half)
         trace, batch = self._traces[key]
-        return Estimate(step_memory(trace, sharding), trace, batch)
+        return Estimate(step_memory(trace, plan), trace, batch)
 
     def _trace(
         self, parts: dict[str, Any], loader: Mapping[str, Any], pipeline: list[Any], half: bool
@@ -194,6 +195,8 @@ def add_memory(report: dict[str, Any], source: Config, gpus: int | None, gpu_mem
     _check_numbers(gpus, gpu_memory)
     try:
         report['memory'] = memory_report(source, gpus=gpus, gpu_memory=gpu_memory)
+    except MemoryUnknownError as error:
+        report['not_checked'].append(f'memory: {error}')
     except ConfigError as error:
         missing = [what.removesuffix(' missing') for what in report['not_checked']]
         for fault in error.faults:
@@ -233,29 +236,11 @@ def edited(source: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
 
 def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
     """Options that may save memory, those that change the training least first."""
-    model, strategy = source['model'], source.get('strategy') or {}
-    deepspeed = strategy.get('type') == 'LisaDeepSpeedStrategy'
-    stage = int(strategy.get('zero_stage', 2))
+    model = source['model']
     part, key = model['mllm'].get('language_model', model['mllm']), _checkpointing_key(source)
     if key is not None and not part.get('gradient_checkpointing'):
         yield [f'{key}=True']
-    if deepspeed:
-        if not strategy.get('bf16') and not strategy.get('fp16'):
-            yield ['strategy.bf16=True']
-        options = strategy.get('zero_options')
-        if stage and int((options or {}).get('reduce_bucket_size', Sharding.bucket)) > 50_000_000:
-            yield [
-                'strategy.zero_options.reduce_bucket_size=50000000'
-                if options
-                else "strategy.zero_options={'reduce_bucket_size':50000000}"
-            ]
-        for larger in range(max(stage + 1, 2), 4):
-            if gpus > 1:
-                yield [f'strategy.zero_stage={larger}']
-        if not strategy.get('offload'):
-            if stage:
-                yield ['strategy.offload=optimizer']
-            yield ['strategy.zero_stage=3', 'strategy.offload=all']
+    yield from savings_of(source.get('strategy'), processes=gpus)
     if int(source['train_dataloader']['batch_size']) > 1:
         yield ['train_dataloader.batch_size=1']
     for dataset, path in datasets_in(source['train_dataloader'].get('dataset'), 'train_dataloader.dataset'):
@@ -316,7 +301,7 @@ def memory_text(report: dict[str, Any]) -> list[str]:
     lines += [
         line('optimizer', report['optimizer'], 'float32 weights and two moments' if report['parameters_trained'] else ''),
         line('gradients', report['gradients']),
-        line('buckets of DeepSpeed', report['buckets']),
+        line('buckets for communication', report['buckets']),
         line('activations and temporaries', report['activations'], 'at the moment of the peak'),
         *(
             [

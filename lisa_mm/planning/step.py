@@ -1,7 +1,7 @@
 """How a training step goes through parameters, gradients and optimizer, and the largest sum of what is alive.
 
-The steps are those of torch's ``AdamW``, of this package's single-device strategy, and of DeepSpeed 0.19
-(``runtime/zero/stage_1_and_2.py``, ``runtime/zero/stage3.py``, ``runtime/fp16/unfused_optimizer.py``).
+The steps are those of torch's ``AdamW`` and ``DistributedDataParallel``, of this package's single-device strategy, and of
+DeepSpeed 0.19 (``runtime/zero/stage_1_and_2.py``, ``runtime/zero/stage3.py``, ``runtime/fp16/unfused_optimizer.py``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .sharding import Sharding
+from ..engine.strategies.memory_plan import MemoryPlan
 from .trace import Trace
 
 FLOAT32, FLOAT64 = 4, 8
@@ -62,20 +62,18 @@ def adam_temporaries(sizes: Sequence[int], device: str) -> int:
     return 2 * FLOAT32 * max(sizes) if device == 'cpu' else FLOAT32 * sum(sizes)
 
 
-def step_memory(trace: Trace, sharding: Sharding) -> StepMemory:
+def step_memory(trace: Trace, plan: MemoryPlan) -> StepMemory:
     """Go through a training step after the first ones (the optimizer's state is there)."""
-    if sharding.stage in (1, 2):
-        return max(
-            (_Partitioned(trace, sharding, rank).run() for rank in {0, sharding.processes - 1}), key=lambda memory: memory.peak
-        )
-    return (_Sharded if sharding.stage == 3 else _Replicated)(trace, sharding, 0).run()
+    if plan.stage in (1, 2):
+        return max((_Partitioned(trace, plan, rank).run() for rank in {0, plan.processes - 1}), key=lambda memory: memory.peak)
+    return (_Sharded if plan.stage == 3 else _Replicated)(trace, plan, 0).run()
 
 
 class _Walk:
     """A training step of one process: what is alive at each gradient, and the largest sum."""
 
-    def __init__(self, trace: Trace, sharding: Sharding, rank: int):
-        self.trace, self.sharding, self.rank = trace, sharding, rank
+    def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
+        self.trace, self.plan, self.rank = trace, plan, rank
         self.unit = trace.parameter_bytes
         self.trained, self.frozen = sum(trace.trained), sum(trace.frozen)
         self.kept = 0  # gradients
@@ -114,7 +112,7 @@ class _Walk:
 
     def run(self) -> StepMemory:
         """Forward, backward and step."""
-        count = min(self.sharding.accumulation, 2)  # the third micro-batch is as the second
+        count = min(self.plan.accumulation, 2)  # the third micro-batch is as the second
         for number in range(count):
             self.micro_batch(last=number == count - 1)
         states = self.states()
@@ -138,14 +136,14 @@ class _Walk:
 
 
 class _Replicated(_Walk):
-    """One device, or ZeRO stage 0: every process keeps everything."""
+    """One device, DDP, or ZeRO stage 0: every process keeps everything."""
 
     def on_gradient(self, numel: int, parameter: int, live: int) -> None:
         if self.kept < self.trained * self.unit:  # a later micro-batch adds in place
             self.kept += numel * self.unit
 
     def after_backward(self, *, last: bool) -> None:
-        if last and self.sharding.stage == 0:  # gradients are joined for the reduction
+        if last and self.plan.stage == 0:  # gradients are joined for the reduction
             self.note(self.trace.inputs, min(self.trained, STAGE_0_BUCKET) * self.unit)
 
     def states(self) -> dict[str, int]:
@@ -154,20 +152,21 @@ class _Replicated(_Walk):
             'parameters_trained': self.trained * self.unit,
             'parameters_frozen': self.frozen * self.unit - self.trace.quantized + self.trace.buffers,
             'optimizer': ADAM_STATES * self.trained + master,
+            'buckets': self.trained * self.unit if self.plan.copied_gradients else 0,
         }
 
     def step_temporary(self) -> int:
         copies = FLOAT32 * self.trained if self.unit < FLOAT32 else 0  # gradients in float32
-        return self.kept + copies + adam_temporaries(self.trace.trained, self.sharding.device)
+        return self.kept + copies + adam_temporaries(self.trace.trained, self.plan.device)
 
 
 class _Partitioned(_Walk):
     """ZeRO stages 1 and 2: each process updates its part of the flat parameters."""
 
-    def __init__(self, trace: Trace, sharding: Sharding, rank: int):
-        super().__init__(trace, sharding, rank)
-        aligned = 2 * sharding.processes
-        self.part = math.ceil(self.trained / aligned) * aligned // sharding.processes  # elements
+    def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
+        super().__init__(trace, plan, rank)
+        aligned = 2 * plan.processes
+        self.part = math.ceil(self.trained / aligned) * aligned // plan.processes  # elements
         begins = [sum(trace.trained[:number]) for number in range(len(trace.trained))]
         low, high = rank * self.part, (rank + 1) * self.part
         self.own = {n for n, (b, size) in enumerate(zip(begins, trace.trained, strict=True)) if b < high and b + size > low}
@@ -184,7 +183,7 @@ class _Partitioned(_Walk):
     @property
     def reduces_at_once(self) -> bool:
         """Whether gradients go to the bucket as they come."""
-        return self.sharding.stage == 2 or (self.sharding.overlap and self.last)
+        return self.plan.stage == 2 or (self.plan.overlap and self.last)
 
     def micro_batch(self, *, last: bool) -> None:
         self.last = last
@@ -194,10 +193,10 @@ class _Partitioned(_Walk):
 
     def on_gradient(self, numel: int, parameter: int, live: int) -> None:
         if not self.buckets:
-            self.buckets = (2 if self.sharding.overlap else 1) * self.sharding.bucket * self.unit
+            self.buckets = (2 if self.plan.overlap else 1) * self.plan.bucket * self.unit
             self.note(live)
         if not self.reduces_at_once:
-            if self.kept < self.kept_before + self.trained * self.unit and not (self.kept_before and self.sharding.stage == 1):
+            if self.kept < self.kept_before + self.trained * self.unit and not (self.kept_before and self.plan.stage == 1):
                 self.kept += numel * self.unit
             return
         self.add(parameter, live)
@@ -205,10 +204,10 @@ class _Partitioned(_Walk):
     def add(self, parameter: int, live: int) -> None:
         """Put a gradient into the bucket, after emptying a full one."""
         numel = self.trace.trained[parameter]
-        if sum(self.trace.trained[n] for n in self.in_bucket) + numel > self.sharding.bucket:
+        if sum(self.trace.trained[n] for n in self.in_bucket) + numel > self.plan.bucket:
             self.flush(live)
         self.in_bucket.append(parameter)
-        if numel > self.sharding.bucket:
+        if numel > self.plan.bucket:
             self.oversized += numel * self.unit
             self.kept += numel * self.unit
 
@@ -219,7 +218,7 @@ class _Partitioned(_Walk):
         owners = {self.owner[n] for n in self.in_bucket}
         if len(owners) > 1 or self.split & set(self.in_bucket):  # slices for several processes are joined anew
             self.note(live, sum(self.trace.trained[n] for n in self.in_bucket) * self.unit)
-        if self.own & set(self.in_bucket) and not self.partition_ready and self.sharding.offload is None:
+        if self.own & set(self.in_bucket) and not self.partition_ready and self.plan.offload is None:
             self.partition_ready = True
             self.kept += self.own_numel * self.unit
             self.note(live)
@@ -231,7 +230,7 @@ class _Partitioned(_Walk):
         live = self.trace.inputs
         if not self.reduces_at_once and last:  # stage 1: all gradients are there; each leaves for the bucket
             for number, numel in enumerate(self.trace.trained):
-                if numel <= self.sharding.bucket:
+                if numel <= self.plan.bucket:
                     self.add(number, live)
                     self.note(live)
                     self.kept -= numel * self.unit
@@ -244,7 +243,7 @@ class _Partitioned(_Walk):
 
     def states(self) -> dict[str, int]:
         optimizer = (FLOAT32 + ADAM_STATES) * self.part
-        offload = self.sharding.offload is not None
+        offload = self.plan.offload is not None
         largest = max(self.trace.trained, default=0)
         return {
             'parameters_trained': self.trained * self.unit,
@@ -257,26 +256,26 @@ class _Partitioned(_Walk):
 
     def step_temporary(self) -> int:
         largest = max((self.trace.trained[n] for n in self.own), default=0)
-        if self.sharding.offload is not None:
+        if self.plan.offload is not None:
             return 0
         norm = self.kept + FLOAT64 * min(largest, self.part)
         flat = self.kept + (self.unit + (FLOAT32 if self.unit < FLOAT32 else 0)) * self.part
-        return max(norm, flat, FLOAT32 * self.part + adam_temporaries([self.part], self.sharding.device))
+        return max(norm, flat, FLOAT32 * self.part + adam_temporaries([self.part], self.plan.device))
 
 
 class _Sharded(_Walk):
     """ZeRO stage 3: parameters are sharded too, and made whole where they are used."""
 
-    def __init__(self, trace: Trace, sharding: Sharding, rank: int):
-        super().__init__(trace, sharding, rank)
-        self.parts = [math.ceil(numel / sharding.processes) for numel in trace.trained]
+    def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
+        super().__init__(trace, plan, rank)
+        self.parts = [math.ceil(numel / plan.processes) for numel in trace.trained]
         self.bucket_fill = 0
         self.outside = 0
 
     def on_gradient(self, numel: int, parameter: int, live: int) -> None:
-        if self.bucket_fill and self.bucket_fill + numel > self.sharding.bucket:
+        if self.bucket_fill and self.bucket_fill + numel > self.plan.bucket:
             self.flush(live)
-        if self.bucket_fill + numel > self.sharding.bucket:
+        if self.bucket_fill + numel > self.plan.bucket:
             self.outside += numel * self.unit
             self.kept += numel * self.unit
         self.bucket_fill += numel
@@ -297,19 +296,19 @@ class _Sharded(_Walk):
         """
         used = self.trained + self.frozen
         largest = max([*self.trace.trained, *self.trace.frozen], default=0)
-        return min(used, self.sharding.reuse_distance // 2 + self.sharding.prefetch + largest)
+        return min(used, self.plan.reuse_distance // 2 + self.plan.prefetch + largest)
 
     def states(self) -> dict[str, int]:
-        sharding, part = self.sharding, sum(self.parts)
-        frozen = sum(math.ceil(numel / sharding.processes) for numel in self.trace.frozen)
-        master = FLOAT32 * part if self.unit < FLOAT32 or sharding.offload else 0
+        plan, part = self.plan, sum(self.parts)
+        frozen = sum(math.ceil(numel / plan.processes) for numel in self.trace.frozen)
+        master = FLOAT32 * part if self.unit < FLOAT32 or plan.offload else 0
         optimizer, gradients = ADAM_STATES * part + master, self.unit * part
         offloaded = 0
-        if sharding.offload:
+        if plan.offload:
             offloaded = optimizer + gradients + FLOAT32 * part
             optimizer = gradients = 0
         parameters = [part * self.unit, frozen * self.unit]
-        if sharding.offload == 'all':
+        if plan.offload == 'all':
             offloaded += sum(parameters)
             parameters = [0, 0]
         return {
@@ -318,13 +317,13 @@ class _Sharded(_Walk):
             'gathered': self.gathered() * self.unit,
             'optimizer': optimizer,
             'gradients': gradients,
-            'buckets': sharding.bucket * self.unit,
+            'buckets': plan.bucket * self.unit,
             'offloaded': offloaded,
         }
 
     def step_temporary(self) -> int:
-        if self.sharding.offload:
+        if self.plan.offload:
             return 0
         part = sum(self.parts)
         flat = self.unit * part + (FLOAT32 * part if self.unit < FLOAT32 else 0)
-        return max(flat, FLOAT32 * part + adam_temporaries([part], self.sharding.device))
+        return max(flat, FLOAT32 * part + adam_temporaries([part], self.plan.device))

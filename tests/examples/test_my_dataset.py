@@ -33,6 +33,7 @@ def test_installed_and_trained(tmp_path):
     run(python, '-m', 'pip', 'install', '--no-deps', '--no-build-isolation', '--no-index', source)
     assert 'my_dataset' in run(python, '-c', 'import my_dataset; print(my_dataset.__file__)')
     run(python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', source / 'tests')
+    assert 'gated: A linear projector' in run(python, 'tools/list_parts.py', '--config', PACKAGE / 'config.py')
 
     data = tmp_path / 'data'
     data.mkdir()

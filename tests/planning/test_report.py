@@ -14,6 +14,8 @@ import pytest
 import lisa_mm
 from lisa_mm.apis.checking import check_config, report_text
 from lisa_mm.config import load_config
+from lisa_mm.engine.strategies import LisaDDPStrategy
+from lisa_mm.engine.strategies.base import FolderCheckpointMixin
 from lisa_mm.errors import ConfigError
 from lisa_mm.planning.report import GIB, Estimator, edited, memory_report, memory_text, rows_of_an_image
 
@@ -115,6 +117,26 @@ def test_check_config_with_gpus():
     assert 'fits' not in without['memory']
     several = check_config(NANO, options=['data_root=no_such_folder'], gpus=7, gpu_memory=24)
     assert any('for one GPU, not 7' in fault for fault in several['faults'])
+
+
+def test_ddp_on_two_gpus():
+    """Every shipped overlay of a strategy has a memory; numbers by hand for whole copies."""
+    options = ['data_root=no_such_folder']
+    report = check_config(NANO, ['strategy=ddp'], options, gpus=2, gpu_memory=24)
+    assert report['faults'] == []
+    memory = report['memory']
+    trained = sum(part['trained'] for part in report['parameters'].values())
+    assert memory['parameters_trained'] == memory['buckets'] == 4 * trained  # the latter is a flat copy of the gradients
+    assert memory['optimizer'] == 8 * trained
+    assert memory['fits']
+
+
+def test_a_strategy_that_does_not_say_its_memory_is_not_checked(monkeypatch):
+    monkeypatch.setattr(LisaDDPStrategy, 'memory_plan', FolderCheckpointMixin.memory_plan)
+    report = check_config(NANO, ['strategy=ddp'], ['data_root=no_such_folder'], gpus=2)
+    assert report['faults'] == []
+    assert 'memory' not in report
+    assert any(what.startswith('memory: strategy.type is') for what in report['not_checked'])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.memory.measure import OneItem
 from lisa_mm.config import load_config, with_weights
 from lisa_mm.config.edits import apply_option
 from lisa_mm.engine import LisaRunner
@@ -24,9 +25,8 @@ from lisa_mm.models import LISA
 from lisa_mm.models.language_models.causal_lm import build_config
 from lisa_mm.models.phases import shapes_only
 from lisa_mm.planning.batch import BatchShape, sample_item
-from lisa_mm.planning.measure import OneItem
+from lisa_mm.planning.plans import plan_of
 from lisa_mm.planning.report import build_on_shapes
-from lisa_mm.planning.sharding import Sharding
 from lisa_mm.planning.step import step_memory
 from lisa_mm.planning.trace import Trace, trace_step
 
@@ -135,9 +135,9 @@ def build(parts: dict[str, Any], device: str, dtype: torch.dtype = torch.float32
 
 def traced(shapes: Any, shape: BatchShape, strategy: dict[str, Any] | None, device: str) -> tuple[Trace, int]:
     """The calculation of a step: what a micro-batch allocates, and the peak in bytes, as ``check_config`` reports it."""
-    sharding = Sharding.from_config(strategy, processes=1, micro_batch=shape.images, device=device)
-    trace = trace_step(shapes, shape, half=sharding.half, device=device)
-    return trace, step_memory(trace, sharding).peak
+    plan = plan_of(strategy, processes=1, micro_batch=shape.images, device=device)
+    trace = trace_step(shapes, shape, half=plan.half, device=device)
+    return trace, step_memory(trace, plan).peak
 
 
 def train_steps(

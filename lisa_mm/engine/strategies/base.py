@@ -7,7 +7,7 @@ import pickle
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
-from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
+from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
+from lisa_mm.registry import STRATEGIES
 
 from .batch import describe_batch, resolve_accumulation
+from .memory_plan import MemoryPlan, MemoryUnknownError
 
 _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft', 'numpy')
 
@@ -87,6 +89,40 @@ class FolderCheckpointMixin(BaseStrategy):
                 f'strategy.gradient_clipping is {arguments["gradient_clipping"]}; give a norm > 0, or 0 for no clipping.'
             )
         return faults
+
+    @classmethod
+    def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
+        """What determines the memory of a training step, for ``check_config --gpus``.
+
+        Args:
+            config: The config's ``strategy``.
+            processes: GPUs.
+            micro_batch: Samples of one forward.
+            device: ``'cuda'``, or ``'cpu'`` to compare with a measurement.
+
+        Raises:
+            MemoryUnknownError: for a strategy that leaves this method out.
+            ConfigError: for settings that do not go together.
+        """
+        raise MemoryUnknownError(
+            f'strategy.type is {cls.__name__}, whose memory is not known: it has no class method memory_plan, which says how '
+            'it divides parameters, gradients and the state of the optimizer (lisa_mm.engine.strategies.MemoryPlan).'
+        )
+
+    @classmethod
+    def memory_savings(cls, config: Mapping[str, Any], *, processes: int) -> Iterator[list[str]]:
+        """Edits of the strategy that may save memory, those that change the training least first.
+
+        Each is calculated before it is recommended, so one that saves nothing does no harm. By default there are none.
+
+        Args:
+            config: The config's ``strategy``.
+            processes: GPUs.
+
+        Yields:
+            Options as after ``--cfg-options``, which belong together: ``['strategy.bf16=True']``.
+        """
+        yield from ()
 
     def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
         """Resolve how much is accumulated, and say so in the log."""
@@ -340,3 +376,21 @@ class FolderCheckpointMixin(BaseStrategy):
             'versions': versions,
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),
         }
+
+
+def strategy_class(name: object) -> type[FolderCheckpointMixin]:
+    """The strategy that a config names.
+
+    Args:
+        name: ``strategy.type``: a registered name, or a class.
+
+    Raises:
+        ConfigError: if there is none, or it is no :class:`FolderCheckpointMixin`.
+    """
+    cls = STRATEGIES.get(name) if isinstance(name, str) else name
+    if isinstance(cls, type) and issubclass(cls, FolderCheckpointMixin):
+        return cls
+    known = [registered for registered, cls in STRATEGIES.module_dict.items() if issubclass(cls, FolderCheckpointMixin)]
+    raise ConfigError(
+        f'strategy.type is {name!r}, which does not accumulate and save as this runner needs.{nearest(str(name), known)}'
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lisa_mm.errors import ConfigError
 
 
@@ -40,6 +43,16 @@ def resolve_accumulation(*, accumulation: int | None, target_batch: int | None, 
             f'Set target_batch to one of {valid}{hint}.'
         )
     return target_batch // together
+
+
+def planned_accumulation(config: Mapping[str, Any], *, processes: int, micro_batch: int) -> int:
+    """:func:`resolve_accumulation` of a config's ``strategy``, before there are processes."""
+    return resolve_accumulation(
+        accumulation=config.get('accumulation'),
+        target_batch=config.get('target_batch'),
+        micro_batch=micro_batch,
+        world_size=processes,
+    )
 
 
 def describe_batch(*, accumulation: int, micro_batch: int, world_size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 from lisa_mm.registry import STRATEGIES
 
 from ..launch import detect_launcher, leave_group_at_exit
+from .batch import planned_accumulation
+from .memory_plan import MemoryPlan
 from .plain import PlainStepsMixin
 
 
@@ -80,3 +83,22 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         """The forward of a micro-batch, which decides whether its backward averages over the processes."""
         self.model.require_backward_grad_sync = last
         return super().compute_losses(data, last=last)
+
+    @classmethod
+    def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
+        """All on each GPU, in float32: the bfloat16 copies of autocast are not known."""
+        return MemoryPlan(
+            None,
+            processes=processes,
+            accumulation=planned_accumulation(config, processes=processes, micro_batch=micro_batch),
+            copied_gradients=True,
+            device=device,
+        )
+
+    @classmethod
+    def memory_savings(cls, config: Mapping[str, Any], *, processes: int) -> Iterator[list[str]]:
+        """DeepSpeed with the same batch, which divides what is a whole copy here."""
+        deepspeed = ['strategy.type=LisaDeepSpeedStrategy', *([] if config.get('bf16') else ['strategy.bf16=True'])]
+        yield deepspeed
+        if processes > 1:
+            yield [*deepspeed, 'strategy.zero_stage=3']

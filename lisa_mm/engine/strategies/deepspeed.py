@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import deepspeed
@@ -24,6 +24,10 @@ from lisa_mm.sharding import is_sharded, is_sharded_parameter
 from .. import patches
 from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
+from .batch import planned_accumulation
+from .memory_plan import MemoryPlan
+
+SMALL_BUCKET = 50_000_000  # elements: large enough to keep the network busy
 
 
 @STRATEGIES.register_module()
@@ -121,6 +125,44 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             for key in arguments.get('zero_options') or {}
             if key not in known
         ]
+
+    @classmethod
+    def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
+        """What its ZeRO stage divides; buckets and distances as written, else DeepSpeed's defaults."""
+        stage, options = int(config.get('zero_stage', 2)), dict(config.get('zero_options') or {})
+        overlap = options.get('overlap_comm')
+        return MemoryPlan(
+            stage,
+            processes=processes,
+            half=bool(config.get('bf16') or config.get('fp16')),
+            accumulation=planned_accumulation(config, processes=processes, micro_batch=micro_batch),
+            bucket=int(options.get('reduce_bucket_size', MemoryPlan.bucket)),
+            overlap=stage == 3 if overlap is None else bool(overlap),
+            offload=config.get('offload'),
+            prefetch=int(options.get('stage3_prefetch_bucket_size', MemoryPlan.prefetch)),
+            reuse_distance=int(options.get('stage3_max_reuse_distance', MemoryPlan.reuse_distance)),
+            device=device,
+        )
+
+    @classmethod
+    def memory_savings(cls, config: Mapping[str, Any], *, processes: int) -> Iterator[list[str]]:
+        """Half precision, smaller buckets, a higher ZeRO stage, and offloading."""
+        stage, options = int(config.get('zero_stage', 2)), config.get('zero_options')
+        if not config.get('bf16') and not config.get('fp16'):
+            yield ['strategy.bf16=True']
+        if stage and int((options or {}).get('reduce_bucket_size', MemoryPlan.bucket)) > SMALL_BUCKET:
+            yield [
+                f'strategy.zero_options.reduce_bucket_size={SMALL_BUCKET}'
+                if options
+                else f"strategy.zero_options={{'reduce_bucket_size':{SMALL_BUCKET}}}"
+            ]
+        for larger in range(max(stage + 1, 2), 4):
+            if processes > 1:
+                yield [f'strategy.zero_stage={larger}']
+        if not config.get('offload'):
+            if stage:
+                yield ['strategy.offload=optimizer']
+            yield ['strategy.zero_stage=3', 'strategy.offload=all']
 
     def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
         # an engine needs a process group also in a world of one

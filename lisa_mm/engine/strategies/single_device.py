@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine._strategy import SingleDeviceStrategy
@@ -9,6 +10,8 @@ from mmengine._strategy import SingleDeviceStrategy
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import STRATEGIES
 
+from .batch import planned_accumulation
+from .memory_plan import MemoryPlan
 from .plain import PlainStepsMixin
 
 
@@ -47,3 +50,12 @@ class LisaSingleDeviceStrategy(PlainStepsMixin, SingleDeviceStrategy):
         self.gradient_clipping = gradient_clipping
         self.bf16 = bf16
         self.set_up_batch(accumulation=accumulation, target_batch=target_batch, micro_batch=train_micro_batch_size_per_gpu)
+
+    @classmethod
+    def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
+        """All on one GPU, in float32: the bfloat16 copies of autocast are not known."""
+        if processes > 1:
+            raise ConfigError(
+                f'LisaSingleDeviceStrategy is for one GPU, not {processes}: set strategy.type=LisaDeepSpeedStrategy.'
+            )
+        return MemoryPlan(None, accumulation=planned_accumulation(config, processes=1, micro_batch=micro_batch), device=device)

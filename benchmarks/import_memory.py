@@ -1,28 +1,56 @@
-"""How much memory an import takes: a made-up LISA folder, imported by a process of its own."""
+"""How much memory an import takes: a made-up LISA folder, imported by a process of its own.
+
+python -m benchmarks.import_memory [LISA CLIP OUT]     (prints the peak of its own process, with an import if it gets folders)
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from segment_anything import sam_model_registry
 
-from ..errors import UserError
-from .importing import import_checkpoint
-from .keys import SAM
-from .safetensors_writer import shard_names, split_shards
-from .sources import TensorInfo
+from lisa_mm.checkpoints.importing import import_checkpoint
+from lisa_mm.checkpoints.keys import SAM
+from lisa_mm.checkpoints.safetensors_writer import parse_size, shard_names, split_shards
+from lisa_mm.checkpoints.sources import TensorInfo
+from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.errors import UserError
+
+from . import checkout_environment
 
 HIDDEN, MLP, HEADS, VOCABULARY = 2048, 5504, 16, 400
 CLIP_CONFIG = dict(
     hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=56, patch_size=14
 )
 Named = tuple[str, tuple[int, ...]]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``tools/benchmark.py import-memory``."""
+    parser = subparsers.add_parser('import-memory', help='peak memory of importing a made-up checkpoint')
+    parser.add_argument('--size', default='3GB', help='of the checkpoint; twice as much disk is needed (default: %(default)s)')
+    parser.add_argument('--shard', default='500MB', help='largest shard (default: %(default)s)')
+    parser.add_argument('--dir', help='where the temporary folder is made')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(dir=args.dir) as folder:
+        sizes = measure_import(Path(folder), total_bytes=parse_size(args.size), shard_bytes=parse_size(args.shard))
+    for name, value in sizes.items():
+        print(f'{name.replace("_", " "):16s} {value / 1e6:9.1f} MB')
+    import_alone = sizes['peak'] - sizes['imports']
+    limit = 1.3 * sizes['largest_shard'] + sizes['largest_tensor']
+    print(f'the import adds  {import_alone / 1e6:9.1f} MB to the program (wanted: below {limit / 1e6:.1f} MB)')
 
 
 def measure_import(folder: Path, *, total_bytes: int, shard_bytes: int) -> dict[str, int]:
@@ -128,8 +156,6 @@ def write_tokenizer(folder: Path) -> int:
         minloglevel=2,
     )
     (folder / 'tokenizer.model').write_bytes(model.getvalue())
-    from ..datasets.tokenizer import build_tokenizer
-
     return len(build_tokenizer(str(folder)))
 
 
@@ -145,7 +171,8 @@ def make_clip(folder: Path) -> None:
 
 
 def _peak_of(arguments: list[str]) -> int:
-    done = subprocess.run([sys.executable, '-m', __name__, *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, '-m', __name__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=checkout_environment())
     if done.returncode:
         raise UserError(f'the measured process failed:\n{done.stderr[-2000:]}')
     return int(done.stdout.split()[-1])

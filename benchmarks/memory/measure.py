@@ -1,9 +1,9 @@
 """The memory of real training steps on this CPU, by the allocation events of torch's profiler.
 
 Every allocation and release of a tensor's memory since the start of the process is an event; the peak of their sum within a step
-is what is measured. Nothing of the calculation in this package takes part.
+is what is measured. Nothing of the calculation in lisa_mm/planning takes part.
 
-    python -m lisa_mm.planning.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
+    python -m benchmarks.memory.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from ..errors import UserError
-from .batch import BatchShape, sample_item
+from lisa_mm.errors import UserError
+from lisa_mm.planning.batch import BatchShape, sample_item
+
+from .. import checkout_environment
 from .cases import CASES_BY_NAME, MemoryCase
 
 STEP = 'measured step'
@@ -56,7 +58,7 @@ def measure(case: MemoryCase) -> int:
         program = ['-m', __name__, task]
         if case.processes > 1:
             program = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={case.processes}', *program]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+        environment = checkout_environment(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
         done = subprocess.run([sys.executable, *program], capture_output=True, text=True, check=False, env=environment)
         files = sorted(Path(folder).glob('peak_*.json'))
         if done.returncode or len(files) != case.processes:
@@ -87,8 +89,8 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
     torch.set_num_threads(1)
     from mmengine.config import Config
 
-    from ..config.compile import compile_config
-    from ..engine import LisaRunner
+    from lisa_mm.config.compile import compile_config
+    from lisa_mm.engine import LisaRunner
 
     class AnnotatedRunner(LisaRunner):
         def build_train_loop(self, loop: Any) -> Any:
@@ -106,7 +108,7 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
     del source['train_dataloader']
     compiled = compile_config(Config(source)).to_dict()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        from ..registry import MODELS
+        from lisa_mm.registry import MODELS
 
         torch.manual_seed(0)
         model = MODELS.build(compiled.pop('model'))

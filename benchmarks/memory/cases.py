@@ -30,7 +30,7 @@ class MemoryCase:
         size: Height and width of the images, to which masks are brought.
         full: Train the language model's own weights in place of LoRA.
         train_embeddings: See :class:`lisa_mm.models.LISA`.
-        zero_stage: None is one device without DeepSpeed.
+        zero_stage: None is torch alone: one device, or DDP for several processes.
         processes, bf16, accumulation: Of the strategy.
         overlap: DeepSpeed's ``overlap_comm``.
     """
@@ -52,7 +52,8 @@ class MemoryCase:
 
     def source(self) -> dict[str, Any]:
         """The config, but for the data set, which the measurement puts in."""
-        strategy: dict[str, Any] = dict(type='LisaSingleDeviceStrategy', accumulation=self.accumulation)
+        plain = 'LisaSingleDeviceStrategy' if self.processes == 1 else 'LisaDDPStrategy'
+        strategy: dict[str, Any] = dict(type=plain, accumulation=self.accumulation)
         if self.zero_stage is not None:
             strategy = dict(
                 type='LisaDeepSpeedStrategy',
@@ -256,12 +257,19 @@ CASES: tuple[MemoryCase, ...] = (
     MemoryCase('llama 384x4, vision tower trained', _llava(384, 4, tower=_clip(384, 8, frozen=False)), _sam(), images=6, rows=1),
     MemoryCase('llama 256x24, LoRA, checkpointing', _llava(256, 24, checkpointing=True), _sam(), rows=3, tokens=512),
 )
-CASES_BY_NAME = {case.name: case for case in CASES}
+# Came after half of the others had been set aside
+ADDED: tuple[MemoryCase, ...] = (
+    MemoryCase('llama 640x6, LoRA, DDP x 2', _llava(640, 6), _sam(), images=1, processes=2),
+    MemoryCase(
+        'llama 512x6, full, accumulated, DDP x 2', _llava(512, 6), _sam(), images=1, full=True, processes=2, accumulation=2
+    ),
+)
+CASES_BY_NAME = {case.name: case for case in (*CASES, *ADDED)}
 
 
 def _held_out() -> frozenset[str]:
     """Every second case of a seeded order, in which those of one ZeRO stage and number of processes stand together."""
-    order = random.Random(SEED).sample(sorted(CASES_BY_NAME), len(CASES))
+    order = random.Random(SEED).sample(sorted(case.name for case in CASES), len(CASES))
     order.sort(key=lambda name: (str(CASES_BY_NAME[name].zero_stage), CASES_BY_NAME[name].processes))  # stable
     return frozenset(order[1::2])
 

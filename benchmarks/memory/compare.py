@@ -1,8 +1,8 @@
 """How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
 
 Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation
-events of torch's profiler around real training steps. The configurations, and which were set aside, are in
-lisa_mm/planning/cases.py.
+events of torch's profiler around real training steps. benchmarks/memory/cases.py holds the configurations and says which were set
+aside.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from lisa_mm.errors import UserError
 
 if TYPE_CHECKING:
-    from ..planning.cases import MemoryCase
+    from .cases import MemoryCase
 
 ALLOWED = 0.15  # of the measured value
 
@@ -42,15 +42,16 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if no configuration has such a name, or one is off by more than 15 %.
     """
-    from ..planning.cases import CASES, HELD_OUT
-    from ..planning.measure import measure
+    from .cases import ADDED, CASES_BY_NAME, HELD_OUT
+    from .measure import measure
 
-    chosen = [case for case in CASES if (args.only or '') in case.name]
+    chosen = [case for name, case in CASES_BY_NAME.items() if (args.only or '') in name]
     if not chosen:
-        raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(c.name for c in CASES)}.')
+        raise UserError(f'--only {args.only!r}: no configuration of this name. There are: {"; ".join(CASES_BY_NAME)}.')
     rows = []
     for case in chosen:
-        row = {'name': case.name, 'held_out': case.name in HELD_OUT, 'calculated': calculate(case), 'measured': measure(case)}
+        side = 'set aside' if case.name in HELD_OUT else 'later' if case in ADDED else ''
+        row: dict[str, Any] = {'name': case.name, 'side': side, 'calculated': calculate(case), 'measured': measure(case)}
         row['difference'] = row['calculated'] / row['measured'] - 1
         rows.append(row)
         print(markdown_row(row), flush=True)
@@ -68,22 +69,23 @@ def run(args: argparse.Namespace) -> None:
 
 def calculate(case: MemoryCase) -> int:
     """Peak bytes of a case, from its config."""
-    from ..planning.measure import shape_of
-    from ..planning.report import build_on_shapes
-    from ..planning.sharding import Sharding
-    from ..planning.step import step_memory
-    from ..planning.trace import trace_step
+    from lisa_mm.planning.plans import plan_of
+    from lisa_mm.planning.report import build_on_shapes
+    from lisa_mm.planning.step import step_memory
+    from lisa_mm.planning.trace import trace_step
+
+    from .measure import shape_of
 
     source = case.source()
-    sharding = Sharding.from_config(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
+    plan = plan_of(source['strategy'], processes=case.processes, micro_batch=case.images, device='cpu')
     trace = trace_step(build_on_shapes(source['model']), shape_of(case), half=case.bf16, device='cpu')
-    return step_memory(trace, sharding).peak
+    return step_memory(trace, plan).peak
 
 
 def markdown_row(row: dict[str, Any]) -> str:
     """One line of the table."""
-    aside = 'set aside' if row['held_out'] else ''
-    return f'| {row["name"]} | {aside} | {row["calculated"] / 1e6:.1f} | {row["measured"] / 1e6:.1f} | {row["difference"]:+.1%} |'
+    calculated, measured = (f'{row[key] / 1e6:.1f}' for key in ('calculated', 'measured'))
+    return f'| {row["name"]} | {row["side"]} | {calculated} | {measured} | {row["difference"]:+.1%} |'
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -103,8 +105,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     top = 1.1e-6 * max(max(row['calculated'], row['measured']) for row in rows)
     axes.fill_between([0, top], [0, top * (1 - ALLOWED)], [0, top * (1 + ALLOWED)], color='0.9', label=f'within {ALLOWED:.0%}')
     axes.plot([0, top], [0, top], color='0.6', linewidth=1)
-    for aside, marker, label in ((False, 'o', 'used to make it right'), (True, '^', 'set aside')):
-        chosen = [row for row in rows if row['held_out'] == aside]
+    for side, marker, label in (
+        ('', 'o', 'used to make it right'),
+        ('set aside', '^', 'set aside'),
+        ('later', 's', 'came later'),
+    ):
+        chosen = [row for row in rows if row['side'] == side]
         axes.plot([r['measured'] / 1e6 for r in chosen], [r['calculated'] / 1e6 for r in chosen], marker, label=label)
     axes.set(xlim=(0, top), ylim=(0, top), xlabel='measured, MB', ylabel='calculated, MB', title='Peak memory of a training step')
     axes.legend()

@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ..datasets import ReferSegDataset, SemSegDataset
-from ..datasets.base import BaseSegDataset
-from ..datasets.index import CACHE_VARIABLE
-from ..datasets.transforms import DecodeMasks, EncodeConversations, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from lisa_mm import PACKAGE_DIR
+from lisa_mm.datasets import ReferSegDataset, SemSegDataset
+from lisa_mm.datasets.base import BaseSegDataset
+from lisa_mm.datasets.index import CACHE_VARIABLE
+from lisa_mm.datasets.transforms import DecodeMasks, EncodeConversations, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 
 SIZE = (480, 640)
 CLIP = dict(size={'shortest_edge': 224}, crop_size={'height': 224, 'width': 224}, do_center_crop=True, do_resize=True, resample=3)
@@ -45,8 +46,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    from .. import PACKAGE_DIR
-
     spec = dict(
         pretrained=args.tokenizer or str(PACKAGE_DIR / 'weights' / 'nano' / 'tokenizer'), template='plain', wrap_image=True
     )

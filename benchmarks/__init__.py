@@ -1,0 +1,18 @@
+"""Speed and memory, measured. Not part of the installed package: tools/benchmark.py and benchmarks/gpu/run.py start it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def checkout_environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports this folder and the lisa_mm beside it, wherever it is started.
+
+    Args:
+        more: Further variables.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), **more}

@@ -1,0 +1,27 @@
+"""The command line of the benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import data, import_memory
+from .memory import compare
+
+
+def main(description: str | None) -> None:
+    """Parse the arguments and run what they name.
+
+    Args:
+        description: What ``--help`` says of the command.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
+        '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for module in (data, compare, import_memory):
+        module.add_parser(commands)
+    args = parser.parse_args()
+    args.run(args)

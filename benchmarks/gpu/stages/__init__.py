@@ -1,0 +1,1 @@
+"""The programs that run.py starts, one per stage."""

@@ -1,0 +1,1 @@
+"""The calculated memory of a training step against the measured one."""
