@@ -27,29 +27,28 @@ from ..models import LISA
 from ..models.tuning import PLACES
 from ..planning.report import memory_report
 from ..registry import MODELS
+from .check_data import is_data, run_data_steps
 from .forms import form_faults
+from .steps import run_steps
 from .tiny import items_of, modules_of, slot_of, tiny_source, write_pictures
 
 LIMIT = 300  # seconds for a training in several processes
-
-
-class PartError(AssertionError):
-    """What of a part does not keep its role's contract, a sentence each."""
 
 
 def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: Any) -> list[str]:
     """Put a part into a tiny model and try all that a training does with it, on the CPU, in seconds.
 
     The steps: its config, building on the meta device and for real, the forms of what it returns, a training of two steps,
-    generation, adapters, the memory calculation, saving and loading, export. A test of a plugin is one line::
+    generation, adapters, the memory calculation, saving and loading, export. Of a data set or transform: its config, records
+    and items, the data doctor, a training of two steps. A test of a plugin is one line::
 
         def test_my_projector():
             check_part(MyProjector)
 
     Args:
         part: A registered class, or its config ``dict(type=..., ...)``: a multimodal LLM, vision tower, projector, language
-            model, seg head, mask decoder, image encoder, loss or subclass of LISA. Derived widths are left out, as in any
-            config.
+            model, seg head, mask decoder, image encoder, loss, subclass of LISA, data set or transform. Derived widths are left
+            out, as in any config.
         processes: With more than one, the two training steps also run under ZeRO stage 2 in so many processes.
         settings: Keys of ``model`` for this check, e.g. ``lora=None``.
 
@@ -60,10 +59,12 @@ def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: A
         PartError: saying in a sentence each what is missing, after the first step that fails.
     """
     with tempfile.TemporaryDirectory(prefix='check_part_') as folder:
-        return _Trial(part, Path(folder), settings, processes).run()
+        if is_data(part):
+            return run_data_steps(part, Path(folder))
+        return _ModelTrial(part, Path(folder), settings, processes).run()
 
 
-class _Trial:
+class _ModelTrial:
     """The steps, each with what the earlier ones made."""
 
     def __init__(self, part: dict[str, Any] | type, folder: Path, settings: dict[str, Any], processes: int):
@@ -91,17 +92,7 @@ class _Trial:
         }
         if self.processes > 1:
             steps[f'{self.processes} processes'] = self.in_processes
-        for number, (title, step) in enumerate(steps.items(), 1):
-            try:
-                faults = list(step())
-            except UserError as error:
-                faults = [str(error)]
-            except Exception as error:
-                raise PartError(f'{self.name}, step {number} ({title}): {type(error).__name__}: {error}') from error
-            if faults:
-                listed = '\n'.join(f'- {fault}' for fault in faults)
-                raise PartError(f'{self.name}, step {number} ({title}):\n{listed}')
-        return list(steps)
+        return run_steps(self.name, steps)
 
     def config(self) -> Iterator[str]:
         self.compiled, self.shapes = compile_with_model(self.source)

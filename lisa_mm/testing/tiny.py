@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
+from .. import registry as registries
 from ..errors import ConfigError
 from ..models import LISA
 from ..models.base import (
@@ -134,30 +135,33 @@ def slot_of(part: dict[str, Any] | type) -> tuple[Slot, dict[str, Any], type]:
     """
     written = dict(part) if isinstance(part, dict) else {'type': part}
     kind = written.get('type')
-    registries = [slot.registry for slot in SLOTS]
-    cls = kind if inspect.isclass(kind) else next(filter(None, (_registered(registry, kind) for registry in registries)), None)
+    cls = kind if inspect.isclass(kind) else next(filter(None, (registered(slot.registry, kind) for slot in SLOTS)), None)
     if cls is None:
         raise ConfigError(f'{kind!r} is registered in no role. Import the module that registers it before check_part.')
     slot = next((slot for slot in SLOTS if issubclass(cls, slot.base)), None)
     if slot is None:
         bases = ', '.join(slot.base.__name__ for slot in SLOTS)
         raise ConfigError(f'{cls.__name__} derives from no base class of a part of the model: {bases}.')
-    name = next((name for name, found in slot.registry.module_dict.items() if found is cls), None)
+    return slot, {**written, 'type': registered_name(slot.registry, cls)}, cls
+
+
+def registered_name(registry: Any, cls: type) -> str:
+    """The name of a class in its registry.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    name = next((name for name, found in registry.module_dict.items() if found is cls), None)
     if name is None:
-        registry = next(key for key, value in vars(_registry_module()).items() if value is slot.registry)
-        raise ConfigError(f'{cls.__name__} is not registered: put @{registry}.register_module() before its class.')
-    return slot, {**written, 'type': name}, cls
+        variable = next(key for key, value in vars(registries).items() if value is registry)
+        raise ConfigError(f'{cls.__name__} is not registered: put @{variable}.register_module() before its class.')
+    return name
 
 
-def _registered(registry: Any, name: object) -> type | None:
+def registered(registry: Any, name: object) -> type | None:
+    """The class of a name in a registry, or None."""
     registry.import_from_location()
     return registry.module_dict.get(str(name))
-
-
-def _registry_module() -> Any:
-    from .. import registry
-
-    return registry
 
 
 def write_pictures(folder: Path) -> None:
@@ -173,7 +177,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **settings: Any) -> Config:
-    """A config of training two steps of one picture each on the CPU.
+    """A config of :func:`training` with a part in its slot.
 
     Args:
         slot, written, cls: Of the part, see :func:`slot_of`.
@@ -189,6 +193,17 @@ def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **
         for key in way:
             inside = inside[key]
         inside[last] = written
+    return training(model, folder, cls)
+
+
+def training(model: dict[str, Any], folder: Path, cls: type) -> Config:
+    """A config that trains a model two steps of two pictures each on the CPU.
+
+    Args:
+        model: Its config.
+        folder: Of the pictures.
+        cls: Whose module is imported, so that other processes know it.
+    """
     plugin = cls.__module__.partition('.')[0] not in ('lisa_mm', '__main__')
     return Config(
         dict(

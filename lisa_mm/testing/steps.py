@@ -1,0 +1,37 @@
+"""Steps of a check, each of which says its faults in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ..errors import UserError
+
+
+class PartError(AssertionError):
+    """What of a part does not keep its role's contract, a sentence each."""
+
+
+def run_steps(name: str, steps: Mapping[str, Callable[[], Iterable[str]]]) -> list[str]:
+    """Run steps in order up to the first that has faults.
+
+    Args:
+        name: Of the part, for errors.
+        steps: By title.
+
+    Returns:
+        The titles.
+
+    Raises:
+        PartError: with the faults of a step.
+    """
+    for number, (title, step) in enumerate(steps.items(), 1):
+        where = f'{name}, step {number} ({title}):'
+        try:
+            faults = list(step())
+        except UserError as error:
+            faults = [str(error)]
+        except Exception as error:
+            raise PartError(f'{where} {type(error).__name__}: {error}') from error
+        if faults:
+            raise PartError('\n- '.join([where, *faults]))
+    return list(steps)
