@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import io
 import json
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,38 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.', file=path) from error
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a csv in UTF-8 whose first line names its columns, each with the number of its line.
+
+    Args:
+        path: The file.
+        columns: Those that must be there; others are handed on too.
+
+    Raises:
+        DataError: if the file is missing, in another encoding or lacks a column; at a row that has more or fewer values.
+    """
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except OSError as error:
+        raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f'{path} is not in UTF-8 ({error}). Save it as UTF-8.', file=path) from error
+    reader = csv.DictReader(io.StringIO(text, newline=''))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(
+            f'{path}: the first line names the columns {reader.fieldnames}; {", ".join(missing)} is missing.', file=path
+        )
+    for row in reader:
+        if None in row or None in row.values():
+            raise DataError(
+                f'{path}:{reader.line_num}: {len(reader.fieldnames or ())} values are needed. Mend the line or take it out.',
+                file=path,
+                record=reader.line_num,
+            )
+        yield reader.line_num, row
 
 
 def field(record: object, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:

@@ -7,9 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / 'examples' / 'my_dataset'
@@ -35,15 +33,9 @@ def test_installed_and_trained(tmp_path):
     run(python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', source / 'tests')
     assert 'gated: A linear projector' in run(python, 'tools/list_parts.py', '--config', PACKAGE / 'config.py')
 
-    data = tmp_path / 'data'
-    data.mkdir()
-    rng = np.random.default_rng(0)
-    lines = ['image,name,left,top,right,bottom']
-    for i in range(4):
-        Image.fromarray(rng.integers(256, size=(40, 60, 3), dtype=np.uint8)).save(data / f'{i}.jpg')
-        lines.append(f'{i}.jpg,the box {i},5,5,{20 + i},30')
-    (data / 'boxes.csv').write_text('\n'.join(lines))
-    options = [f'data_root={data}', 'train_cfg.max_iters=1', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
+    options = ['train_cfg.max_iters=1', 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
     options += ['train_dataloader.persistent_workers=False']
-    text = run(python, 'tools/train.py', PACKAGE / 'config.py', '--work-dir', tmp_path / 'work', '--cfg-options', *options)
+    work = tmp_path / 'work'
+    text = run(python, 'tools/train.py', PACKAGE / 'config.py', '--work-dir', work, '--cfg-options', *options)
     assert 'gIoU' in text
+    assert 'RESULT split=test' in run(python, 'tools/test.py', work)
