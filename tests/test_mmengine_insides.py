@@ -20,6 +20,7 @@ import pytest
 import lisa_mm
 
 ATTRIBUTE = 'set by the owner'
+GLOBAL = 'a name that the module imports'
 OWNER = ('self', 'cls', 'super()')
 
 
@@ -50,6 +51,7 @@ INSIDES = [
         'steps_per_print=10000000000000, exclude_frozen_parameters=None, **kwargs)',
         {'engine.strategies.deepspeed'},
     ),
+    Inside('mmengine._strategy.deepspeed', 'deepspeed', GLOBAL, {'engine.patches'}),
     Inside('mmengine._strategy.deepspeed', 'register_deepspeed_optimizers', '()', {'engine.patches'}),
     Inside('mmengine._strategy.BaseStrategy', '_init_model_weights', '(self, model)', {'engine.strategies.base'}),
     Inside(
@@ -117,6 +119,8 @@ def test_it_is_as_we_use_it(inside):
     users = f'look at {sorted(inside.users)}'
     if inside.signature == ATTRIBUTE:
         assert inside.name in private_names(owner), users
+    elif inside.signature == GLOBAL:
+        assert hasattr(owner, inside.name), users
     else:
         assert without_types(getattr(owner, inside.name)) == inside.signature, users
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .patches import defer_deepspeed
+
+defer_deepspeed()  # before the first import of mmengine.runner
+
 from . import hooks, registries
 from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher

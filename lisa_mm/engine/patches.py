@@ -1,12 +1,13 @@
 """What this package changes in other libraries, each change with its reason. Look here first when one of them is upgraded.
 
-Importing this module changes nothing: the DeepSpeed strategy, the only one that needs these patches, calls each function at the
-moment it is due.
+Importing this module changes nothing: each function is called at the moment it is due, most of them by the DeepSpeed strategy.
 
 | changed | where | why |
 |---|---|---|
+| mmengine's import of DeepSpeed | :func:`defer_deepspeed`, :func:`load_deepspeed` | every runner would load it |
 | mmengine's list of DeepSpeed's optimizers | :func:`register_todays_optimizers` | it imports classes that are gone |
 | DeepSpeed's choice of compiled operations | :func:`leave_out_shm_op` | a minute of compiling |
+| torch's linear function, which ZeRO-3 replaces for good | :func:`linear_given_back` | later models of the process |
 | what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
 | the class of a transformers module | :func:`lisa_mm.models.precision.keep_float32` | a cast would round its buffers |
 
@@ -15,18 +16,52 @@ The last one stands with the models, which may not import the engine; it changes
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import deepspeed
-import mmengine._strategy.deepspeed as mmengine_deepspeed
 import torch
-from deepspeed.utils import set_z3_leaf_module
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
 from lisa_mm.models.base import BaseMaskDecoder, BaseSegHead
+
+
+def defer_deepspeed() -> None:
+    """Import mmengine's runner without DeepSpeed, which it loads whatever strategy runs; :func:`load_deepspeed` brings it back.
+
+    Without effect where one of the two is loaded already.
+    """
+    if 'deepspeed' in sys.modules or 'mmengine.runner' in sys.modules:
+        return
+    # these import transformers, which asks whether DeepSpeed is installed and remembers the answer
+    for name in ('mmengine.hooks', 'mmengine.model', 'mmengine.optim'):
+        importlib.import_module(name)
+    sys.modules['deepspeed'] = None  # an import of it fails, as if it were not installed
+    try:
+        importlib.import_module('mmengine.runner')
+    finally:
+        del sys.modules['deepspeed']
+
+
+def load_deepspeed() -> None:
+    """Import DeepSpeed, also for mmengine's strategy."""
+    import deepspeed
+    import mmengine._strategy.deepspeed as mmengine_deepspeed
+
+    mmengine_deepspeed.deepspeed = deepspeed
+
+
+@contextmanager
+def linear_given_back() -> Iterator[None]:
+    """Around a run: ZeRO-3 replaces ``torch.nn.functional.linear`` for all later models of the process too."""
+    linear = torch.nn.functional.linear
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = linear
 
 
 def register_todays_optimizers() -> None:
@@ -35,6 +70,8 @@ def register_todays_optimizers() -> None:
     mmengine's own function imports optimizers that DeepSpeed no longer has, and fails when a process builds a second strategy,
     because they are registered already.
     """
+    import mmengine._strategy.deepspeed as mmengine_deepspeed
+
     mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
 
 
@@ -51,6 +88,8 @@ def leave_out_shm_op() -> None:
 
     On a CPU it would compile the operation for a minute, and gloo does the same work without it.
     """
+    import deepspeed
+
     deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
 
 
@@ -76,6 +115,8 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model that DeepSpeed is about to wrap; the forwards of its seg heads and mask decoders are replaced.
     """
+    from deepspeed.utils import set_z3_leaf_module
+
     for module in model.modules():
         if isinstance(module, (nn.ModuleDict, nn.ModuleList)) and next(module.parameters(), None) is None:
             set_z3_leaf_module(module, True)

@@ -21,6 +21,7 @@ from lisa_mm.registry import STRATEGIES
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
+from .patches import linear_given_back
 from .sampler import SeekableSampler
 from .strategies.base import strategy_class
 
@@ -117,7 +118,18 @@ class LisaRunner(FlexibleRunner):
     def train(self) -> torch.nn.Module:
         """Train; returns the model."""
         self.is_training = True
-        return super().train()
+        with linear_given_back():
+            return super().train()
+
+    def val(self) -> dict[str, float]:
+        """Validate; returns the scores."""
+        with linear_given_back():
+            return super().val()
+
+    def test(self) -> dict[str, float]:
+        """Test; returns the scores."""
+        with linear_given_back():
+            return super().test()
 
     def test_on(self, dataloader: dict[str, Any], title: str) -> dict[str, float]:
         """A pass of :meth:`test` over a data loader, with a fresh evaluator; the runner may make several.

@@ -16,6 +16,8 @@ from lisa_mm.errors import ConfigError, NonFiniteLossError
 
 SINGLE = 'LisaSingleDeviceStrategy'
 
+LINEAR = torch.nn.functional.linear
+
 
 class Score(BaseMetric):
     """Gives a list of scores, one a validation; and draws random numbers, as a metric may."""
@@ -173,6 +175,7 @@ def test_evaluation_needs_no_optimizer(tmp_path, stage, bf16):
         assert torch.equal(value, expected[name].bfloat16().float() if bf16 and stage is not None else expected[name])
     # a later model of this process must not be sharded because this one was
     assert not is_deepspeed_zero3_enabled()
+    assert torch.nn.functional.linear is LINEAR
 
 
 def test_nan_stops_before_the_step_and_names_the_samples(tmp_path):

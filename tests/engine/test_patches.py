@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,8 +55,11 @@ def test_they_stand_in_one_file_and_in_the_one_it_names():
     assert {name: targets for name, targets in found.items() if targets} == {
         'engine/patches.py': [
             "deepspeed.ops.__compatible_ops__['deepspeed_shm_comm']",
+            'mmengine_deepspeed.deepspeed',
             'mmengine_deepspeed.register_deepspeed_optimizers',
             'part.forward',
+            "sys.modules['deepspeed']",
+            'torch.nn.functional.linear',
         ],
         'models/precision.py': ['module.__class__'],
     }
@@ -77,3 +82,18 @@ def test_hooks_between_see_one_tensor_and_callers_the_list():
     found = model['head'](hidden)
     assert seen == [(6,)]
     assert [piece.tolist() for piece in found] == [piece.tolist() for piece in expected]
+
+
+def test_deepspeed_is_loaded_when_a_strategy_uses_it():
+    program = """
+import sys
+import lisa_mm.engine
+assert 'deepspeed' not in sys.modules, 'loaded'
+from transformers.integrations import is_deepspeed_available
+assert is_deepspeed_available(), 'forgotten'
+lisa_mm.engine.LisaDeepSpeedStrategy(zero_stage=2)
+import mmengine._strategy.deepspeed as mmengine_deepspeed
+assert mmengine_deepspeed.deepspeed is sys.modules['deepspeed']
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -7,12 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import deepspeed
 import torch
-from deepspeed.runtime.base_optimizer import ZeROOptimizer
-from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-from deepspeed.runtime.zero.config import DeepSpeedZeroConfig, ZeroStageEnum
-from deepspeed.utils.tensor_fragment import fragment_address
 from mmengine._strategy import DeepSpeedStrategy
 from mmengine.logging import print_log
 from torch import nn
@@ -75,6 +70,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             faults.append('strategy.fp16 needs a GPU, and there is none: use bf16, or neither.')
         if faults:
             raise ConfigError(faults)
+        patches.load_deepspeed()
         patches.register_todays_optimizers()
         super().__init__(
             zero_optimization={'stage': zero_stage, **_offload_options(offload), **(zero_options or {})},
@@ -118,6 +114,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             )
         if 'stage' in (arguments.get('zero_options') or {}):
             faults.append("strategy.zero_options has 'stage': give strategy.zero_stage instead.")
+        from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
         fields = DeepSpeedZeroConfig.model_fields
         known = {name for key, field in fields.items() for name in (key, field.alias or key)}  # stage3_... are aliases
         return faults + [
@@ -170,6 +168,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
 
     def _setup_distributed(self, launcher: str | None = None, backend: str | None = None, **kwargs: Any) -> None:
+        import deepspeed
+
         patches.leave_out_shm_op()
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
@@ -203,8 +203,10 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         """What transformers sharded has device and precision, and DeepSpeed then moves and casts nothing: the rest follows."""
         if not is_sharded(model):
             return
+        from deepspeed import get_accelerator
+
         # parameters of ours, buffers, and where batches go
-        accelerator: Any = deepspeed.get_accelerator()
+        accelerator: Any = get_accelerator()
         model.to(accelerator.current_device_name())
         halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
         half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
@@ -252,6 +254,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
 
     def load_optimizer_state(self, state: dict) -> None:
         """Restore :meth:`optimizer_state`."""
+        from deepspeed.runtime.base_optimizer import ZeROOptimizer
+
         optimizer: Any = self.model.optimizer
         if not isinstance(optimizer, ZeROOptimizer):
             optimizer.load_state_dict(state)
@@ -272,6 +276,10 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
 
     def safe_classes(self) -> list[type]:
         """DeepSpeed's records inside its optimizer state."""
+        from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+        from deepspeed.runtime.zero.config import ZeroStageEnum
+        from deepspeed.utils.tensor_fragment import fragment_address
+
         return [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
 
 

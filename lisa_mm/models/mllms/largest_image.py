@@ -31,9 +31,8 @@ def largest_image(model: Any, options: dict[str, Any]) -> tuple[dict[str, Tensor
     if getattr(config, 'image_grid_pinpoints', None):
         return _tiled(model, size, (size // patch) ** 2)
     patches = (size // patch) ** 2
-    select = getattr(config, 'vision_feature_select_strategy', None)
-    if select is not None:  # LLaVA, whose image_seq_length is another model's where a config leaves it out
-        tokens = patches + (select == 'full')
+    if config.model_type == 'llava':  # image_seq_length is the published models' where a config leaves it out
+        tokens = patches + (config.vision_feature_select_strategy == 'full')
     else:
         tokens = getattr(config, 'image_seq_length', None) or getattr(config, 'mm_tokens_per_image', None) or patches
     return {'pixel_values': torch.zeros(1, 3, size, size)}, tokens
