@@ -8,8 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from ..checkpoints.exported import is_exported, load_exported
-from ..checkpoints.folder import find_checkpoint, load_weights
+from ..checkpoints.exported import is_exported
+from ..checkpoints.folder import find_checkpoint
+from ..checkpoints.opening import ExportedModel, open_checkpoint
 from ..config.compile import compile_config
 from ..config.load import load_config
 from ..engine.device import choose_device, set_tf32
@@ -35,11 +36,10 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
         return target, find_checkpoint(checkpoint, prefer='best')
     if not target.is_dir():
         raise UserError(f'{target}: give a config and a checkpoint, one work folder of training, or one exported folder.')
-    folder = find_checkpoint(target, prefer='best')
-    for place in (folder, folder.parent):
-        if (place / SOURCE_NAME).is_file():
-            return place / SOURCE_NAME, folder
-    raise UserError(f'{folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
+    opened = open_checkpoint(target, prefer='best')
+    if opened.config is None:
+        raise UserError(f'{opened.folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
+    return opened.config, opened.folder
 
 
 def load_model(
@@ -68,16 +68,12 @@ def load_model(
     DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
     torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
     model: LISA = MODELS.build(compiled.model.to_dict())
-    if checkpoint is not None:
-        checkpoint = find_checkpoint(checkpoint, prefer='best')
+    opened = None if checkpoint is None else open_checkpoint(checkpoint, prefer='best')
     start = compiled.get('load_from')
-    if checkpoint is not None and is_exported(checkpoint):
-        load_exported(model, checkpoint)
-    else:
-        if start and is_exported(start):
-            load_exported(model, start, whole=False)
-        if checkpoint is not None:
-            load_weights(model, checkpoint)
+    if start and is_exported(start) and not isinstance(opened, ExportedModel):
+        ExportedModel(Path(start)).load_into(model, whole=False)
+    if opened is not None:
+        opened.load_into(model)
     if dtype != 'float32':
         model = model.to(DTYPES[dtype])  # type: ignore[assignment] - torch's to() is typed as any module
     return model.to(place).eval(), compiled  # type: ignore - the same

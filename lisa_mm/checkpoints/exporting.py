@@ -21,8 +21,9 @@ from ..models import LISA
 from ..models.lora import merged_weight
 from ..models.new_rows import NEW_ROWS, has_new_rows, merge_new_rows
 from .exported import TOKENIZER, is_exported, read_export, write_exported
-from .folder import CONFIG, find_checkpoint
+from .folder import CONFIG
 from .keys import is_adapter, merged_into, without_adapters
+from .opening import ExportedModel, open_checkpoint
 from .published import write_published
 from .recipe import HERE, HERE_TOKENIZER
 from .safetensors_writer import parse_size
@@ -161,9 +162,9 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
         CheckpointError: for a folder that holds some parts only.
     """
     source = Path(source)
-    folder = find_checkpoint(source, prefer='best') if checkpoint is None and source.is_dir() else None
-    if folder is not None and is_exported(folder):
-        record = read_export(folder)
+    opened = open_checkpoint(source, prefer='best') if checkpoint is None and source.is_dir() else None
+    if isinstance(opened, ExportedModel):
+        folder, record = opened.folder, opened.meta
         if record.get('seg_token_id') is None:
             raise CheckpointError(
                 f'{folder} holds {", ".join(record["parts"])} from before LISA: there is no trained [SEG] to export. '

@@ -19,7 +19,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
-from lisa_mm.checkpoints.exported import is_exported, load_exported, read_export
+from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
@@ -245,18 +245,17 @@ class FolderCheckpointMixin(BaseStrategy):
         Returns:
             ``{'meta': ...}``
         """
-        folder = folders.find_checkpoint(filename, prefer='best')
-        self.logger.info(f'load the weights of {folder}')
-        if is_exported(folder):
-            fresh = load_exported(self.module, folder, whole=False)
+        opened = open_checkpoint(filename, prefer='best')
+        self.logger.info(f'load the weights of {opened.folder}')
+        if isinstance(opened, ExportedModel):
+            fresh = opened.load_into(self.module, whole=False)
             if fresh:
-                self.logger.warning(f'{folder} does not hold {", ".join(fresh)}: built as the config says')
+                self.logger.warning(f'{opened.folder} does not hold {", ".join(fresh)}: built as the config says')
             self._frozen = None  # the frozen parts are others now
-            meta = read_export(folder)
         else:
-            meta = folders.load_weights(self.module, folder, frozen=self.frozen())
+            opened.load_into(self.module, frozen=self.frozen())
         self.weights_changed()
-        checkpoint = {'meta': meta}
+        checkpoint = {'meta': opened.meta}
         if callback is not None:
             callback(checkpoint)
         return checkpoint
@@ -285,13 +284,13 @@ class FolderCheckpointMixin(BaseStrategy):
         Raises:
             CheckpointError: if it was written by another number of processes, another ZeRO stage, or without state.
         """
-        folder = folders.find_checkpoint(filename)
-        if folder.is_file() or is_exported(folder):
-            raise CheckpointError(f'{folder} holds weights only, no state to resume from. Use load_from.')
-        meta = folders.read_meta(folder)
+        opened = open_checkpoint(filename)
+        if isinstance(opened, ExportedModel):
+            raise CheckpointError(f'{opened.folder} holds weights only, no state to resume from. Use load_from.')
+        folder, meta = opened.folder, opened.meta
         self._check_resumable(folder, meta)
         self.logger.info(f'resume from {folder}')
-        folders.load_weights(self.module, folder, frozen=self.frozen())
+        opened.load_into(self.module, frozen=self.frozen())
         self.weights_changed()
         own = self._load_state(folder / folders.STATE / f'rank_{self.rank}.pt')
         common = self._load_state(folder / folders.STATE / 'common.pt')
