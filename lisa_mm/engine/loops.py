@@ -126,6 +126,7 @@ class IterTrainLoop(BaseLoop):
         first = batch = next(micro_batches)
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=first)
         sums: dict[str, torch.Tensor] = {}
+        means: dict[str, float] = {}
         fault = None
         for index in range(count):
             if index:

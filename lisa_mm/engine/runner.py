@@ -82,7 +82,9 @@ class LisaRunner(FlexibleRunner):
     def config_text(self, text: str) -> None:
         self._config_text = text
 
-    def build_strategy(self, strategy: Any = None, launcher: str = 'none', **settings: Any) -> Any:
+    def build_strategy(  # pyright: ignore[reportIncompatibleMethodOverride] - FlexibleRunner calls it with keywords alone
+        self, strategy: Any = None, launcher: str = 'none', **settings: Any
+    ) -> Any:
         """Build the strategy from this package's registry, which falls back to mmengine's."""
         if strategy is None:
             strategy = {'type': 'LisaSingleDeviceStrategy' if launcher == 'none' else 'LisaDeepSpeedStrategy'}

@@ -116,7 +116,7 @@ class LISA(BaseModel):
         set_mode(self, self.tuned, mode)
         return self
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - BaseModel knows one tensor as input
         self,
         inputs: ModelInputs,
         data_samples: list[SegDataSample] | None = None,

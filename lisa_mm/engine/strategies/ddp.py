@@ -62,7 +62,7 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         torch.distributed.init_process_group(backend or ('nccl' if torch.cuda.is_available() else 'gloo'), **kwargs)
         leave_group_at_exit()
 
-    def _wrap_model(self, model: nn.Module) -> nn.Module:
+    def _wrap_model(self, model: nn.Module) -> nn.Module:  # pyright: ignore[reportIncompatibleMethodOverride] - a frozen model stays bare
         device = torch.device('cuda', int(os.environ['LOCAL_RANK'])) if torch.cuda.is_available() else torch.device('cpu')
         model = self.convert_model(model.to(device))
         if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -60,15 +60,15 @@ class LlavaMLLM(BaseMLLM):
         return self.language_model.output_embeddings()
 
     @property
-    def written(self) -> dict[str, Any] | None:
+    def written(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleVariableOverride] - its language model's
         return self.language_model.written
 
     @property
-    def quantization(self) -> dict[str, Any] | None:
+    def quantization(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleVariableOverride] - its language model's
         return self.language_model.quantization
 
     @property
-    def share_prefix(self) -> bool:
+    def share_prefix(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] - its language model's
         return self.language_model.share_prefix
 
     @property
