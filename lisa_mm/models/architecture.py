@@ -1,4 +1,4 @@
-"""An architecture written in a config, as transformers' config class; what is wrong with it is one of the config's faults."""
+"""Read an architecture written in a config as a transformers config object; its faults are reported with the config's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from ..errors import CheckpointError, ConfigError, nearest
 
-# Taken by config classes beside their fields: older names, and what published config.json files say to any class
+# Keys that config classes accept beside their fields: older names, and keys that any published config.json may hold
 COMMON = {
     *('model_type', 'attn_implementation', 'torch_dtype', 'dtype', 'rope_theta', 'rope_scaling'),
     *('bos_token_id', 'eos_token_id', 'pad_token_id', 'tie_word_embeddings', 'use_cache', 'transformers_version'),
 }
-# Read by the models of a class that declares it from transformers 5.23 on
+# Read by models whose config class declares it only from transformers 5.23 on
 UNDECLARED = {'SiglipVisionConfig': {'vision_use_head'}}
-# What a config of transformers says of itself and not of the architecture
+# Keys by which a transformers config describes itself, not the architecture
 OF_ITSELF = ('architectures', 'dtype', 'torch_dtype', 'transformers_version', 'quantization_config')
 HEADS = ('hidden_size', 'num_attention_heads'), ('num_attention_heads', 'num_key_value_heads')
 IMAGES = (('image_size', 'patch_size'),)
@@ -27,12 +27,12 @@ IMAGES = (('image_size', 'patch_size'),)
 def written_architecture(
     written: Mapping[str, Any], where: str, *, cls: type[PretrainedConfig] | None = None
 ) -> PretrainedConfig:
-    """The config object of an architecture.
+    """Build the config object of an architecture.
 
     Args:
-        written: Keys of a class of transformers; with ``model_type`` where ``cls`` is not given.
+        written: Keys of a transformers config class; with ``model_type`` where ``cls`` is not given.
         where: Path in the config, for errors.
-        cls: The class, where it is known.
+        cls: The config class, where it is known.
 
     Raises:
         ConfigError: for an unknown ``model_type``, unknown keys, values of a wrong type, sizes that don't divide.
@@ -59,10 +59,10 @@ def written_architecture(
 
 
 def architecture_of(built: PretrainedConfig) -> dict[str, Any]:
-    """The other way: what :func:`written_architecture` builds an equal config object from, without the class's defaults.
+    """The inverse of :func:`written_architecture`: keys that rebuild an equal config object, without the class's defaults.
 
     Raises:
-        CheckpointError: if it would not be equal.
+        CheckpointError: if the rebuilt object would differ.
     """
     written = {**_read_keys(built.to_diff_dict(), type(built)), 'model_type': built.model_type}
     again, wanted = (_read_keys(config.to_dict(), type(built)) for config in (written_architecture(written, 'config'), built))
@@ -73,7 +73,7 @@ def architecture_of(built: PretrainedConfig) -> dict[str, Any]:
 
 
 def _read_keys(written: Mapping[str, Any], cls: type[PretrainedConfig]) -> dict[str, Any]:
-    """What of the keys the class reads, also in the configs of its parts; folders often hold more."""
+    """The keys that the class and the configs of its parts read; folders often hold more."""
     kept = {}
     # a key behind a property is listed under the property's own field (Idefics 3: _pad_token_id)
     written = {key.removeprefix('_'): value for key, value in written.items()}
@@ -84,7 +84,7 @@ def _read_keys(written: Mapping[str, Any], cls: type[PretrainedConfig]) -> dict[
 
 
 def unknown_keys(written: Mapping[str, Any], cls: type[PretrainedConfig], where: str) -> list[str]:
-    """Keys that the class would take in silence and never read, also in the configs of its parts."""
+    """Keys that the class, or the config of one of its parts, would accept silently and never read."""
     known = _known(cls)
     faults = []
     for key, value in written.items():
@@ -102,7 +102,7 @@ def _known(cls: type[PretrainedConfig]) -> set[str]:
 
 
 def _part_class(cls: type[PretrainedConfig], key: str, value: object) -> type[PretrainedConfig] | None:
-    """The class of a value that is the config of a part."""
+    """The config class of a value that describes a part."""
     parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
     if key not in parts or not isinstance(value, dict):
         return None
@@ -113,7 +113,7 @@ def _part_class(cls: type[PretrainedConfig], key: str, value: object) -> type[Pr
 
 
 def undivided(written: Mapping[str, Any], built: PretrainedConfig, where: str) -> list[str]:
-    """Sizes of which one must divide the other; where a class has a head width of its own, heads are free."""
+    """Faults where one size must divide another; a class with its own head width allows any number of heads."""
     faults = []
     for whole, divisor in (*HEADS, *IMAGES):
         values: list[Any] = [getattr(built, key, None) for key in (whole, divisor)]

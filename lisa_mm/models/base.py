@@ -1,4 +1,4 @@
-"""The contracts of the parts: what a plugin subclasses. No logic lives here."""
+"""The contracts of the parts, which plugins subclass. No logic lives here."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .batch import LossInputs, ModelInputs
 from .phases import BuiltInPhases
 from .prompt_positions import PromptPositions
 
-__all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins find them here too
+__all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins may import them from here too
 
 
 @dataclass
 class MLLMOutput:
-    """What a multimodal LLM gives back.
+    """The output of a multimodal LLM.
 
     Args:
         hidden_states: The last hidden states after the final norm, (R, L, D), aligned with ``input_ids``.
-        logits: (T, V), only at the positions asked for, in row-major order.
+        logits: (T, V), at the requested positions only, in row-major order.
     """
 
     hidden_states: Tensor
@@ -36,10 +36,10 @@ class MLLMOutput:
 
 @dataclass
 class GenerateOutput:
-    """What generation gives back for one row, without padding.
+    """The result of generation for one row, without padding.
 
     Args:
-        ids: Prompt and answer with its end, (L + new,).
+        ids: Prompt and answer with its end token, (L + new,).
         hidden_states: The states of all ids but the last, (L + new - 1, D).
     """
 
@@ -49,11 +49,11 @@ class GenerateOutput:
 
 @dataclass
 class ImageEmbeddings:
-    """What a mask decoder keeps of an encoded batch of images.
+    """A batch of images, encoded for the mask decoder.
 
     Args:
         features: (B, C, h, w).
-        extra: Further maps a decoder wants (high-resolution features), name -> (B, ...).
+        extra: Further maps that a decoder needs (high-resolution features), name -> (B, ...).
     """
 
     features: Tensor
@@ -65,12 +65,12 @@ class TrainableGroup:
     """Parameters that are trained, adapted or frozen together, and the modules that follow ``train()`` with them.
 
     Args:
-        members: Modules with all that is in them, and single parameters.
-        frozen: What the part's config says: True leaves the members' own weights as they are.
-        key: The argument of the part that says so.
+        members: Modules with all their contents, and single parameters.
+        frozen: The setting of the part's config: True leaves the members' own weights as they are.
+        key: The argument of the part that holds this setting.
         adapters: The module whose linear layers ``model.lora`` may adapt; the only member if left out.
-        unused: Whether no loss reaches the members: they are never trained.
-        quantized: Whether the weights are integers, beside which only adapters can be trained.
+        unused: True if no loss reaches the members; they are never trained.
+        quantized: True if the weights are integers; then only adapters can be trained.
     """
 
     members: tuple[nn.Module | nn.Parameter, ...]
@@ -84,15 +84,15 @@ class TrainableGroup:
 class Part(nn.Module, metaclass=BuiltInPhases):
     """A part of the model: a constructor for the architecture, :meth:`load_pretrained` for its weights.
 
-    :mod:`lisa_mm.models.phases` says when each runs. What is trained, LISA sets for all parts at once
+    :mod:`lisa_mm.models.phases` says when each runs. LISA decides for all parts at once what is trained
     (:mod:`lisa_mm.models.tuning`).
 
     Args:
-        frozen: If True, its own parameters get no gradient and it stays in eval mode. Adapters of ``model.lora`` may be put
-            beside them.
+        frozen: If True, the part's own parameters get no gradient and it stays in eval mode. ``model.lora`` may still add
+            adapters beside them.
     """
 
-    # Whether its weights were read from a file; None defers to the part that contains it. Frozen weights found in no file are
+    # True if its weights were read from a file; None defers to the enclosing part. Frozen weights found in no file are
     # saved in every checkpoint, because they could not be rebuilt otherwise.
     from_file: bool | None = None
 
@@ -103,28 +103,28 @@ class Part(nn.Module, metaclass=BuiltInPhases):
     def load_pretrained(self) -> None:
         """Read the weights the part was given, and set ``from_file`` to True; called once, after the constructor.
 
-        It may replace modules. Without a file the random weights of the constructor stay.
+        It may replace modules. Without a file, the constructor's random weights stay.
         """
 
     def check_pretrained(self) -> None:
-        """In place of :meth:`load_pretrained` on the meta device: compare the architecture with the files that are there."""
+        """Replaces :meth:`load_pretrained` on the meta device: compare the architecture with the files that are there."""
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
-        """What can be trained or frozen apart from the rest, by name.
+        """The groups that can be trained or frozen separately, by name.
 
-        A part inside stands for its own groups. A parameter belongs to the last group that holds it, so that the whole part,
+        A nested part stands for its own groups. A parameter belongs to the last group that holds it, so the whole part,
         under the name ``''``, comes first.
         """
         return {'': TrainableGroup((self,), frozen=self.frozen)}
 
     def without_files(self, tokenizer: str) -> dict[str, Any] | None:
-        """Arguments that build it once more without the files it was built from, for an exported model.
+        """Arguments that rebuild the part without its original files, for an exported model.
 
         Args:
-            tokenizer: Folder of the tokenizer's and processor's files then.
+            tokenizer: Folder of the tokenizer's and processor's files in the exported model.
 
         Returns:
-            What differs from its config, which has no ``pretrained`` then; None if the config says the whole architecture.
+            Changes to its config, which then has no ``pretrained``; None if the config already gives the whole architecture.
         """
         del tokenizer
         return None
@@ -132,7 +132,7 @@ class Part(nn.Module, metaclass=BuiltInPhases):
 
 @BACKBONES.set_base
 class BaseBackbone(Part):
-    """What encodes pixels: a vision tower of the LLM, or the image encoder of a mask decoder."""
+    """An encoder of pixels: the LLM's vision tower, or a mask decoder's image encoder."""
 
     @property
     @abstractmethod
@@ -150,7 +150,7 @@ class BaseVisionTower(BaseBackbone):
 
     @abstractmethod
     def num_tokens(self, height: int, width: int) -> int:
-        """Image tokens of an image of this size in pixels."""
+        """Number of image tokens for an image of this size in pixels."""
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ class BaseVisionTower(BaseBackbone):
 class BaseImageEncoder(BaseBackbone):
     """The image encoder of a mask decoder.
 
-    The constructor sets ``image_size``, the side of the square that goes in, and ``patch_size``, the pixels that a feature stands
-    for in each direction.
+    The constructor sets ``image_size``, the side of the square input, and ``patch_size``, the pixels that one feature covers in
+    each direction.
     """
 
     image_size: int
@@ -174,7 +174,7 @@ class BaseImageEncoder(BaseBackbone):
 
 @PROJECTORS.set_base
 class BaseProjector(Part):
-    """Vision features to the LLM's width. Arguments ``in_channels`` and ``out_channels`` are derived."""
+    """Projects vision features to the LLM's width. Arguments ``in_channels`` and ``out_channels`` are derived."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -182,24 +182,24 @@ class BaseProjector(Part):
 
 
 class LanguagePart(Part):
-    """What a language model and a whole multimodal LLM have in common."""
+    """The common base of a language model and a whole multimodal LLM."""
 
-    # Whether rows of an image come joined: what they have in common once, with a mask that says which token sees which
+    # If True, rows about one image come as one sequence: their common prefix appears once, and a block mask limits attention
     share_prefix: bool = False
-    # The architecture that the config writes out, as a dict of transformers; ids follow from it while a tokenizer is absent
+    # The architecture written in the config, as a transformers dict; ids follow from it while the tokenizer is absent
     written: dict[str, Any] | None = None
-    # Arguments of transformers' BitsAndBytesConfig, if the weights are integers
+    # Arguments of transformers' BitsAndBytesConfig if the weights are integers
     quantization: dict[str, Any] | None = None
 
     @property
     @abstractmethod
     def hidden_size(self) -> int:
-        """Width of the states."""
+        """Width of the hidden states."""
 
     @property
     @abstractmethod
     def tokenizer_spec(self) -> TokenizerSpec:
-        """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, all of them."""
+        """All arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`."""
 
     @abstractmethod
     def input_embeddings(self) -> nn.Module:
@@ -207,11 +207,11 @@ class LanguagePart(Part):
 
     @abstractmethod
     def output_embeddings(self) -> nn.Module:
-        """The head that gives logits, with ``weight`` (V, D); it may share the weight of the embeddings."""
+        """The head that gives logits, with ``weight`` (V, D); it may share the embeddings' weight."""
 
     @property
     def vocab_size(self) -> int:
-        """Rows of the embeddings."""
+        """Number of rows of the embeddings."""
         weight: Any = self.input_embeddings().weight
         return full_shape(weight)[0]
 
@@ -222,11 +222,11 @@ class BaseLanguageModel(LanguagePart):
 
     @property
     def decoder(self) -> nn.Module:
-        """The module whose linear layers ``model.lora`` adapts; the head is left out in any case."""
+        """The module whose linear layers ``model.lora`` adapts; the head never gets adapters."""
         return self
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
-        """The layers under the name ``''``, and ``embeddings``: the token embeddings with the head."""
+        """Two groups: ``''`` holds the layers, ``embeddings`` the token embeddings with the head."""
         quantized = self.quantization is not None
         return {
             '': TrainableGroup((self,), frozen=self.frozen, adapters=self.decoder, quantized=quantized),
@@ -241,44 +241,44 @@ class BaseLanguageModel(LanguagePart):
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
         """embeds (R, L, D), attention_mask (R, L), keep (T,) int64: where logits are wanted, as row * L + position.
 
-        With ``share_prefix`` the mask is (R, 1, L, L) bool, which token sees which, and ``position_ids`` is (R, L).
+        With ``share_prefix`` the mask is (R, 1, L, L) bool (which token sees which), and ``position_ids`` is (R, L).
         """
 
     @abstractmethod
     def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
-        """Continue R rows, each until its own end.
+        """Continue R rows, each to its own end.
 
         Args:
             embeds: (R, L, D), padded on the right.
             attention_mask: (R, L), True for tokens.
-            options: Of transformers' ``generate``.
+            options: Arguments of transformers' ``generate``.
 
         Returns:
-            For each row the new ids (new,), with its end, and the states of all but the last token (length + new - 1, D).
+            For each row, the new ids (new,) with its end token, and the states of all but the last token (length + new - 1, D).
         """
 
 
 @MLLMS.set_base
 class BaseMLLM(LanguagePart):
-    """Answers in words and shows its hidden states."""
+    """A multimodal LLM that answers in words and returns its hidden states."""
 
-    # Whether its own processor says for each image which tokens it takes in a row, in place of one number for all images
+    # If True, its own processor gives the tokens of each image in a row; otherwise one number holds for all images
     tokens_by_image: bool = False
 
     @property
     @abstractmethod
     def decoder(self) -> nn.Module:
-        """The layers of the language model, without head, vision tower and projector: ``model.lora`` adapts them."""
+        """The language model's layers, which ``model.lora`` adapts, without head, vision tower and projector."""
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         """As :meth:`Part.trainable_groups`; ``language_model`` and ``language_model.embeddings`` must be among them.
 
-        A group ``vision_tower`` takes the adapters of ``model.lora.vision_tower``.
+        A group ``vision_tower`` gets the adapters of ``model.lora.vision_tower``.
         """
         return {**super().trainable_groups(), **self.language_groups()}
 
     def language_groups(self) -> dict[str, TrainableGroup | Part]:
-        """The groups of the language model: its layers; its token embeddings with the output head."""
+        """The language model's groups: its layers, and its token embeddings with the output head."""
         quantized = self.quantization is not None
         return {
             'language_model': TrainableGroup((self.decoder,), frozen=self.frozen, quantized=quantized),
@@ -286,12 +286,12 @@ class BaseMLLM(LanguagePart):
         }
 
     def largest_image(self) -> tuple[dict[str, Tensor], int]:
-        """With ``tokens_by_image``: the inputs of the image that takes the most memory, and the number of its tokens.
+        """For ``tokens_by_image``: the inputs of the image that takes the most memory, and its number of tokens.
 
-        The memory report runs a step on them. Made on the default device, as the processor gives them (without a batch).
+        The memory report runs a step on them. They are on the default device, as the processor gives them (no batch axis).
 
         Raises:
-            ConfigError: unless the class says it.
+            ConfigError: unless the class implements it.
         """
         raise ConfigError(
             f'{type(self).__name__} has tokens_by_image and does not say which image takes the most memory: write '
@@ -305,7 +305,7 @@ class BaseMLLM(LanguagePart):
 
     @abstractmethod
     def num_image_tokens(self, height: int, width: int) -> int:
-        """Image tokens of an image of this size in pixels."""
+        """Number of image tokens for an image of this size in pixels."""
 
     @abstractmethod
     def embed(self, inputs: ModelInputs) -> Tensor:
@@ -317,26 +317,26 @@ class BaseMLLM(LanguagePart):
 
     @abstractmethod
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
-        """Continue R rows, each until its own end; ``options`` are those of transformers' ``generate``."""
+        """Continue R rows, each to its own end; ``options`` are those of transformers' ``generate``."""
 
 
 @SEG_HEADS.set_base
 class BaseSegHead(Part):
-    """States of the mask tokens (``[SEG]``) to prompt embeddings. Arguments ``in_channels`` and ``prompt_dim`` are derived."""
+    """Turns mask tokens' states (``[SEG]``) into prompt embeddings. Arguments ``in_channels`` and ``prompt_dim`` are derived."""
 
     @abstractmethod
     def forward(self, hidden_states: Tensor, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> list[Tensor]:
         """hidden_states (R, L, D), input_ids (R, L) -> R tensors (K_i, prompt_dim).
 
-        ``tokens`` are the ids of the mask tokens, or where they lie: :meth:`PromptPositions.of` makes the latter of both.
+        ``tokens`` are the mask tokens' ids or their positions: :meth:`PromptPositions.of` turns either into positions.
         """
 
 
 @MASK_DECODERS.set_base
 class BaseMaskDecoder(Part):
-    """Prompt embeddings and image features to masks; owns its image encoder.
+    """Decodes prompt embeddings and image features into masks; owns its image encoder.
 
-    A group ``image_encoder`` in ``trainable_groups`` takes the adapters of ``model.lora.image_encoder``.
+    A group ``image_encoder`` in ``trainable_groups`` gets the adapters of ``model.lora.image_encoder``.
     """
 
     @property
@@ -366,11 +366,11 @@ class BaseMaskDecoder(Part):
 class BaseLoss(nn.Module):
     """A loss with its weight.
 
-    The model multiplies by the weight, logs the value, and sees to it that trained parameters which a batch does not reach get a
+    The model multiplies by the weight, logs the value, and makes sure that trained parameters which a batch does not reach get a
     gradient of zero.
 
     Args:
-        weight: Factor of the value.
+        weight: Factor that the value is multiplied by.
     """
 
     def __init__(self, weight: float = 1.0):
@@ -381,10 +381,10 @@ class BaseLoss(nn.Module):
 
     @abstractmethod
     def forward(self, outputs: LossInputs, data_samples: list[SegDataSample]) -> Tensor:
-        """Unweighted scalar.
+        """The unweighted loss, a scalar.
 
         Args:
-            outputs: What :meth:`LISA.tensor` returns (``hidden_states``, ``word_logits``, ``mask_logits`` ...), and
+            outputs: The values of :meth:`LISA.tensor` (``hidden_states``, ``word_logits``, ``mask_logits`` ...), and
                 ``mask_targets``: for each image (K, H, W) in the masks' precision.
-            data_samples: One for each image.
+            data_samples: One per image.
         """

@@ -1,4 +1,4 @@
-"""A batch as the model gets it, and all that the model computes of it, by name."""
+"""The model's input batch and everything it computes from it, by name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ModelInputs(TypedDict):
     """B images, R conversation rows, L tokens.
 
     Args:
-        mask_images: (B, 3, M, M), of the mask decoder.
+        mask_images: (B, 3, M, M), input of the mask decoder.
         input_ids: (R, L) int64, right padded; each image token is -200.
         attention_mask: (R, L) bool.
-        image_index: (R,) int64, which image a row talks about. Rows of an image stand together, in the order of the data samples.
-        labels: (R, L) int64, -100 without loss; absent where there is nothing to learn.
-        pixel_values: (B, 3, S, S), of the vision tower; absent in a batch for a whole model.
-        image_inputs: A dict of the tensors of each image, as the processor of a whole model gives them.
-        layout: Where things lie, which the data preprocessor adds.
+        image_index: (R,) int64, the image of each row. Rows of an image are adjacent, in the order of the data samples.
+        labels: (R, L) int64, -100 where there is no loss; absent without targets.
+        pixel_values: (B, 3, S, S), input of the vision tower; absent in a batch for a whole model.
+        image_inputs: One dict of tensors per image, as a whole model's processor gives them.
+        layout: Positions of the tokens that matter; the data preprocessor adds it.
     """
 
     mask_images: Tensor
@@ -37,17 +37,17 @@ class ModelInputs(TypedDict):
 
 
 class ModelOutputs(TypedDict):
-    """What :meth:`lisa_mm.models.LISA.tensor` returns; a subclass may add to it.
+    """The values that :meth:`lisa_mm.models.LISA.tensor` returns; a subclass may add to them.
 
     Args:
-        hidden_states: (R, L, D), the last of the language model.
-        word_logits: (T, V), of the T tokens that carry loss.
-        word_targets: (T,) int64, these tokens.
-        prompts: For each image (K, C), the prompt embeddings.
-        image_embeddings: Of the images that have prompts; None without any.
-        low_res_logits: For each image (K, h, w).
-        mask_logits: For each image (K, H, W) float32 at its original size.
-        nothing: 0 with a path to all that a batch without masks does not reach; None elsewhere.
+        hidden_states: (R, L, D), the language model's last hidden states.
+        word_logits: (T, V), for the T tokens that carry loss.
+        word_targets: (T,) int64, the ids of these tokens.
+        prompts: Prompt embeddings (K, C) of each image.
+        image_embeddings: Embeddings of the images that have prompts; None if no image has any.
+        low_res_logits: Mask logits (K, h, w) of each image.
+        mask_logits: Mask logits (K, H, W) of each image, float32, at its original size.
+        nothing: 0 with a gradient path to everything that a batch without masks does not reach; None elsewhere.
     """
 
     hidden_states: Tensor
@@ -61,10 +61,10 @@ class ModelOutputs(TypedDict):
 
 
 class LossInputs(ModelOutputs):
-    """What losses get of it.
+    """The values that losses get.
 
     Args:
-        mask_targets: For each image (K, H, W) in the precision of the masks.
+        mask_targets: Masks (K, H, W) of each image, in the dtype of the logits.
     """
 
     mask_targets: list[Tensor]

@@ -1,4 +1,4 @@
-"""Where things lie in a batch, worked out on the host so that a step need not wait for the device."""
+"""Positions of tokens in a batch, found on the host so that a step need not wait for the device."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .shared_prefix import SharedRows, share_rows
 
 @dataclass(frozen=True)
 class BatchLayout(Movable):
-    """What the host knows of a batch with R rows of L tokens.
+    """The host's knowledge of a batch with R rows of L tokens.
 
     Args:
-        input_ids: (R, L), those it was made from.
-        lengths: Tokens of each row, without padding.
-        image_of_row: Which image a row is about; -1 for none.
-        image_tokens: How many places of each row image tokens take.
+        input_ids: (R, L), the ids that the layout was made from.
+        lengths: Number of tokens of each row, without padding.
+        image_of_row: The image that each row is about; -1 for none.
+        image_tokens: Number of image tokens in each row.
         image_places: (M,) int64, row * L + position of each image token.
         images_shown: (n,) int64, the image of each row that has image tokens.
-        prompts: Where the mask tokens lie.
+        prompts: Positions of the mask tokens.
         label_places: (T,) int64, row * L + position of each state that predicts a token with loss.
-        labels: (T,) int64, these tokens.
+        labels: (T,) int64, the ids of these tokens.
         shared: The rows of each image joined, for a language model with ``share_prefix``.
     """
 
@@ -45,18 +45,18 @@ class BatchLayout(Movable):
 
     @classmethod
     def of(cls, inputs: ModelInputs, mask_token_ids: Sequence[int], *, share_prefix: bool = False) -> BatchLayout:
-        """Look at a batch.
+        """Find the layout of a batch.
 
         Args:
             inputs: ``input_ids``, ``attention_mask`` and ``image_index``, with ``labels`` where there are any, see
-                :class:`lisa_mm.models.batch.ModelInputs`. The host waits for tensors that are on a device.
+                :class:`lisa_mm.models.batch.ModelInputs`. The host waits for tensors on a device.
             mask_token_ids: Ids of the tokens that become masks.
             share_prefix: Also join the rows of each image.
         """
         ids, attended, images = (inputs[name].cpu() for name in ('input_ids', 'attention_mask', 'image_index'))
         labels = inputs['labels'].cpu() if 'labels' in inputs else ids.new_full(ids.shape, IGNORE_INDEX)
         is_image = ids == IMAGE_TOKEN_ID
-        row, position = (labels[:, 1:] != IGNORE_INDEX).nonzero().unbind(1)  # what predicts a token stands one before it
+        row, position = (labels[:, 1:] != IGNORE_INDEX).nonzero().unbind(1)  # a token is predicted one position before it
         found = cls(
             input_ids=ids,
             lengths=attended.sum(1).tolist(),
@@ -72,7 +72,7 @@ class BatchLayout(Movable):
         return found.beside(inputs['input_ids'])
 
     def beside(self, input_ids: Tensor) -> BatchLayout:
-        """The same for a copy of the ids on another device."""
+        """The same layout for a copy of the ids on another device."""
         device = input_ids.device
         return replace(self.to(device, pin=device.type == 'cuda' and torch.cuda.is_available()), input_ids=input_ids)
 
@@ -83,7 +83,7 @@ class BatchLayout(Movable):
 
 
 def layout_of(inputs: ModelInputs, mask_token_ids: Sequence[int] = (), *, share_prefix: bool = False) -> BatchLayout:
-    """The layout that came with a batch; one is made where it is absent or belongs to other ids."""
+    """The layout that came with a batch; if it is absent or belongs to other ids, a new one."""
     layout = inputs.get('layout')
     if isinstance(layout, BatchLayout) and layout.input_ids is inputs['input_ids']:
         return layout

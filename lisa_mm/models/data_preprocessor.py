@@ -18,16 +18,16 @@ from .precision import Float32Buffers
 
 @MODELS.register_module()
 class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
-    """Device, dtype, normalisation and padding, after the batch has travelled as uint8.
+    """Moves the batch to the device as uint8, then converts, normalises and pads it.
 
     Args:
-        vision: ``image_mean`` and ``image_std`` of the vision tower on 0-1; absent where a processor has normalised already.
-        mask: ``mean`` and ``std`` of the mask decoder on 0-255.
+        vision: ``image_mean`` and ``image_std`` of the vision tower on the 0-1 scale; absent if a processor has normalised.
+        mask: ``mean`` and ``std`` of the mask decoder on the 0-255 scale.
 
     Shapes:
         inputs['pixel_values'] (B, 3, S, S) uint8 -> float.
-        inputs['mask_images'] (B, 3, M, M) uint8 padded at the right and bottom -> float, 0 outside each sample's ``resized_size``
-        Float images pass through: they are normalised already.
+        inputs['mask_images'] (B, 3, M, M) uint8, padded right and bottom -> float, 0 outside each sample's ``resized_size``
+        Float images are already normalised and pass through.
     """
 
     mean: Tensor
@@ -37,7 +37,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     look: Callable[[ModelInputs], BatchLayout] | None = None  # makes the layout of a batch; the model sets it
 
     def __init__(self, vision: ImageSpec, mask: MaskImageSpec):
-        # without effect from memory that is not pinned; the data loader pins where there is a GPU
+        # has no effect for unpinned memory; the data loader pins memory where there is a GPU
         super().__init__(non_blocking=True)
         for name, values in (
             ('mean', vision.get('image_mean', (0.0, 0.0, 0.0))),
@@ -48,7 +48,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).reshape(3, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise ``data['inputs']`` as said above and add ``layout``; ``data['data_samples']`` only moves to the device."""
+        """Normalise ``data['inputs']`` as above and add ``layout``; ``data['data_samples']`` only moves to the device."""
         del training  # train and test images are treated alike
         layout = self.look(data['inputs']) if self.look and 'input_ids' in data['inputs'] else None
         data = self.cast_data(data)  # type: ignore

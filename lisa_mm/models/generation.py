@@ -1,4 +1,4 @@
-"""What generation of several rows needs beside transformers: padding on the left, and rows without their padding."""
+"""Generation of several rows, beyond transformers: padding on the left, and results without padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def padded_left(values: Tensor, attention_mask: Tensor) -> Tensor:
-    """Move the padding of rows from the right to the left, without a look at the lengths.
+    """Move the padding of rows from the right to the left, without reading the lengths.
 
     Args:
         values: (R, L, ...).
@@ -23,15 +23,15 @@ def padded_left(values: Tensor, attention_mask: Tensor) -> Tensor:
 
 
 def generate_rows(model: Any, options: Mapping[str, object], **inputs: Any) -> list[tuple[Tensor, Tensor]]:
-    """Run transformers' ``generate`` greedily over rows that are padded on the left.
+    """Run transformers' ``generate`` greedily over rows padded on the left.
 
     Args:
-        model: Of transformers.
-        options: Of ``generate``; they win over what is set here.
-        inputs: Of the model, (R, L, ...) each, with ``attention_mask``.
+        model: A transformers model.
+        options: Arguments of ``generate``; they override the settings made here.
+        inputs: The model's inputs, (R, L, ...) each, with ``attention_mask``.
 
     Returns:
-        For each row the new ids with its end, and the states of all but its last token, both without padding.
+        For each row, the new ids with its end token, and the states of all but its last token, both without padding.
     """
     given: dict[str, Any] = {'do_sample': False, 'num_beams': 1, **options}
     out = model.generate(**inputs, return_dict_in_generate=True, output_hidden_states=True, use_cache=True, **given)
@@ -46,14 +46,14 @@ def generate_rows(model: Any, options: Mapping[str, object], **inputs: Any) -> l
 
 
 def _ends(model: Any, new: Tensor, options: Mapping[str, Any]) -> list[int]:
-    """How many new ids of each row are its own; what follows its end is padding."""
+    """The number of new ids of each row; everything after its end token is padding."""
     stops = options.get('eos_token_id', model.generation_config.eos_token_id)
     pad = options.get('pad_token_id', model.generation_config.pad_token_id)
     stops = set() if stops is None else {int(stop) for stop in (stops if isinstance(stops, (list, tuple)) else [stops])}
     counts = []
     for ids in new.tolist():
         end = next((place + 1 for place, token in enumerate(ids) if token in stops), len(ids))
-        if len(new) > 1:  # a row that stopped for another reason (stop_strings) is padded without an end of its own
+        if len(new) > 1:  # a row that stopped for another reason (stop_strings) is padded without an end token
             while end == len(ids) and end > 1 and ids[end - 1] == pad and pad not in stops:
                 ids.pop()
                 end -= 1

@@ -33,17 +33,17 @@ class LISA(BaseModel):
 
     Args:
         mllm: The multimodal LLM.
-        mask_decoder: Owns its image encoder.
-        seg_head: Its widths are derived.
-        losses: Any number of them by name, such as ``dict(ce=..., bce=..., dice=...)``; None leaves one out.
-        lora: Arguments of ``peft.LoraConfig`` for the language model, or None; in it ``vision_tower`` and ``image_encoder``, two
-            further dicts of such arguments, put adapters into these parts too.
+        mask_decoder: The mask decoder; owns its image encoder.
+        seg_head: The seg head; its widths are derived.
+        losses: Any number of losses by name, such as ``dict(ce=..., bce=..., dice=...)``; None leaves one out.
+        lora: Arguments of ``peft.LoraConfig`` for the language model, or None; two further dicts of such arguments inside it,
+            ``vision_tower`` and ``image_encoder``, put adapters into these parts too.
         tuning: For a language model without LoRA: ``'full'`` trains its own weights, ``'frozen'`` or None does not.
-        train_embeddings: True trains all of the token embeddings and the output head (as published), ``'new_rows'`` only the rows
-            of the tokens that were added (``[SEG]``, ``<im_start>``, ``<im_end>``), False none. Whether other parts are trained
-            their own ``frozen`` says; :mod:`.tuning` has the table.
-        seg_token_id: Id of ``[SEG]`` where there is no tokenizer; else it follows from the tokenizer. Which tokens become masks
-            the language model says (``mask_tokens``).
+        train_embeddings: True trains all token embeddings and the output head (as published), ``'new_rows'`` only the rows of
+            the added tokens (``[SEG]``, ``<im_start>``, ``<im_end>``), False none. For the other parts, their own ``frozen``
+            decides; :mod:`.tuning` has the table.
+        seg_token_id: Id of ``[SEG]`` if there is no tokenizer; otherwise the tokenizer gives it. The language model's
+            ``mask_tokens`` name the tokens that become masks.
 
     Inputs: See :class:`lisa_mm.models.batch.ModelInputs`.
     """
@@ -60,7 +60,7 @@ class LISA(BaseModel):
         train_embeddings: bool | str = True,
         seg_token_id: int | None = None,
     ):
-        check_tuning(lora, tuning, train_embeddings)  # before weights are read
+        check_tuning(lora, tuning, train_embeddings)  # before any weights are read
         built_mllm: BaseMLLM = MLLMS.build(mllm)
         built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
         super().__init__(data_preprocessor=SegDataPreprocessor(built_mllm.preprocess, built_decoder.preprocess))
@@ -88,10 +88,10 @@ class LISA(BaseModel):
         self.lora_targets = [name for name, module in self.named_modules() if isinstance(module, LoraLayer)]
 
     def set_mask_tokens(self, ids: Sequence[int]) -> None:
-        """Say which tokens become masks.
+        """Set the tokens that become masks.
 
         Args:
-            ids: In the order of ``mask_tokens``.
+            ids: Token ids in the order of ``mask_tokens``.
         """
         self.mask_token_ids = tuple(ids)
         self.data_preprocessor.look = self.layout_of
@@ -102,7 +102,7 @@ class LISA(BaseModel):
         return self.mask_token_ids[0] if self.mask_token_ids else None
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
-        """What can be trained or frozen apart from the rest (:mod:`.tuning`); other parameters of a subclass are trained."""
+        """The groups that can be trained or frozen separately (:mod:`.tuning`); a subclass's other parameters are trained."""
         return {
             'mllm': self.mllm,
             'seg_head': self.seg_head,
@@ -123,17 +123,17 @@ class LISA(BaseModel):
         mode: str = 'tensor',
         **options: object,
     ) -> ModelOutputs | dict[str, Tensor] | list[SegDataSample]:
-        """One of four things with a batch.
+        """Run the model in one of four modes.
 
         Args:
-            inputs: See above.
+            inputs: The batch, see above.
             data_samples: One per image.
             mode: ``'loss'`` gives a dict of losses, ``'predict'`` data samples with ``mask_logits`` of the given answers,
-                ``'generate'`` data samples with its own answers and their masks, ``'tensor'`` every intermediate value.
-            options: Of :meth:`generate`.
+                ``'generate'`` data samples with the model's own answers and their masks, ``'tensor'`` every intermediate value.
+            options: Arguments of :meth:`generate`.
 
         Raises:
-            ValueError: for another mode.
+            ValueError: for any other mode.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
@@ -150,10 +150,10 @@ class LISA(BaseModel):
         layout = self.layout_of(inputs)
         inputs = {**inputs, 'layout': layout}
 
-        # Words: logits only where a label asks for them
+        # Words: logits only where a label needs them
         words = self.mllm(inputs, layout.label_places)
 
-        # Prompts: rows of an image joined
+        # Prompts: joined over the rows of an image
         row_prompts = self.seg_head(words.hidden_states, inputs['input_ids'], layout.prompts)
         prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
 
@@ -179,7 +179,7 @@ class LISA(BaseModel):
         }
 
     def layout_of(self, inputs: ModelInputs) -> BatchLayout:
-        """Where things lie in a batch; the data preprocessor works it out before the batch goes to the device."""
+        """Positions of tokens in a batch; the data preprocessor finds them before the batch goes to the device."""
         return layout_of(inputs, self.mask_token_ids, share_prefix=self.mllm.share_prefix)
 
     def prompts_by_image(self, row_prompts: list[Tensor], image_of_row: list[int], num_images: int) -> list[Tensor]:
@@ -205,12 +205,12 @@ class LISA(BaseModel):
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 
     def loss(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """All losses, weighted, by their names in the log."""
+        """All weighted losses, by their names in the log."""
         computed = self.tensor(inputs, data_samples)
         outputs: LossInputs = {**computed, 'mask_targets': self._mask_targets(computed['mask_logits'], data_samples)}
         losses = {loss_name(key): loss(outputs, data_samples) * loss.weight for key, loss in self.losses.items()}
 
-        # Processes whose batches reach other parameters stay in step: each loss has a gradient in each of them
+        # Processes stay in step even if their batches reach different parameters: each loss has a gradient on each process
         zero = self._zero(outputs)
         return {name: loss + zero for name, loss in losses.items()}
 
@@ -225,7 +225,7 @@ class LISA(BaseModel):
         return targets
 
     def _zero(self, outputs: ModelOutputs) -> Tensor:
-        """0 with a path to every trained parameter that the losses of this batch may not reach.
+        """0 with a gradient path to every trained parameter that this batch's losses may not reach.
 
         Parameters of losses that ZeRO-3 has sharded are left out: such a loss must use them in every batch.
         """
@@ -238,9 +238,9 @@ class LISA(BaseModel):
         return zero
 
     def _decode_nothing(self, inputs: ModelInputs, row_prompts: list[Tensor]) -> Tensor:
-        """0 with a path to every trainable parameter of head and decoder, through what a batch with masks runs, in its order.
+        """0 with a gradient path to every trainable parameter of head and decoder; runs the modules of a masked batch in order.
 
-        A process without masks must not leave the others waiting: their gradients are averaged together, and ZeRO-3 gathers
+        A process without masks must not keep the others waiting: all average their gradients together, and ZeRO-3 gathers
         the parameters of each module together.
         """
         none = torch.cat(row_prompts)  # (0, C)
@@ -260,16 +260,16 @@ class LISA(BaseModel):
     def generate(
         self, inputs: ModelInputs, data_samples: list[SegDataSample], *, encode: Encode | None = None, **options: Any
     ) -> list[SegDataSample]:
-        """Answer R rows about B images, each row until its own end, with a mask per mask token (those in the prompt count too).
+        """Answer R rows about B images, each to its own end, with one mask per mask token (including those in the prompt).
 
         Args:
-            inputs: As above, without labels.
+            inputs: The batch as above, without labels.
             data_samples: One per image; ``resized_size`` and ``original_size`` are used.
-            encode: In place of the mask decoder's ``encode_image``, for callers that remember images.
-            options: Of transformers' ``generate``, which follows one answer per row: sampling, not beams.
+            encode: Replaces the mask decoder's ``encode_image``, for callers that cache images.
+            options: Arguments of transformers' ``generate``, with one answer per row: sampling, not beams.
 
         Returns:
-            The data samples with ``generated``, a :class:`GenerateOutput` per row, and ``mask_logits`` (K, H, W) of its rows.
+            The data samples with ``generated``, one :class:`GenerateOutput` per row, and the rows' ``mask_logits`` (K, H, W).
 
         Raises:
             ConfigError: for several beams or answers.
@@ -293,7 +293,7 @@ class LISA(BaseModel):
 
     def _row_prompts(self, output: GenerateOutput) -> Tensor:
         ids = output.ids[: len(output.hidden_states) + 1]
-        # the last id has no state of its own; the head looks at the one before
+        # the last id has no state; the head uses the one before
         states = F.pad(output.hidden_states, (0, 0, 0, len(ids) - len(output.hidden_states)))
         return self.seg_head(states[None], ids[None], self.mask_token_ids)[0]
 
@@ -306,7 +306,7 @@ class LISA(BaseModel):
 
 
 def model_class(name: object) -> type[LISA]:
-    """The class that ``model.type`` names.
+    """The class named by ``model.type``.
 
     Raises:
         ConfigError: unless it is LISA or a registered subclass.

@@ -1,4 +1,4 @@
-"""LoRA: adapters in the language model, and where asked in the vision tower and the image encoder."""
+"""LoRA: adapters in the language model and, if configured, in the vision tower and the image encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..sharding import is_sharded
 ADAPTER = 'default'  # peft's name of the only adapter
 PLACES = ('vision_tower', 'image_encoder')  # further dicts inside model.lora
 ALL_LINEAR = 'all-linear'
-# Arguments of LoraConfig whose effect training, checkpoints and export know
+# Arguments of LoraConfig that training, checkpoints and export support
 TAKEN = (
     'r',
     'lora_alpha',
@@ -44,7 +44,7 @@ INITIALISATIONS = "True, 'gaussian', 'pissa', 'pissa_niter_N'"
 
 
 def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """``model.lora`` -> arguments of the language model's adapters (may be none), and those of other parts by name."""
+    """``model.lora`` -> arguments for the language model's adapters (may be empty), and those for other parts by name."""
     lora = dict(lora or {})
     others = {place: dict(lora.pop(place)) for place in PLACES if lora.get(place) is not None}
     return {key: value for key, value in lora.items() if key not in PLACES}, others
@@ -58,21 +58,21 @@ def apply_lora(
     what: str = 'the language model',
     skip: Iterable[nn.Parameter] = (),
 ) -> list[str]:
-    """Put adapters into linear layers and freeze all else of the module.
+    """Put adapters into linear layers and freeze everything else in the module.
 
     Args:
-        module: Gets the adapters, in place.
+        module: The module to adapt, in place.
         lora: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``, ``lora_dropout``, ``target_modules``, ... Targets are a
-            list of names, ``'all-linear'``, or a regular expression for the whole name in ``module``.
+            list of names, ``'all-linear'``, or a regular expression that matches the whole name in ``module``.
         where: Path of ``lora`` in the config.
-        what: Names ``module`` in errors.
-        skip: Weights whose layers get none, such as those after the layer whose features are taken.
+        what: Name of ``module`` in errors.
+        skip: Weights whose layers get no adapters, such as layers after the one that gives the features.
 
     Returns:
         Names of the adapted layers in ``module``.
 
     Raises:
-        ConfigError: for an argument that is not taken, or targets that match no linear layer.
+        ConfigError: for an unsupported argument, or targets that match no linear layer.
     """
     config = _checked(lora, where)
     skipped = {id(parameter) for parameter in skip}
@@ -90,11 +90,11 @@ def apply_lora(
     if getattr(module, 'is_loaded_in_4bit', False):
         for layer in map(module.get_submodule, adapted):
             for adapters in (layer.lora_A, layer.lora_B, layer.lora_magnitude_vector):
-                adapters.float()  # peft gives them the dtype of the products, in which small steps round to nothing
+                adapters.float()  # peft gives them the compute dtype, in which small steps round to nothing
     if _is_pissa(config.init_lora_weights):
         for layer in map(module.get_submodule, adapted):
             layer.pissa = config.init_lora_weights
-            layer.from_file = False  # checkpoints must hold what is left of W
+            layer.from_file = False  # checkpoints must hold the rest of W
     return adapted
 
 
@@ -131,7 +131,7 @@ def _checked(lora: dict[str, Any], where: str) -> LoraConfig:
 
 
 def _targets(config: LoraConfig, module: nn.Module, linear: dict[str, nn.Linear], where: str, what: str) -> str:
-    """A regular expression for exactly the layers that are meant."""
+    """A regular expression that matches exactly the layers to adapt."""
     short = sorted({name.rsplit('.', 1)[-1] for name in linear})
     there = f'Linear layers of {what}: {", ".join(short) or "none"}.'
     targets: Any = config.target_modules
@@ -147,7 +147,7 @@ def _targets(config: LoraConfig, module: nn.Module, linear: dict[str, nn.Linear]
             raise ConfigError(
                 f"{where}.target_modules: {shown} {match} of {what}.{hints} {there} 'all-linear' takes all of them."
             )
-    try:  # peft says which names are meant: excluded ones and layers_to_transform count too
+    try:  # peft decides which names match: exclude_modules and layers_to_transform count too
         found = [name for name, _ in module.named_modules() if name and check_target_module_exists(config, name)]
     except re.error as error:
         raise ConfigError(f'{where}.target_modules={targets!r} is no regular expression: {error}.') from error
@@ -166,14 +166,14 @@ def _is_pissa(init: object) -> bool:
 
 
 def train_dropout(model: nn.Module, mode: bool) -> None:
-    """The adapters' dropout follows ``train()`` in parts that stay in eval mode too."""
+    """Set the mode of the adapters' dropout, which follows ``train()`` even in parts that stay in eval mode."""
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             layer.lora_dropout.train(mode)
 
 
 def merged_weight(layer: Any, weight: Tensor) -> Tensor:
-    """The weight of an adapted layer with its adapter in it, as peft merges them: W + alpha / r * B A, or DoRA's rescaled one."""
+    """An adapted layer's weight with the adapter merged in, as peft does: W + alpha / r * B A, or DoRA's rescaled weight."""
     variant = layer.lora_variant.get(ADAPTER)
     if variant is not None:
         return variant.merge_safe(layer, ADAPTER, weight.detach())
@@ -181,12 +181,12 @@ def merged_weight(layer: Any, weight: Tensor) -> Tensor:
 
 
 def refresh_adapters(model: nn.Module) -> None:
-    """After other weights were loaded under fresh adapters: what these took from the old ones is taken anew.
+    """Recompute what fresh adapters derived from the base weights, after other weights were loaded.
 
-    The magnitudes of DoRA are norms of W, PiSSA's adapters a piece of it; plain adapters begin at zero whatever W is.
+    DoRA's magnitudes are norms of W, and PiSSA's adapters are a part of it; plain adapters start at zero for any W.
 
     Raises:
-        CheckpointError: for such adapters under ZeRO-3, whose weights are in pieces.
+        CheckpointError: for such adapters under ZeRO-3, which shards the weights.
     """
     layers: list[tuple[str, Any]] = [item for item in model.named_modules() if isinstance(item[1], LoraLayer)]
     for name, layer in layers:
@@ -204,7 +204,7 @@ def refresh_adapters(model: nn.Module) -> None:
                 layer.lora_magnitude_vector[ADAPTER].weight.copy_(norm)
                 continue
             changed = [base, layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight]
-            memory = [parameter.data for parameter in changed]  # may be a piece of an optimizer's buffer: it must stay the same
+            memory = [parameter.data for parameter in changed]  # an optimizer's buffer may hold it: keep the memory
             layer.pissa_init(ADAPTER, layer.pissa)
             for parameter, values in zip(changed, memory, strict=True):
                 values.copy_(parameter.data)

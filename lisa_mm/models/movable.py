@@ -13,11 +13,11 @@ class Movable:
     """A dataclass whose tensors move together."""
 
     def to(self, device: torch.device, *, pin: bool = False) -> Any:
-        """A copy whose tensors, also those inside other movables, are on a device.
+        """A copy with all tensors, including those of nested movables, on a device.
 
         Args:
             device: The target.
-            pin: Copy by way of pinned memory, so that the host need not wait.
+            pin: Copy through pinned memory, so that the host need not wait.
         """
         moved = {}
         for field in fields(self):

@@ -1,7 +1,7 @@
-"""Training the rows of the new tokens alone, of token embeddings and output head.
+"""Train only the new tokens' rows of the token embeddings and the output head.
 
-The matrices stay frozen and whole, so there is neither a gradient nor an optimizer state of their size: a small parameter
-``new_rows`` stands beside the weight, and its rows are put in the place of the matrix's in the result. Tied matrices share it.
+The matrices stay frozen and whole, so no gradient or optimizer state has their size: a small parameter ``new_rows``
+is kept beside the weight, and its rows replace the matrix's rows in the result. Tied matrices share it.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter'
 
 
 def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
-    """Rows for new tokens in embeddings and head; a vocabulary that is padded already keeps its size.
+    """Add rows for new tokens to embeddings and head; a vocabulary that is already padded keeps its size.
 
     Args:
         model: A Hugging Face model with an output head.
-        vocab_size: Tokens of the tokenizer with the new ones.
+        vocab_size: Number of tokens of the tokenizer, new ones included.
     """
     old: Any = model.get_input_embeddings().weight
     if vocab_size <= full_shape(old)[0]:
         return
-    # the new rows are means of the old ones plus noise; the covariance needs float32 on a real device
+    # the new rows are the mean of the old ones plus noise; the covariance needs float32 on a real device
     model.resize_token_embeddings(vocab_size, mean_resizing=not old.is_meta)
     matrices: tuple[Any, Any] = (model.get_input_embeddings(), model.get_output_embeddings())
     for matrix in matrices:
-        matrix.from_file = False  # no file holds these rows: if they stay frozen, checkpoints must
+        matrix.from_file = False  # no file holds these rows: checkpoints must, if they stay frozen
 
 
 def add_new_rows(embeddings: Any, head: Any, token_ids: list[int]) -> None:
-    """Give embeddings and head of a language model trainable rows for some tokens; what it computes stays the same.
+    """Give a language model's embeddings and head trainable rows for some tokens; its outputs stay the same.
 
     Args:
-        embeddings: Module with ``weight`` (V, D), from ids to states; changed in place.
-        head: Module with ``weight`` (V, D) and perhaps ``bias`` (V,), from states to logits; changed in place.
-        token_ids: Of the tokens.
+        embeddings: Module with ``weight`` (V, D) that maps ids to states; changed in place.
+        head: Module with ``weight`` (V, D) and perhaps ``bias`` (V,) that maps states to logits; changed in place.
+        token_ids: Ids of the tokens.
     """
     tied = head.weight is embeddings.weight
     _register(embeddings, token_ids, None)
@@ -62,18 +62,18 @@ def merge_new_rows(module: Any, weight: Tensor) -> Tensor:
 
 
 def read_new_rows(module: nn.Module) -> None:
-    """Take the rows from the matrix anew, after it was loaded; all processes must call it."""
+    """Copy the rows from the matrix again after it was loaded; all processes must call it."""
     with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:
         rows.copy_(weight[module.new_row_ids])
 
 
 def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) -> None:
-    # the matrix's own rows of these tokens are never looked at again: 0, where a random start would differ from run to run
+    # the matrix's own rows of these tokens are never used again: 0, because random values would differ from run to run
     with torch.no_grad(), gathered(matrix.weight, modify=True) as weight:
         rows = nn.Parameter(weight[token_ids].clone()) if shared is None else shared
         weight[token_ids] = 0
         ids = torch.tensor(token_ids, device=weight.device)
-    matrix.from_file = None  # as the rest of the language model
+    matrix.from_file = None  # like the rest of the language model
     matrix.register_parameter(NEW_ROWS, rows)
     matrix.register_buffer('new_row_ids', ids, persistent=False)
 

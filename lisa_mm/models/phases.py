@@ -1,10 +1,10 @@
-"""The phases in which a part comes to be: its constructor, then its weights.
+"""The phases of building a part: its constructor, then its weights.
 
-1. The constructor builds the architecture. It reads no weights: a config is checked on the meta device before they are there.
-2. ``load_pretrained()`` reads the weights that the part was given. It may replace modules (by ``from_pretrained``, which shards
-   them under ZeRO-3 and quantises them as it reads). Without a file the random weights of the constructor stay. On the meta
-   device ``check_pretrained()`` runs in its place.
-3. :func:`.tuning.resolve` adds adapters to the loaded weights (PiSSA and DoRA begin from them) and says what is trained.
+1. The constructor builds the architecture. It reads no weights: configs are checked on the meta device before weights exist.
+2. ``load_pretrained()`` reads the part's weights. It may replace modules (through ``from_pretrained``, which shards them
+  under ZeRO-3 and quantises them while reading). Without a file, the constructor's random weights stay. On the meta
+   device ``check_pretrained()`` replaces it.
+3. :func:`.tuning.resolve` adds adapters to the loaded weights (PiSSA and DoRA start from them) and sets what is trained.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import ConfigError
 
 
 class BuiltInPhases(type):
-    """Calling a class of parts runs the constructor, then ``load_pretrained`` or, on the meta device, ``check_pretrained``."""
+    """Calling a part class runs the constructor, then ``load_pretrained`` or, on the meta device, ``check_pretrained``."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -42,18 +42,18 @@ class BuiltInPhases(type):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The constructor's, which :meth:`__call__` would hide."""
+        """The constructor's signature, which :meth:`__call__` would hide."""
         parameters = list(inspect.signature(cls.__init__).parameters.values())
         return inspect.Signature(parameters[1:])
 
 
 def on_meta() -> bool:
-    """Whether parts are being built for their shapes alone."""
+    """Whether parts are being built only for their shapes."""
     return torch.get_default_device().type == 'meta'
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Random and constant fills do nothing: on the meta device they have no effect, but cost seconds for a large model."""
+    """Skips random and constant fills: on the meta device they have no effect, but cost seconds for a large model."""
 
     _FILLS = frozenset([Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_])
 

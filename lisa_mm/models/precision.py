@@ -1,4 +1,4 @@
-"""What stays in float32 when a model is cast to bfloat16."""
+"""Tensors that stay in float32 when a model is cast to bfloat16."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sharding import gathered
 
 
 class Float32Buffers(nn.Module):
-    """A module whose own float32 buffers keep their digits under ``.bfloat16()`` and ``.half()``; they still move with it."""
+    """A module whose own float32 buffers keep their precision under ``.bfloat16()`` and ``.half()``; they still move with it."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Float32Buffers:
         exact = {name: value for name, value in self._buffers.items() if value is not None and value.dtype == torch.float32}
@@ -26,11 +26,11 @@ class Float32Buffers(nn.Module):
 
 
 def keep_float32(module: nn.Module, name: str) -> None:
-    """Make a tensor of a module a buffer that keeps its digits, as :class:`Float32Buffers` do; its key in the state stays.
+    """Make a module's tensor a buffer that keeps its precision, as in :class:`Float32Buffers`; its state key stays.
 
     Args:
-        module: Changes its class to a subclass of both.
-        name: A buffer, or a parameter that is never trained. One that ZeRO-3 has sharded is gathered.
+        module: The module; its class becomes a subclass of both.
+        name: A buffer, or a parameter that is never trained. A parameter sharded by ZeRO-3 is gathered.
     """
     value = getattr(module, name)
     with gathered(value) as whole:
@@ -42,11 +42,11 @@ def keep_float32(module: nn.Module, name: str) -> None:
 
 
 class Float32PositionEmbedding(Float32Buffers, PositionEmbeddingRandom):
-    """SAM's positional encoding, always computed in float32: sines of large phases mean nothing in bfloat16."""
+    """SAM's positional encoding, always computed in float32: sines of large phases are meaningless in bfloat16."""
 
     @classmethod
     def of(cls, layer: PositionEmbeddingRandom) -> Float32PositionEmbedding:
-        """The same encoding as ``layer``; no random number is drawn."""
+        """The same encoding as ``layer``, without drawing random numbers."""
         own = cls.__new__(cls)
         nn.Module.__init__(own)
         own.register_buffer('positional_encoding_gaussian_matrix', layer.positional_encoding_gaussian_matrix)

@@ -1,4 +1,4 @@
-"""Where the tokens that become masks lie in a batch."""
+"""Positions of the tokens that become masks in a batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .movable import Movable
 
 @dataclass(frozen=True)
 class PromptPositions(Movable):
-    """Where the tokens that become masks lie, K of them in row-major order.
+    """Positions of the K tokens that become masks, in row-major order.
 
     Args:
-        row: (K,) int64.
-        position: (K,) int64, in the row.
-        kind: (K,) int64, which of the mask tokens it is, by its place in their list.
-        counts: How many each of the R rows has.
-        earliest: The smallest position; None without any.
+        row: (K,) int64, the row.
+        position: (K,) int64, the position in the row.
+        kind: (K,) int64, the index of the token in the list of mask tokens.
+        counts: Number of mask tokens in each of the R rows.
+        earliest: The smallest position; None if there is none.
     """
 
     row: Tensor
@@ -31,11 +31,11 @@ class PromptPositions(Movable):
 
     @classmethod
     def of(cls, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> PromptPositions:
-        """Find them.
+        """Find the mask tokens.
 
         Args:
-            input_ids: (R, L). The host waits for ids that are on a device.
-            tokens: Ids of the mask tokens; positions that are known already are returned.
+            input_ids: (R, L). The host waits for ids on a device.
+            tokens: Ids of the mask tokens; known positions are returned unchanged.
         """
         if isinstance(tokens, PromptPositions):
             return tokens

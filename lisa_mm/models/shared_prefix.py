@@ -1,4 +1,4 @@
-"""Rows of an image that begin alike: what they share goes through the language model once."""
+"""Rows of an image with a common prefix, which goes through the language model once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .movable import Movable
 
 @dataclass(frozen=True)
 class SharedRows(Movable):
-    """R rows as G sequences, one an image: the common beginning, then the rest of each row, which sees it and itself.
+    """R rows as G sequences, one per image: the common prefix, then the rest of each row, which sees the prefix and itself.
 
     Args:
-        row: (G, P) int64, the row that a token is taken from.
-        position: (G, P) int64, where it stands in that row.
-        segment: (G, P) int64, 0 for the common beginning, 1 to n for the rests of the rows, -1 for padding.
-        place: (R, L) int64, where each token of a row is in the G * P; 0 for padding.
+        row: (G, P) int64, the row that a token comes from.
+        position: (G, P) int64, its position in that row.
+        segment: (G, P) int64, 0 for the common prefix, 1 to n for the remainders of the rows, -1 for padding.
+        place: (R, L) int64, the index of each row's token among the G * P; 0 for padding.
     """
 
     row: Tensor
@@ -29,7 +29,7 @@ class SharedRows(Movable):
 
     @property
     def mask(self) -> Tensor:
-        """(G, 1, P, P) bool, which token sees which; padding sees itself alone."""
+        """(G, 1, P, P) bool, which token sees which; padding sees only itself."""
         segment, position = self.segment, self.position
         seen = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
         mask = seen & (position[:, None, :] <= position[:, :, None]) & (segment >= 0)[:, None, :]
@@ -41,15 +41,15 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
     """Join the rows of each image; a row about no image (-1) stays alone.
 
     Args:
-        input_ids: (R, L), image placeholders among them.
+        input_ids: (R, L), image placeholders included.
         attention_mask: (R, L), True for tokens, padding at the end.
-        image_index: (R,).
+        image_index: (R,), the image of each row.
 
-    All three are on the CPU, and the result is too.
+    All three are on the CPU, and so is the result.
     """
     ids, (rows, width) = input_ids, input_ids.shape
     lengths = attention_mask.sum(1).tolist()
-    integers = {'dtype': torch.long, 'device': ids.device}  # the default device may be another one
+    integers = {'dtype': torch.long, 'device': ids.device}  # the default device may be another
     of_image: dict[int, list[int]] = {}
     for row, image in enumerate(image_index.tolist()):
         of_image.setdefault(image if image >= 0 else -1 - row, []).append(row)
@@ -75,7 +75,7 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
 
 
 def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[int, int, int]]:
-    """(row, begin, end) of the common beginning, then of the rest of each row."""
+    """(row, begin, end) of the common prefix, then of the rest of each row."""
     shortest = min(lengths[row] for row in members)
     alike = (ids[members, :shortest] == ids[members[0], :shortest]).all(0).long()
     common = int(alike.cumprod(0).sum())
@@ -83,7 +83,7 @@ def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[i
 
 
 def run_shared(model: BaseLanguageModel, embeds: Tensor, shared: SharedRows, keep: Tensor) -> MLLMOutput:
-    """States and logits of the rows, as ``model(embeds, attention_mask, keep)`` gives them; states of padding mean nothing."""
+    """States and logits of the rows, as ``model(embeds, attention_mask, keep)`` gives them; padding states are arbitrary."""
     places = shared.place.flatten()[keep.flatten()]
     out = model(embeds[shared.row, shared.position], shared.mask, places, position_ids=shared.position)
     return MLLMOutput(out.hidden_states.flatten(0, 1)[shared.place], out.logits)

@@ -1,4 +1,4 @@
-"""Ids that follow from the tokenizer, or where its files are absent, from the architecture written in the config."""
+"""Token ids from the tokenizer or, if its files are absent, from the architecture written in the config."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..structures import TokenizerSpec
 from ..tokens import MASK_TOKENS
 from .base import BaseMLLM
 
-# Templates of the published models, whose tokenizer is Llama's: 32,000 tokens, <unk> 0, to which [SEG] is added first
+# Templates of the published models, which use Llama's tokenizer: 32,000 tokens, <unk> is 0, [SEG] is added first
 PUBLISHED_TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1')
 
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Ids the rest of the model needs.
+    """Token ids that the rest of the model needs.
 
     Args:
-        masks: Of the mask tokens, ``[SEG]`` first; None where neither tokenizer nor architecture tells.
-        pad: Of padding; None likewise.
-        missing: The tokenizer folder if it is absent: then the ids are planned, not read.
+        masks: Ids of the mask tokens, ``[SEG]`` first; None if neither tokenizer nor architecture gives them.
+        pad: Id of padding; None in the same case.
+        missing: The tokenizer folder if it is absent; then the ids are planned, not read.
     """
 
     masks: tuple[int, ...] | None
@@ -34,13 +34,13 @@ class TokenIds:
 
 
 def planned(mllm: BaseMLLM) -> bool:
-    """Whether a model is built for its shapes alone and the tokenizer's folder is absent."""
+    """Whether a model is built only for its shapes and the tokenizer's folder is absent."""
     on_meta = any(parameter.is_meta for parameter in mllm.input_embeddings().parameters())
     return on_meta and not Path(mllm.tokenizer_spec['pretrained']).is_dir()
 
 
 def planned_vocabulary(spec: TokenizerSpec, architecture: dict[str, Any] | None) -> int | None:
-    """Rows of the embeddings of a Llama with the new tokens, before its tokenizer is there; None if it can't be known.
+    """Embedding rows of a Llama with the new tokens, before its tokenizer is there; None if they can't be known.
 
     >>> planned_vocabulary({'template': 'llava_v1', 'wrap_image': True}, {'model_type': 'llama', 'vocab_size': 32000})
     32003
@@ -57,7 +57,7 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
     """Ids of the mask tokens and padding.
 
     Raises:
-        CheckpointError: if the tokenizer is absent, unless on the meta device beside a written architecture.
+        CheckpointError: if the tokenizer is absent, unless on the meta device with a written architecture.
     """
     spec = mllm.tokenizer_spec
     mask_tokens = spec.get('mask_tokens', MASK_TOKENS)
@@ -72,7 +72,7 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
 
 
 def new_token_ids(mllm: BaseMLLM) -> list[int]:
-    """Ids of the tokens that are added to the tokenizer; where its files are absent, the last rows stand for them."""
+    """Ids of the tokens added to the tokenizer; if its files are absent, the last rows stand for them."""
     spec = mllm.tokenizer_spec
     names = _added(spec)
     if planned(mllm):

@@ -1,4 +1,4 @@
-"""What transformers 5.17 and later versions do by different names; each function takes both."""
+"""Differences between transformers 5.17 and later versions; each function handles both."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .phases import shapes_only
 
 # encoded images: 5.18
 TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
-# EdgeTAM's architecture without a look into the hub: 5.20
+# EdgeTAM's architecture without a hub lookup: 5.20
 BUILDS_EDGETAM = hasattr(configuration_utils, 'SubConfigSpec')
 
 
 def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options: Any) -> Any:
-    """A model of transformers on the meta device, whatever the default device is, until its weights are read.
+    """Build a transformers model on the meta device, for any default device, until its weights are read.
 
     Args:
-        build: ``from_config`` of a class of transformers.
-        config: Its architecture.
+        build: ``from_config`` of a transformers class.
+        config: The architecture.
         options: Further arguments of ``build``.
     """
-    with shapes_only(), set_zero3_state():  # ZeRO-3 shards what from_pretrained makes, not this
+    with shapes_only(), set_zero3_state():  # ZeRO-3 shards the results of from_pretrained, not this
         return build(config, dtype=torch.float32, **options)
 
 
 def read_model(cls: Any, folder: Path, what: str, **options: Any) -> Any:
-    """A model of transformers with the weights of a folder; all of them must be there.
+    """Read a transformers model with all its weights from a folder.
 
     Args:
         cls: A class with ``from_pretrained``.
         folder: A Hugging Face folder.
-        what: Names the model in errors, e.g. ``'the language model'``.
+        what: Name of the model in errors, e.g. ``'the language model'``.
         options: Further arguments of ``from_pretrained``.
 
     Raises:
@@ -54,7 +54,7 @@ def read_model(cls: Any, folder: Path, what: str, **options: Any) -> Any:
 
 
 def recompute_layers(decoder: Any) -> None:
-    """Keep the inputs of the layers alone and recompute the rest in backward."""
+    """Keep only the layers' inputs and recompute the rest in backward."""
     options = {'use_reentrant': False}
     if hasattr(decoder, 'activation_checkpointing_enable'):
         decoder.activation_checkpointing_enable(options)
@@ -63,15 +63,15 @@ def recompute_layers(decoder: Any) -> None:
 
 
 def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
-    """States of the last layer, and logits of those that ``keep`` names, (T, V).
+    """Run a model: the states of the last layer, and logits (T, V) of those selected by ``keep``.
 
-    Logits of all tokens would take more memory than the rest, so the head is given the states that are wanted. (What
-    transformers takes for it, ``logits_to_keep``, is a mask, whose places the host would have to wait for.)
+    Logits of all tokens would take more memory than the rest, so the head gets the selected states only. (The argument
+    that transformers offers for this, ``logits_to_keep``, is a mask, and the host would have to wait for its positions.)
 
     Args:
-        model: Of transformers, with a head.
+        model: A transformers model with a head.
         keep: (T,) int64, row * L + position, or (R, L) bool.
-        inputs: Of the model.
+        inputs: The model's inputs.
     """
     states: list[Tensor] = []
 
@@ -88,15 +88,15 @@ def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
 
 
 def takes_images(model: PreTrainedModel, accepted: set[str]) -> bool:
-    """Whether a model of images and text takes images that are encoded already, see :func:`encoded_images`."""
+    """Whether a model of images and text accepts encoded images, see :func:`encoded_images`."""
     return 'mm_encoder_outputs' in accepted if TAKES_ENCODED else hasattr(model.model, 'get_image_features')
 
 
 @contextmanager
 def encoded_images(model: PreTrainedModel, images: Any) -> Iterator[dict[str, Any]]:
-    """The arguments that give a model its encoded images (None: no images), good inside the ``with``.
+    """The arguments that pass encoded images to a model (None: no images), valid inside the ``with``.
 
-    A model that does not take them encodes its pixels by a method of its own, which gives them here instead.
+    A model that does not accept them encodes pixels in a method of its own, which returns them here instead.
     """
     if images is None:
         yield {}
@@ -105,6 +105,6 @@ def encoded_images(model: PreTrainedModel, images: Any) -> Iterator[dict[str, An
     else:
         model.model.get_image_features = lambda *args, **kwargs: images
         try:
-            yield {'pixel_values': torch.empty(1)}  # not looked at, but some look at its length
+            yield {'pixel_values': torch.empty(1)}  # unused, but some models read its length
         finally:
             del model.model.get_image_features

@@ -1,6 +1,6 @@
-"""What of the model is trained: the only place that sets ``requires_grad``, puts in adapters, and keeps modules in eval mode.
+"""Decides what is trained: the only place that sets ``requires_grad``, adds adapters, and keeps modules in eval mode.
 
-Parts declare groups of parameters (:meth:`.base.Part.trainable_groups`); the config says what becomes of each:
+Parts declare groups of parameters (:meth:`.base.Part.trainable_groups`); the config decides how each is treated:
 
 ==================================  ==================================================================================
 group                               settings
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 LANGUAGE = 'mllm.language_model'
 EMBEDDINGS = f'{LANGUAGE}.embeddings'
 PLACES = {'vision_tower': 'mllm.vision_tower', 'image_encoder': 'mask_decoder.image_encoder'}  # key in model.lora -> group
-# What becomes of a group
+# Outcomes of a group
 TRAINED, ADAPTED, ROWS, FROZEN, UNUSED = 'trained', 'LoRA', 'new rows', 'frozen', 'unused, frozen'
 
 
 def check_tuning(lora: dict[str, Any] | None, tuning: str | None, train_embeddings: bool | str) -> None:
-    """Compare ``model.lora``, ``model.tuning`` and ``model.train_embeddings``.
+    """Check that ``model.lora``, ``model.tuning`` and ``model.train_embeddings`` agree.
 
     Raises:
         ConfigError: naming every setting at fault.
@@ -61,20 +61,20 @@ def resolve(
     tuning: str | None = None,
     train_embeddings: bool | str = True,
 ) -> dict[str, str]:
-    """Set what of a built model is trained: ``requires_grad``, adapters, new rows of embeddings.
+    """Set what is trained in a built model: ``requires_grad``, adapters, new embedding rows.
 
-    Weights may be loaded before or afterwards; adapters that begin from them (DoRA, PiSSA) need them before, or
-    :func:`.lora.refresh_adapters` afterwards. It may be called again while there are no adapters and no new rows.
+    Weights may be loaded before or afterwards; adapters that start from them (DoRA, PiSSA) need them before, or
+    :func:`.lora.refresh_adapters` afterwards. Repeated calls are allowed while there are no adapters and no new rows.
 
     Args:
-        model: Changed in place; ``model.trainable_groups()`` says what there is.
+        model: Changed in place; ``model.trainable_groups()`` lists the groups.
         lora, tuning, train_embeddings: See :class:`.lisa.LISA`.
 
     Returns:
-        Group -> what becomes of it: ``'trained'``, ``'LoRA'``, ``'new rows'``, ``'frozen'`` or ``'unused, frozen'``.
+        Group -> outcome: ``'trained'``, ``'LoRA'``, ``'new rows'``, ``'frozen'`` or ``'unused, frozen'``.
 
     Raises:
-        ConfigError: for settings that contradict each other, and for adapters without a place.
+        ConfigError: for contradictory settings, and for adapters that have no layers.
     """
     check_tuning(lora, tuning, train_embeddings)
     groups = flatten(model.trainable_groups())
@@ -96,7 +96,7 @@ def resolve(
     for name, parameter in owned:
         parameter.requires_grad_(outcomes[name] == TRAINED)
 
-    # Adapters, in the layers of their groups alone
+    # Adapters, only in the layers of their groups
     for name, arguments in adapters.items():
         place = next((place for place, group in PLACES.items() if group == name), None)
         apply_lora(
@@ -106,7 +106,7 @@ def resolve(
             what=f'the {(place or "language_model").replace("_", " ")}',
             skip=[parameter for owner, parameter in owned if owner != name],
         )
-    # peft freezes all that is in the same module, such as embeddings among the language model's layers
+    # peft freezes everything in the same module, such as embeddings among the language model's layers
     for name, parameter in owned:
         if outcomes[name] == TRAINED:
             parameter.requires_grad_(True)
@@ -117,18 +117,18 @@ def resolve(
 
 
 def set_mode(model: LISA, outcomes: Mapping[str, str], mode: bool) -> None:
-    """Train or eval mode for every group: what has nothing to train stays in eval mode, but for its adapters' dropout.
+    """Set every group's mode: groups with nothing to train stay in eval mode, except for their adapters' dropout.
 
     Args:
-        model: In the mode asked for, all of it.
-        outcomes: As :func:`resolve` gave them.
+        model: The model, already entirely in the requested mode.
+        outcomes: The result of :func:`resolve`.
         mode: True for training.
     """
     for name, group in flatten(model.trainable_groups()).items():
         outcome = outcomes[name]
         if outcome == UNUSED:
-            continue  # as what is around it
-        # under LoRA the language model follows: its layers recompute activations in train mode only
+            continue  # it keeps the mode of the enclosing module
+        # under LoRA the language model follows the mode: its layers recompute activations in train mode only
         follows = outcome in (TRAINED, ROWS) or (outcome == ADAPTED and name == LANGUAGE)
         for member in group.members:
             if isinstance(member, nn.Module):
@@ -137,7 +137,7 @@ def set_mode(model: LISA, outcomes: Mapping[str, str], mode: bool) -> None:
 
 
 def flatten(groups: Mapping[str, TrainableGroup | Part], prefix: str = '') -> dict[str, TrainableGroup]:
-    """Groups with those of parts inside by their whole names; ``key`` becomes the path in the config."""
+    """All groups, those of nested parts included, by full name; ``key`` becomes the path in the config."""
     found: dict[str, TrainableGroup] = {}
     for name, group in groups.items():
         whole = '.'.join(filter(None, (prefix, name)))
@@ -203,7 +203,7 @@ def _place_faults(model: LISA, groups: Mapping[str, TrainableGroup], place: str)
 
 
 def _place_of_adapters(group: TrainableGroup) -> Any:
-    """The module that takes adapters, or None."""
+    """The module that gets adapters, or None."""
     if group.adapters is not None or len(group.members) != 1 or isinstance(group.members[0], nn.Parameter):
         return group.adapters
     return group.members[0]
@@ -211,13 +211,13 @@ def _place_of_adapters(group: TrainableGroup) -> Any:
 
 @dataclass(frozen=True)
 class TunedGroup:
-    """A line of the table of what is trained.
+    """A row of the table of trained parameters.
 
     Args:
-        name: Of the group.
-        outcome: What becomes of it.
-        trained: Parameters that are trained, adapters among them.
-        total: All its parameters; shared ones count once, in the first group that has them.
+        name: Name of the group.
+        outcome: How the group is treated.
+        trained: Number of trained parameters, adapters included.
+        total: Number of all its parameters; shared ones count once, in the first group that has them.
     """
 
     name: str
@@ -227,12 +227,12 @@ class TunedGroup:
 
 
 def tuned_groups(model: LISA) -> list[TunedGroup]:
-    """Every parameter of a model once, by group; those of no group under the name of their module."""
+    """Every parameter of a model once, by group; parameters outside all groups go under their module's name."""
     owners = {id(parameter): name for name, parameter in owned_parameters(flatten(model.trainable_groups()))}
     counts: dict[str, list[int]] = {name: [0, 0] for name in model.tuned}
     for name, parameter in model.named_parameters():
         count = counts.setdefault(owners.get(id(parameter), name.partition('.')[0]), [0, 0])
-        size = int(getattr(parameter, 'ds_numel', parameter.numel()))  # empty between its uses under ZeRO-3
+        size = int(getattr(parameter, 'ds_numel', parameter.numel()))  # the parameter is empty between its uses under ZeRO-3
         count[0] += size * parameter.requires_grad
         count[1] += size
     return [
@@ -243,7 +243,7 @@ def tuned_groups(model: LISA) -> list[TunedGroup]:
 
 
 def tuning_table(rows: Iterable[TunedGroup]) -> str:
-    """The groups as a table of text, with the sum."""
+    """The groups as a text table, with the sum."""
     rows = list(rows)
     lines = [('part', '', 'trained', 'parameters')]
     lines += [(row.name, row.outcome, f'{row.trained:,}', f'{row.total:,}') for row in rows]

@@ -1,4 +1,4 @@
-"""Reading the weights of one part, strictly."""
+"""Read the weights of one part, strictly."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .base import Part
 
 
 def is_trained(module: nn.Module) -> bool:
-    """Whether any parameter in a module gets a gradient, an adapter's among them."""
+    """Whether any parameter in a module gets a gradient, adapters included."""
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def read_weights(path: str | Path, *, mmap: bool = False) -> dict[str, Tensor]:
-    """A state dict from a ``.safetensors`` file or a pickled torch file (read with ``weights_only=True``).
+    """Read a state dict from a ``.safetensors`` file or a pickled torch file (with ``weights_only=True``).
 
     Args:
         path: The file.
-        mmap: Map a torch file instead of reading it: pages come in where a tensor is used.
+        mmap: Map a torch file instead of reading it: pages load when a tensor is used.
 
     Raises:
-        CheckpointError: if the file is missing, truncated, or holds anything but tensors.
+        CheckpointError: if the file is missing or truncated, or holds anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,14 +39,14 @@ def read_weights(path: str | Path, *, mmap: bool = False) -> dict[str, Tensor]:
             return load_file(path, device='cpu')
         if is_cut_off(path):
             raise CheckpointError(f'{path}: the file is cut off (a zip archive without its end). Download or copy it again.')
-        # files from before torch 1.6 are no zip archives and cannot be mapped
+        # files from before torch 1.6 are not zip archives and cannot be mapped
         mmap = mmap and zipfile.is_zipfile(path)
         state = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f'{path}: not readable as weights ({error}). The file is damaged or of another format.') from error
     except CheckpointError:
         raise
-    except Exception as error:  # pickle.UnpicklingError and what it wraps
+    except Exception as error:  # pickle.UnpicklingError and the errors it wraps
         raise CheckpointError(
             f'{path}: refused, it holds more than tensors ({str(error).splitlines()[0]}). Save the bare state dict again.'
         ) from error
@@ -56,19 +56,19 @@ def read_weights(path: str | Path, *, mmap: bool = False) -> dict[str, Tensor]:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether a file begins as a zip archive (a torch file since 1.6) and lacks its end."""
+    """Whether a file starts as a zip archive (a torch file since 1.6) but lacks its end."""
     with path.open('rb') as file:
         return file.read(4) == b'PK\x03\x04' and not zipfile.is_zipfile(path)
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, ignore: Iterable[str] = ()) -> None:
-    """Copy ``state`` into ``module``: every key is used, every weight is found, every shape fits.
+    """Copy ``state`` into ``module``; every key must be used, every weight found, every shape equal.
 
     Args:
         module: Receives the weights.
         state: Name -> tensor.
         source: Names the file in errors.
-        ignore: Prefixes of keys that are known to be of no use here.
+        ignore: Prefixes of keys that are known to be unused here.
 
     Raises:
         CheckpointError: naming the first missing, left-over and mis-shaped keys.
@@ -97,20 +97,20 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
 
 
 def load_part(module: Part, pretrained: str | None) -> None:
-    """Load a part's own weight file, if one is given."""
+    """Load a part's own weight file if one is given."""
     module.from_file = pretrained is not None
     if pretrained is not None:
         load_strictly(module, read_weights(pretrained), str(pretrained))
 
 
 def compare_part(module: Part, pretrained: str | None) -> None:
-    """Compare names and shapes of a part on the meta device with its weight file, if that is there and says them quickly."""
+    """Compare a part's names and shapes on the meta device with its weight file, if it exists and lists them quickly."""
     if pretrained is not None and Path(pretrained).is_file() and Path(pretrained).suffix == '.safetensors':
         load_strictly(module, read_shapes(pretrained), str(pretrained))
 
 
 def read_shapes(path: str | Path) -> dict[str, Tensor]:
-    """A state dict without its numbers, from a ``.safetensors`` file.
+    """A state dict of shapes without values, from a ``.safetensors`` file.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -129,10 +129,10 @@ def check_architecture(
     """Compare an architecture written beside ``pretrained`` with the folder's.
 
     Args:
-        written: In the config.
-        found: In the folder's ``config.json``.
+        written: The architecture in the config.
+        found: The architecture in the folder's ``config.json``.
         where: Path of the part in the config.
-        folder: Named in errors.
+        folder: The folder, for errors.
         ignore: Keys that may differ.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Widths that follow from the neighbours."""
+"""Widths that follow from neighbouring parts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..errors import ConfigError
 
 
 def with_derived(part: dict[str, Any], derived: dict[str, Any], where: str, sources: dict[str, str]) -> dict[str, Any]:
-    """A part's config with what follows from its neighbours filled in.
+    """A part's config with the values that follow from its neighbours filled in.
 
     Args:
-        part: As written.
-        derived: Argument -> value that follows.
+        part: The config as written.
+        derived: Argument -> derived value.
         where: Path of the part in the config.
-        sources: Argument -> whose value it is, in words.
+        sources: Argument -> the part that gives the value, for errors.
 
     Raises:
         ConfigError: if a written value contradicts a derived one.

@@ -10,15 +10,15 @@ from .hf_vision_tower import HFVisionTower
 
 @BACKBONES.register_module()
 class CLIPVisionTower(HFVisionTower):
-    """Patch features of a hidden layer of CLIP, without the class token (LLaVA): :class:`HFVisionTower` with its choices.
+    """Patch features of a hidden layer of CLIP, without the class token: :class:`HFVisionTower` with LLaVA's settings.
 
     Args:
         pretrained: A Hugging Face CLIP folder (two towers or the image tower alone), or None.
         config: The image tower's architecture (``CLIPVisionConfig`` keys); needed when ``pretrained`` is None. Beside
-            ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
-        layer: Which hidden state is taken; -2 as in LLaVA.
+            ``pretrained`` it allows checking a config before the folder is there, and must agree with it.
+        layer: Index of the hidden state to take; -2 as in LLaVA.
         full_view: False crops the middle of a non-square image as CLIP does; True squeezes the whole image into the square.
-        processing: What of :class:`.hf_vision_tower.Processing` is other than the folder's processor, or else CLIP's, says.
+        processing: Fields of :class:`.hf_vision_tower.Processing` that override the folder's processor, or else CLIP's.
         frozen: If True, it gets no gradient and runs outside the graph.
 
     Shapes:

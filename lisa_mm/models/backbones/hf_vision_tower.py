@@ -36,15 +36,15 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Processing:
-    """How an image becomes the tower's square.
+    """How an image is resized and normalised for the tower.
 
     Args:
-        mean: Of the channels on 0-1.
-        std: Likewise.
-        resample: The filter, PIL's number.
-        crop: Whether the middle is cropped; else the whole image is squeezed into the square.
-        margin: Shortest edge before the crop, over the side of the crop.
-        side: Of the square in pixels; None: what the architecture was trained at.
+        mean: Channel means on the 0-1 scale.
+        std: Channel deviations on the 0-1 scale.
+        resample: Number of PIL's resampling filter.
+        crop: If True, crop the middle; else squeeze the whole image into the square.
+        margin: Shortest edge before the crop, divided by the side of the crop.
+        side: Side of the square in pixels; None: the side that the architecture was trained at.
     """
 
     mean: Triple
@@ -57,16 +57,16 @@ class Processing:
 
 @dataclass(frozen=True)
 class Family:
-    """What a tower's architecture does not say of itself.
+    """Facts about a family of towers that its architecture does not record.
 
     Args:
-        model: Its class.
-        processing: Of the image processor that belongs to it, for folders without one.
-        layers: Where its layers are.
-        norm: The norm after the last layer.
-        class_token: Whether a class token (and register tokens after it) comes before the patches.
-        asks: Whether positions of another image size are interpolated only when the call says so.
-        settings: Of the architecture: what is left out here.
+        model: The tower's class.
+        processing: Processing for folders without an image processor.
+        layers: Path of the layers in the model.
+        norm: Path of the norm after the last layer.
+        class_token: If True, a class token (and register tokens after it) precedes the patches.
+        asks: If True, the forward needs a flag to interpolate positions to another image size.
+        settings: Architecture settings that leave out what is not used here.
     """
 
     model: type[PreTrainedModel]
@@ -85,7 +85,7 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DINOV2 = Processing(*_IMAGENET, int(Resampling.BICUBIC), crop=True, margin=256 / 224)
 FAMILIES: dict[str, Family] = {
     'clip_vision_model': Family(CLIPVisionModel, _CLIP, asks=True),
-    # its head makes one vector of an image: nothing here looks at it
+    # its head pools an image into one vector, which nothing here uses
     'siglip_vision_model': Family(SiglipVisionModel, _HALF, class_token=False, asks=True, settings=dict(vision_use_head=False)),
     'dinov2': Family(Dinov2Model, _DINOV2, 'encoder.layer', 'layernorm'),
     'dinov2_with_registers': Family(Dinov2WithRegistersModel, _DINOV2, 'encoder.layer', 'layernorm'),
@@ -94,40 +94,40 @@ FAMILIES: dict[str, Family] = {
         Processing(*_IMAGENET, int(Resampling.BILINEAR)),
         'model.layer',
         'norm',
-        # positions are moved at random in train mode: training and evaluation would differ
+        # positions are shifted at random in train mode: training and evaluation would differ
         settings=dict(pos_embed_shift=None, pos_embed_jitter=None, pos_embed_rescale=None),
     ),
 }
 _NO_CONFIG = 'vision_tower.pretrained: {} holds no config.json. Give a Hugging Face folder.'
-TWO_TOWERS = ('clip', 'siglip')  # folders that hold a text tower too
+TWO_TOWERS = ('clip', 'siglip')  # folders that also hold a text tower
 REFUSED = {'siglip2': 'it takes patches of any number; give a SigLIP 2 of fixed size, whose model_type is siglip'}
 REFUSED['siglip2_vision_model'] = REFUSED['siglip2']
 
 
 @BACKBONES.register_module()
 class HFVisionTower(BaseVisionTower):
-    """Patch features of CLIP, SigLIP, SigLIP 2 (of fixed size), DINOv2 (with registers) or DINOv3 (ViT), over transformers.
+    """Patch features of CLIP, SigLIP, SigLIP 2 (of fixed size), DINOv2 (with registers) or DINOv3 (ViT), by transformers.
 
-    Class and register tokens are cut off. Size, normalisation and filter of the images follow from the folder's
-    ``preprocessor_config.json``, or where there is none from the family.
+    Class and register tokens are dropped. Image size, normalisation and filter follow from the folder's
+    ``preprocessor_config.json``; without one, from the family.
 
     Args:
         pretrained: A Hugging Face folder (of CLIP and SigLIP with or without the text tower), or None.
         config: The architecture, ``dict(model_type='siglip_vision_model', hidden_size=..., ...)``; needed when ``pretrained`` is
-            None. Beside ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
-        layer: Which hidden state is taken: -1 the last layer's, -2 the one before (LLaVA). None: what the model gives, which is
+            None. Beside ``pretrained`` it allows checking a config before the folder is there, and must agree with it.
+        layer: Hidden state to take: -1 is the last layer's, -2 the one before (LLaVA). None takes the model's output, which is
             the last layer's after the final norm (CLIP's norm is the class token's alone).
-        image_size: Side of the square that goes in, in pixels; the folder's processor or else the architecture says if left out.
-            Positions are interpolated where it was trained at another one.
-        full_view: True squeezes the whole image into the square, False crops its middle; as the family does if left out.
-        processing: What of :class:`Processing` is other than the folder's processor, or else the family, says.
+        image_size: Side of the square input in pixels; if left out, the folder's processor or else the architecture decides.
+            Positions are interpolated if the tower was trained at another side.
+        full_view: True squeezes the whole image into the square, False crops its middle; the family's default if left out.
+        processing: Fields of :class:`Processing` that override the folder's processor, or else the family's defaults.
         frozen: If True, it gets no gradient and runs outside the graph.
 
     Shapes:
         (B, 3, S, S) -> (B, (S / patch)^2, hidden), S / patch rounded down
 
     Raises:
-        ConfigError: for another family, a layer that there is not, or a size that is no multiple of the patches.
+        ConfigError: for another family, a layer that does not exist, or a size that is not a multiple of the patches.
         CheckpointError: for a folder without a config, or with weights missing.
     """
 
@@ -172,11 +172,11 @@ class HFVisionTower(BaseVisionTower):
         if not (self._folder / 'config.json').is_file():
             raise CheckpointError(_NO_CONFIG.format(self._folder))
         written = self.model.config
-        del self.model  # its shapes
+        del self.model  # frees the meta model, built for its shapes
         self.model = _read(self.family.model, self._folder, written)
 
     def _architecture(self, folder: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:
-        """Of the folder, or as written; both must agree."""
+        """The architecture of the folder, or as written; both must agree."""
         name = type(self).__name__
         if folder is None and config is None:
             raise ConfigError(f"{name} needs pretrained=FOLDER or config=dict(model_type='siglip_vision_model', ...).")
@@ -227,14 +227,14 @@ class HFVisionTower(BaseVisionTower):
         }
 
     def num_tokens(self, height: int, width: int) -> int:
-        del height, width  # every image is brought to one size
+        del height, width  # every image is resized to one size
         return (self.image_size // self.model.config.patch_size) ** 2
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         return {**super().trainable_groups(), 'unused': TrainableGroup(tuple(self._beside_the_way()), unused=True)}
 
     def _beside_the_way(self) -> Iterator[torch.nn.Parameter]:
-        """What has no part in the features: later layers, the norm after them, what stands for masked patches."""
+        """Parameters that the features do not use: later layers, the norm after them, the embedding of masked patches."""
         model, family = self.model, self.family
         yield from (parameter for name, parameter in model.named_parameters() if name.endswith('mask_token'))
         if self.layer is not None:
@@ -255,7 +255,7 @@ class HFVisionTower(BaseVisionTower):
 
 
 def read_processing(folder: Path | None, default: Processing) -> Processing:
-    """How the image processor of a folder treats images; ``default`` where there is none."""
+    """How a folder's image processor treats images; ``default`` where there is no processor."""
     if folder is None or not (folder / 'preprocessor_config.json').is_file():
         return default
     try:
@@ -285,9 +285,9 @@ def _changed(found: Processing, changes: dict[str, Any]) -> Processing:
 
 
 def _read(cls: type[PreTrainedModel], folder: Path, config: PretrainedConfig) -> Any:
-    """The image tower's weights; a text tower beside it stays where it is."""
+    """Read the image tower's weights; a text tower in the same folder is not read."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # else it lists every weight of the text tower
+    logging.set_verbosity_error()  # otherwise it lists every weight of the text tower
     try:
         return read_model(cls, folder, 'the image tower', config=config)
     finally:

@@ -1,4 +1,4 @@
-"""Attention of SAM's image encoder by torch's fused kernel."""
+"""The attention of SAM's image encoder, with torch's fused kernel."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class FusedAttention(Attention):
-    """The release's attention with its weights' names; without gradients the fused kernel takes the place of three big products.
+    """The release's attention under the same weight names; without gradients, the fused kernel replaces three large products.
 
-    With gradients the relative positions need one too, which the fused kernel of a CPU does not give: the release's steps run.
+    With gradients the release's steps run: the relative positions need a gradient, which the CPU's fused kernel does not give.
 
     Args:
         dim, num_heads, qkv_bias, use_rel_pos, rel_pos_zero_init, input_size: As ``segment_anything``'s ``Attention``.
@@ -27,11 +27,11 @@ class FusedAttention(Attention):
         shape = (batch, height * width, 3, self.num_heads, dim // self.num_heads)
         q, k, v = self.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, H W, C)
         bias = self._relative_positions(q, height, width) if self.use_rel_pos else None
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # scaled by C^-0.5 as the release
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # scaled by C^-0.5 as in the release
         return self.proj(attended.transpose(1, 2).reshape(batch, height, width, dim))
 
     def _relative_positions(self, q: Tensor, height: int, width: int) -> Tensor:
-        """What a query at (y, x) adds for a key at (y', x'): one term a direction (Li et al., MViTv2). (B, heads, H W, H W)."""
+        """The bias of a query at (y, x) for a key at (y', x'): one term per axis (Li et al., MViTv2). (B, heads, H W, H W)."""
         queries = q.unflatten(2, (height, width))  # (B, heads, H, W, C)
         rows = torch.einsum('bnhwc,hkc->bnhwk', queries, _by_distance(height, self.rel_pos_h))
         columns = torch.einsum('bnhwc,wkc->bnhwk', queries, _by_distance(width, self.rel_pos_w))
@@ -39,9 +39,9 @@ class FusedAttention(Attention):
 
 
 def _by_distance(size: int, table: Tensor) -> Tensor:
-    """The row of ``table`` for each distance of a query and a key, (size, size, C); a table of another size is interpolated."""
+    """The row of ``table`` for each query-key distance, (size, size, C); a table of another size is interpolated."""
     if len(table) != 2 * size - 1:
         return get_rel_pos(size, size, table)
-    # the release makes the places on the CPU: a copy to the device, which waits, in every block
+    # the release builds the indices on the CPU, which costs a blocking copy to the device in every block
     places = torch.arange(size, device=table.device)
     return table[places[:, None] - places[None, :] + (size - 1)]

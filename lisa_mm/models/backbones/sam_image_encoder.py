@@ -24,17 +24,17 @@ VARIANTS = {
 
 @BACKBONES.register_module()
 class SAMImageEncoder(BaseImageEncoder):
-    """ViT of Segment Anything, over the released package.
+    """The ViT of Segment Anything, built from the released package.
 
     Args:
         variant: ``'vit_b'``, ``'vit_l'``, ``'vit_h'``, or None with the widths below.
         image_size: Side of the padded square in pixels.
-        patch_size: In pixels.
-        out_channels: Of the features; also the width of the mask decoder's prompts.
-        window_size: Of the local attention, in patches.
-        embed_dim: Width; with ``depth``, ``num_heads``, ``global_attn_indexes`` in place of ``variant``.
+        patch_size: Side of a patch in pixels.
+        out_channels: Channels of the features; also the width of the mask decoder's prompts.
+        window_size: Side of a local attention window in patches.
+        embed_dim: Width; replaces ``variant`` together with ``depth``, ``num_heads`` and ``global_attn_indexes``.
         depth: Number of blocks.
-        num_heads: Heads of a block.
+        num_heads: Attention heads per block.
         global_attn_indexes: Blocks that attend to the whole image.
         frozen: If True, it gets no gradient and runs outside the graph.
 
@@ -109,7 +109,7 @@ def size_faults(
     num_heads: int,
     global_attn_indexes: tuple[int, ...],
 ) -> list[str]:
-    """Which sizes do not go together."""
+    """Faults of sizes that do not fit together."""
     where, faults = 'model.mask_decoder.image_encoder', []
     if patch_size < 1 or image_size < 1 or image_size % patch_size:
         down = max(image_size // max(patch_size, 1), 1) * max(patch_size, 1)

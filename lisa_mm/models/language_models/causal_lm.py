@@ -31,7 +31,7 @@ COMMON = ('llama', 'mistral', 'qwen2', 'qwen3', 'phi3', 'gemma2', 'gemma3_text',
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The architecture in a Hugging Face folder; a LLaVA or LISA folder of the original holds a Llama."""
+    """Read the architecture of a Hugging Face folder; an original LLaVA or LISA folder holds a Llama."""
     file = folder / 'config.json'
     if not file.is_file():
         raise CheckpointError(f'language_model.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
@@ -45,10 +45,10 @@ def read_config(folder: Path) -> PretrainedConfig:
 
 
 def build_config(written: dict[str, Any]) -> PretrainedConfig:
-    """An architecture as written in a config.
+    """Build an architecture written in a config.
 
     Raises:
-        ConfigError: if it is none of a causal language model.
+        ConfigError: if it is not a causal language model's.
     """
     kind = written.get('model_type')
     if kind is None:
@@ -61,13 +61,13 @@ def build_config(written: dict[str, Any]) -> PretrainedConfig:
 
 
 def check_shareable(config: PretrainedConfig) -> None:
-    """Whether a language model takes rows whose order is in the mask and the positions alone.
+    """Check that a language model takes the order of its tokens from the mask and the positions alone.
 
     Args:
-        config: Of transformers.
+        config: The transformers config.
 
     Raises:
-        ConfigError: for windows, states or biases that count the tokens between two, and for kernels without a mask.
+        ConfigError: for windows, states or biases that depend on token distance, and for kernels without a mask.
     """
     where = f'model.mllm.language_model.share_prefix=True does not go with a {config.model_type}'
     kinds = set(getattr(config, 'layer_types', None) or ())
@@ -88,24 +88,24 @@ class CausalLM(BaseLanguageModel):
     Args:
         pretrained: A Hugging Face folder with weights, or None for random ones.
         config: The architecture, ``dict(model_type='llama', hidden_size=..., ...)``; needed when ``pretrained`` is None. Beside
-            ``pretrained`` it lets a config be checked before the folder is there, and must agree with it.
+            ``pretrained`` it allows checking a config before the folder is there, and must agree with it.
         tokenizer: A folder with the tokenizer; ``pretrained`` if left out.
         template: Conversation template: 'llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain' or 'chat' (the tokenizer's own).
-        vocab_size: Rows of the embeddings with the new tokens; derived from the tokenizer if left out.
-        wrap_image: Put ``<im_start>`` and ``<im_end>`` around the image, as the published models.
-        mask_tokens: Tokens of an answer that become masks, ``[SEG]`` first: ``['[SEG]', '[PART]']`` has two kinds.
-        answer_tokens: Further tokens that answers use, such as ``['[REJ]', '<p>', '</p>']``; new ones get embeddings.
-        gradient_checkpointing: Recompute activations of the layers in backward.
+        vocab_size: Number of embedding rows, new tokens included; derived from the tokenizer if left out.
+        wrap_image: Put ``<im_start>`` and ``<im_end>`` around the image, as the published models do.
+        mask_tokens: Answer tokens that become masks, ``[SEG]`` first: ``['[SEG]', '[PART]']`` has two kinds.
+        answer_tokens: Other tokens used in answers, such as ``['[REJ]', '<p>', '</p>']``; new ones get embeddings.
+        gradient_checkpointing: Recompute the layers' activations in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
         quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
             ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs bitsandbytes.
-        share_prefix: Run what the rows of an image have in common, the image first of all, through the model once. The same
-            values to rounding; dropout is drawn once for all rows of an image.
-        frozen: If True, none of its own weights is trained, and settings that would train them are refused. If False,
-            ``model.lora``, ``model.tuning`` and ``model.train_embeddings`` say what is trained.
+        share_prefix: Run the common prefix of the rows about an image, above all the image, through the model once. Equal
+            up to rounding; dropout is drawn once for all rows of an image.
+        frozen: If True, none of the part's own weights is trained, and settings that would train them are refused. If False,
+            ``model.lora``, ``model.tuning`` and ``model.train_embeddings`` decide what is trained.
 
     Raises:
-        ConfigError: if neither folder nor architecture is given, or they differ; if the model does not go with ``share_prefix``.
+        ConfigError: if neither folder nor architecture is given, or they differ; if ``share_prefix`` does not suit the model.
         CheckpointError: if the folder is unreadable or weights are missing.
     """
 
@@ -150,7 +150,7 @@ class CausalLM(BaseLanguageModel):
             self.quantization = dict(quantization)
         if self._folder and config and (self._folder / 'config.json').is_file():
             found = read_config(self._folder).to_dict()
-            # LISA's folders have more rows than the base model they were made of
+            # LISA's folders have more rows than the base model they come from
             check_architecture(config, found, 'model.mllm.language_model', self._folder, ignore=('vocab_size',))
         architecture = build_config(config) if config else read_config(self._folder)
         if self._folder:
@@ -164,15 +164,15 @@ class CausalLM(BaseLanguageModel):
         if self._folder is None:
             return
         options = {**self._options, **(quantization_options(self.quantization) if self.quantization else {})}
-        del self.model  # its shapes
+        del self.model  # frees the meta model, built for its shapes
         model = read_model(AutoModelForCausalLM, self._folder, 'the language model', config=read_config(self._folder), **options)
         tell_peft(model)
         self.model = self._prepared(model)
 
     def _prepared(self, model: Any) -> Any:
-        """What holds for shapes and weights: attention, rows for the new tokens, recomputation."""
+        """Settings for shapes and weights alike: attention, rows for the new tokens, recomputation."""
         if not self._options and getattr(model.config, 'attn_logit_softcapping', None):
-            model.set_attn_implementation('eager')  # sdpa leaves the caps out, and transformers 5.17 does not say so
+            model.set_attn_implementation('eager')  # sdpa ignores the logit caps, and transformers 5.17 does not say so
         if self.share_prefix:
             check_shareable(model.config)
         rows = self._rows()
@@ -183,7 +183,7 @@ class CausalLM(BaseLanguageModel):
         return model
 
     def _rows(self) -> int | None:
-        """Rows of the embeddings with the new tokens; a vocabulary that is padded already keeps its size."""
+        """Number of embedding rows with the new tokens; a vocabulary that is already padded keeps its size."""
         if self._vocab_size is not None:
             return self._vocab_size
         if Path(self._tokenizer_spec['pretrained']).is_dir():
@@ -212,7 +212,7 @@ class CausalLM(BaseLanguageModel):
         return self._tokenizer_spec.copy()
 
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
-        if attention_mask.ndim == 4:  # taken as it is, and eager attention adds it to the products
+        if attention_mask.ndim == 4:  # used as it is; eager attention adds it to the products
             attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(
                 ~attention_mask, torch.finfo(embeds.dtype).min
             )

@@ -1,4 +1,4 @@
-"""Language models in 4 or 8 bits (QLoRA), by bitsandbytes."""
+"""Language models in 4 or 8 bits (QLoRA), with bitsandbytes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WHERE = 'language_model.quantization'
 
 
 def check_quantization(quantization: dict[str, Any], *, pretrained: str | None) -> None:
-    """Compare arguments with those there are; bitsandbytes is not needed for it.
+    """Check the arguments' names and values; this does not need bitsandbytes.
 
     Args:
         quantization: Arguments of ``transformers.BitsAndBytesConfig``: ``load_in_4bit``, ``bnb_4bit_quant_type``, ...
-        pretrained: The weights that are quantised.
+        pretrained: The weights to quantise.
 
     Raises:
-        ConfigError: for an unknown argument, both kinds or none, or no weights.
+        ConfigError: for an unknown argument, both bit widths or neither, or no weights.
     """
     known = {name for name in inspect.signature(BitsAndBytesConfig).parameters if name != 'kwargs'}
     unknown = [key for key in quantization if key not in known]
@@ -41,10 +41,10 @@ def quantization_options(quantization: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``from_pretrained`` for a quantised model.
 
     Args:
-        quantization: As :func:`check_quantization` took them.
+        quantization: Arguments that :func:`check_quantization` accepted.
 
     Raises:
-        ConfigError: where it cannot run.
+        ConfigError: if bitsandbytes cannot run here.
     """
     if is_deepspeed_zero3_enabled():
         raise ConfigError(f'{_WHERE} does not go with ZeRO stage 3, which would cut quantised weights. Take ZeRO stage 2 or 1.')
@@ -55,27 +55,27 @@ def quantization_options(quantization: dict[str, Any]) -> dict[str, Any]:
         )
     config = BitsAndBytesConfig(**{'bnb_4bit_compute_dtype': torch.bfloat16, **quantization})
     place = torch.cuda.current_device() if torch.cuda.is_available() else 'cpu'
-    # embeddings, norms and head as everywhere here in float32: the strategy says in what a step computes
+    # embeddings, norms and head in float32, as everywhere here: the strategy sets the precision of a step
     return {'quantization_config': config, 'device_map': {'': place}, 'dtype': torch.float32}
 
 
 def tell_peft(model: PreTrainedModel) -> None:
-    """Adapters go into the decoder, which does not know that it was quantised: peft asks it, and would take other layers."""
+    """Mark the decoder as quantised: adapters go into it, and peft would otherwise choose other layers."""
     for name in ('is_loaded_in_4bit', 'is_loaded_in_8bit'):
         if getattr(model, name, False):
             setattr(model.get_decoder(), name, True)
 
 
 def bytes_saved(decoder: nn.Module, quantization: dict[str, Any], element: int) -> int:
-    """Bytes that the decoder's quantised weights take less than unquantised ones.
+    """Bytes saved by the decoder's quantised weights.
 
-    bitsandbytes keeps 4 bits of a weight and a scale for each 64 weights: float32, or with ``bnb_4bit_use_double_quant`` one byte
-    and a float32 for each 256 scales. 8 bits have a float32 scale for each row.
+    bitsandbytes keeps 4 bits per weight and a scale per 64 weights: float32, or with ``bnb_4bit_use_double_quant`` one byte
+    and a float32 per 256 scales. 8 bits have a float32 scale per row.
 
     Args:
-        decoder: Built for its shapes; its frozen linear layers are the ones that are quantised.
-        quantization: Of the config.
-        element: Bytes of an unquantised weight.
+        decoder: Built for its shapes; its frozen linear layers are quantised.
+        quantization: The config's setting.
+        element: Bytes per unquantised weight.
     """
     saved = 0
     for module in decoder.modules():

@@ -15,15 +15,15 @@ LOSS_NAMES = {'ce': 'loss_ce', 'bce': 'loss_mask_bce', 'dice': 'loss_mask_dice'}
 
 
 def loss_name(key: str) -> str:
-    """In the log, of a key of ``model.losses``."""
+    """The name in the log for a key of ``model.losses``."""
     return LOSS_NAMES.get(key, f'loss_{key}')
 
 
 def build_losses(losses: Mapping[str, Any]) -> nn.ModuleDict:
-    """The losses of ``model.losses`` that are not None.
+    """Build the losses of ``model.losses`` that are not None.
 
     Raises:
-        ConfigError: without any, for two of one name in the log, and for a loss written for another interface.
+        ConfigError: if there is no loss, if two have one name in the log, or for a loss with an outdated interface.
     """
     built = {key: LOSSES.build(loss) for key, loss in losses.items() if loss is not None}
     if not built:

@@ -1,4 +1,4 @@
-"""Cross entropy over the tokens of the answer."""
+"""Cross entropy over the answer's tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..batch import LossInputs
 
 @LOSSES.register_module()
 class CrossEntropyLoss(BaseLoss):
-    """Mean over all tokens that carry loss in the batch, in float32.
+    """Mean cross entropy over all tokens of the batch that carry loss, in float32.
 
     Shapes:
         word_logits (T, V) float, word_targets (T,) int64 -> scalar; 0 (with a gradient path) for T = 0.

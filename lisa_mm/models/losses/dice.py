@@ -13,9 +13,9 @@ class MaskDiceLoss(MaskLoss):
     """1 - (2 sum(p t / s) + eps) / (sum(p / s) + sum(t / s) + eps), p = sigmoid(logits), mean over the masks (LISA, CVPR 2024).
 
     Args:
-        weight: Factor of the value.
-        scale: s, keeps the sums small in low precision.
-        eps: Makes an empty mask that is predicted empty a loss of 0.
+        weight: Factor that the value is multiplied by.
+        scale: s above; keeps the sums small in low precision.
+        eps: Makes the loss 0 for an empty mask predicted as empty.
 
     Shapes:
         logits (K, H, W) float, computed in float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.
@@ -27,7 +27,7 @@ class MaskDiceLoss(MaskLoss):
         self.eps = eps
 
     def mask_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        # sums over a million pixels are beyond half precision
+        # sums over a million pixels exceed half precision
         p = logits.float().sigmoid().flatten(1)
         t = targets.float().flatten(1)
         numerator = 2 * (p / self.scale * t).sum(-1)

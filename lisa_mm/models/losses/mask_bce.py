@@ -11,7 +11,7 @@ from .mask_loss import MaskLoss
 
 @LOSSES.register_module()
 class MaskBCELoss(MaskLoss):
-    """Mean over the pixels of a mask, then over the masks of an image (LISA, CVPR 2024).
+    """Mean BCE over the pixels of a mask, then over the masks of an image (LISA, CVPR 2024).
 
     Shapes:
         logits (K, H, W) float, computed in float32, targets (K, H, W) in [0, 1] -> scalar; K > 0.

@@ -1,4 +1,4 @@
-"""What losses of masks have in common."""
+"""The common base of mask losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..batch import LossInputs
 
 
 class MaskLoss(BaseLoss):
-    """A loss of mask logits: the mean over the masks of the batch, as LISA has it (the sum over their number + 1e-8)."""
+    """A loss on mask logits: the mean over the masks of the batch, as in LISA (sum / (number of masks + 1e-8))."""
 
     @abstractmethod
     def mask_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class MaskLoss(BaseLoss):
         """
 
     def forward(self, outputs: LossInputs, data_samples: list[SegDataSample]) -> Tensor:
-        """0 for a batch without masks."""
+        """The mean over the batch's masks; 0 for a batch without masks."""
         pairs = zip(outputs['mask_logits'], outputs['mask_targets'], strict=True)
         values = [self.mask_loss(logits, targets) * len(targets) for logits, targets in pairs if len(targets)]
         if not values:

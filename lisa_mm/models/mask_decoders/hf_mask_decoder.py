@@ -41,19 +41,19 @@ CLASSES: dict[str, type[PreTrainedModel]] = {
     'edgetam': EdgeTamModel,
     'sam3_tracker': Sam3TrackerModel,
 }
-SAME_MODEL = {'sam2_video': 'sam2', 'edgetam_video': 'edgetam', 'sam3_video': 'sam3_tracker'}  # folders of the video models
+SAME_MODEL = {'sam2_video': 'sam2', 'edgetam_video': 'edgetam', 'sam3_video': 'sam3_tracker'}  # folders of video models
 PYRAMIDS = ('sam2', 'edgetam', 'sam3_tracker')  # encoders with feature maps of several sizes
 _NO_FOLDER = '{}: only SAM is read from a file; give the Hugging Face folder of {}.'
-# Means and deviations on 0-255, of the image processors that belong to the released models
+# Means and deviations on the 0-255 scale, from the released models' image processors
 IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
 HALF = {'mean': (127.5, 127.5, 127.5), 'std': (127.5, 127.5, 127.5)}
 
 
 @MASK_DECODERS.register_module()
 class HFMaskDecoder(BaseMaskDecoder):
-    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM (needs timm) or the tracker of SAM 3, over transformers; the image encoder is inside.
+    """SAM, SAM-HQ, SAM 2 / 2.1, EdgeTAM (needs timm) or SAM 3's tracker, by transformers; includes the image encoder.
 
-    Prompt width, mask size and preprocessing follow from the model. What one mask a prompt leaves without a part in any loss is
+    Prompt width, mask size and preprocessing follow from the model. With one mask per prompt, some parts get no gradient and are
     frozen: the prompt encoder, the heads for IoU and object scores, the hypernetworks of the other masks.
 
     Args:
@@ -61,7 +61,7 @@ class HFMaskDecoder(BaseMaskDecoder):
             (``sam_vit_h_4b8939.pth``; give ``config`` then). None for random weights.
         config: The architecture, ``dict(model_type='sam2', vision_config=..., ...)``; needed without a folder.
         encoder_frozen: If True, the image encoder gets no gradient and runs outside the graph.
-        hq_token_only: SAM-HQ: its own mask alone, not added to SAM's.
+        hq_token_only: For SAM-HQ: use its own mask alone, without adding SAM's.
         attention: 'sdpa' or 'eager'; the model's default if left out.
         frozen: If True, the decoder gets no gradient; the image encoder has a key of its own.
 
@@ -91,7 +91,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         if path is not None and self.kind != 'sam' and path.is_file():
             raise CheckpointError(_NO_FOLDER.format(path, self.kind))
         if self.kind in PYRAMIDS:
-            # swaps masks by their stability in eval mode only: training and evaluation would differ
+            # it swaps masks by stability in eval mode only, so training and evaluation would differ
             written.mask_decoder_config.dynamic_multimask_via_stability = False
         self._options = {'attn_implementation': attention} if attention else {}
         build = CLASSES[self.kind]._from_config
@@ -107,7 +107,7 @@ class HFMaskDecoder(BaseMaskDecoder):
             return
         if path.is_dir():
             written = self.model.config
-            del self.model  # its shapes
+            del self.model  # frees the meta model, built for its shapes
             model = read_model(CLASSES[self.kind], path, 'the mask decoder', config=written, **self._options)
             self.model = self._prepared(model)
         elif self.kind == 'sam':
@@ -117,7 +117,7 @@ class HFMaskDecoder(BaseMaskDecoder):
 
     @staticmethod
     def _prepared(model: Any) -> Any:
-        # sines of large phases mean nothing in bfloat16
+        # sines of large phases are meaningless in bfloat16
         keep_float32(model.shared_image_embedding, 'positional_embedding')
         return model
 
@@ -143,7 +143,7 @@ class HFMaskDecoder(BaseMaskDecoder):
 
     @property
     def image_size(self) -> int:
-        """Side of the square that goes in, in pixels."""
+        """Side of the square input in pixels."""
         return self.model.config.prompt_encoder_config.image_size
 
     @property
@@ -168,7 +168,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         counts = [len(prompt) for prompt in prompts]
         sparse = torch.cat(prompts)  # (K, C)
         decoder = self.model.mask_decoder
-        if not len(sparse):  # the layers refuse an empty batch
+        if not len(sparse):  # the layers reject an empty batch
             side = 4 * embeddings.features.shape[-1]
             return [sparse.new_zeros(0, side, side) for _ in prompts]
 
@@ -201,7 +201,7 @@ class HFMaskDecoder(BaseMaskDecoder):
         if not len(logits):
             return logits.new_zeros((0, *original_size), dtype=torch.float32)
         full = logits[:, None].float()
-        if self.kind not in PYRAMIDS:  # the padded square, without its padding
+        if self.kind not in PYRAMIDS:  # crop the padding of the square
             side = self.image_size
             full = F.interpolate(full, (side, side), mode='bilinear', align_corners=False)
             full = full[..., : resized_size[0], : resized_size[1]]
@@ -209,7 +209,7 @@ class HFMaskDecoder(BaseMaskDecoder):
 
 
 def read_architecture(path: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:
-    """The architecture of a folder, or as written."""
+    """Read the architecture of a folder, or the written one."""
     if config is not None:
         kind = config.get('model_type')
         if kind not in CLASSES:
@@ -231,7 +231,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
 
 
 def check_timm(kind: object) -> None:
-    """EdgeTAM's architecture cannot even be read without timm."""
+    """Raise an error if timm is missing: without it, EdgeTAM's architecture cannot even be read."""
     if SAME_MODEL.get(str(kind), kind) != 'edgetam':
         return
     if not is_timm_available():

@@ -1,4 +1,4 @@
-"""Features of images for their prompts."""
+"""Image features, repeated for the prompts of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of Segment Anything's weights: the release and transformers."""
+"""Names of Segment Anything's weights in the release and in transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor
 
-# Release -> transformers, tried in order; only the first that fits is applied
+# Release -> transformers, tried in order; only the first match is applied
 BY_PART = {
     'image_encoder.': [
         (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
@@ -39,10 +39,10 @@ MLP = re.compile(r'^mask_decoder\.(output_hypernetworks_mlps\.\d+|iou_prediction
 
 
 def from_segment_anything(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of the release in the names of ``transformers.SamModel``.
+    """Rename a state dict of the release to the names of ``transformers.SamModel``.
 
     The release numbers the layers of an MLP; transformers calls the first ``proj_in`` and the last ``proj_out``. The matrix of
-    the positional encoding is there twice. Names that are not known stay as they are: a strict load shows them.
+    the positional encoding appears twice. Unknown names stay as they are: a strict load reports them.
 
     Args:
         state: ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``, and the two buffers ``pixel_mean``, ``pixel_std``.

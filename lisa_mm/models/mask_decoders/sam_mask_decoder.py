@@ -17,27 +17,27 @@ from ..precision import Float32PositionEmbedding
 from ..weights import load_strictly, read_weights
 from .repeating import for_prompts
 
-# Of the released models (segment_anything/modeling/sam.py), on pixels 0-255
+# From the released models (segment_anything/modeling/sam.py), for pixels on the 0-255 scale
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
 
 
 @MASK_DECODERS.register_module()
 class SAMMaskDecoder(BaseMaskDecoder):
-    """The decoder of Segment Anything with one mask a prompt; owns the image encoder and the (frozen) prompt encoder.
+    """Segment Anything's decoder with one mask per prompt; owns the image encoder and the (frozen) prompt encoder.
 
-    The released decoder takes one image a call; here the same layers run once over the prompts of all images. With one mask a
-    prompt the IoU head and the hypernetworks of the other three masks have no part in any loss: they are kept, frozen.
+    The released decoder takes one image per call; here the same layers run once over the prompts of all images. With one mask
+    per prompt, the IoU head and the hypernetworks of the other three masks get no gradient: they are kept and frozen.
 
     Args:
         image_encoder: ``dict(type='SAMImageEncoder', ...)``.
         pretrained: A checkpoint in the key format of the release (``sam_vit_h_4b8939.pth``), or None.
-        depth: Layers of the two-way transformer.
-        num_heads: Of the two-way transformer.
-        mlp_dim: Of the two-way transformer.
-        iou_hidden_dim: Of the IoU head.
-        iou_depth: Of the IoU head.
-        mask_in_channels: Of the prompt encoder's mask branch.
+        depth: Number of layers of the two-way transformer.
+        num_heads: Attention heads of the two-way transformer.
+        mlp_dim: MLP width of the two-way transformer.
+        iou_hidden_dim: Width of the IoU head.
+        iou_depth: Number of layers of the IoU head.
+        mask_in_channels: Channels of the prompt encoder's mask branch.
         frozen: If True, the decoder gets no gradient; the image encoder has a key of its own.
     """
 
@@ -58,7 +58,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
         encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
         grid = encoder.image_size // encoder.patch_size
         dim = encoder.out_channels
-        if num_heads < 1 or dim % 8 or dim // 2 % num_heads:  # the attention to the image runs at half the width
+        if num_heads < 1 or dim % 8 or dim // 2 % num_heads:  # the cross-attention runs at half the width
             raise ConfigError(
                 f'model.mask_decoder.num_heads is {num_heads}, but half of the width {dim} (image_encoder.out_channels) is no '
                 'multiple of it, or the width no multiple of 8. Change one of them.'
@@ -87,7 +87,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
 
     @staticmethod
     def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Names of the release -> names of this module (the normalisation buffers are no weights)."""
+        """Names of the release -> names of this module (without the normalisation buffers)."""
         names = {'image_encoder.': 'image_encoder.vit.', 'mask_decoder.': 'decoder.', 'prompt_encoder.': 'prompt_encoder.'}
         renamed = {}
         for key, value in state.items():
@@ -120,7 +120,7 @@ class SAMMaskDecoder(BaseMaskDecoder):
     def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
         counts = [len(prompt) for prompt in prompts]
         sparse = torch.cat(prompts)[:, None]  # (K, 1, C)
-        if not len(sparse):  # the released layers refuse an empty batch
+        if not len(sparse):  # the released layers reject an empty batch
             side = 4 * embeddings.features.shape[-1]
             return [sparse.new_zeros(0, side, side) for _ in prompts]
         decoder = self.decoder

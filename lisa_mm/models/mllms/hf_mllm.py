@@ -29,7 +29,7 @@ from ..transformers_versions import build_shapes, encoded_images, read_model, re
 from ..weights import is_trained
 from .largest_image import largest_image
 
-# Answers see later answers in it unless the batch says which tokens are answers, which generation cannot
+# PaliGemma attends bidirectionally unless token types mark the answer, so earlier turns would see later ones
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
 _NO_CONFIG = 'mllm.pretrained: {} holds no config.json. Give a Hugging Face folder.'
 PROJECTORS = ('multi_modal_projector', 'connector', 'merger', 'deepstack_merger_list')
@@ -39,33 +39,33 @@ PROJECTORS = ('multi_modal_projector', 'connector', 'merger', 'deepstack_merger_
 class HFMLLM(BaseMLLM):
     """Any ``AutoModelForImageTextToText`` with its own image processor: LLaVA, LLaVA-NeXT, Qwen2-VL, Qwen2.5-VL, InternVL, ...
 
-    The processor makes an image's pixels and says which tokens it takes in a row (``image_inputs`` and ``image_ids`` of a
-    sample); those that stand for features are -200 in ``input_ids`` as everywhere here. Each image is encoded once, whatever
-    the number of its rows.
+    The processor makes an image's pixels and gives its tokens in a row (``image_inputs`` and ``image_ids`` of a sample);
+    tokens that stand for features are -200 in ``input_ids``, as everywhere here. Each image is encoded once, however many rows
+    it has.
 
     Args:
         pretrained: A Hugging Face folder with weights, or None for random ones.
         config: The architecture, ``dict(model_type='llava', text_config=..., vision_config=...)``; needed without ``pretrained``.
-            Beside ``pretrained`` it lets a config be checked before the folder is there, which has the word afterwards.
+            Beside ``pretrained`` it is used only while the folder is missing; afterwards the folder's ``config.json`` decides.
         processor: A folder with processor and tokenizer; ``pretrained`` if left out.
         template: Conversation template, see :class:`lisa_mm.models.language_models.CausalLM`.
-        image_text: What stands for an image in a text of this model; taken from the processor's chat template if left out.
-        image_options: Of the image processor, e.g. ``dict(max_pixels=1003520)``.
-        vocab_size: Rows of the embeddings with ``[SEG]``; derived from the tokenizer if left out.
+        image_text: The text that stands for an image in this model; taken from the processor's chat template if left out.
+        image_options: Options of the image processor, e.g. ``dict(max_pixels=1003520)``.
+        vocab_size: Number of embedding rows, ``[SEG]`` included; derived from the tokenizer if left out.
         mask_tokens, answer_tokens: See :class:`lisa_mm.models.language_models.CausalLM`.
         vision_frozen: If True, the vision tower gets no gradient and runs outside the graph.
-        projector_frozen: The same for the projector, which brings its features to the language model's width.
-        gradient_checkpointing: Recompute activations of the language model's layers in backward.
+        projector_frozen: The same for the projector, which maps its features to the language model's width.
+        gradient_checkpointing: Recompute the activations of the language model's layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
-        frozen: If True, none of its own weights is trained, and settings that would train them are refused. If False,
+        frozen: If True, none of the part's own weights is trained, and settings that would train them are refused. If False,
             ``vision_frozen``, ``projector_frozen``, and for the language model ``model.lora``, ``model.tuning`` and
-            ``model.train_embeddings`` say what is trained.
+            ``model.train_embeddings`` decide what is trained.
 
-    Inputs, beside those of :class:`lisa_mm.models.batch.ModelInputs`:
-        image_inputs: A dict of tensors for each image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).
+    Inputs, in addition to those of :class:`lisa_mm.models.batch.ModelInputs`:
+        image_inputs: One dict of tensors per image, as the processor gives them (``pixel_values``, ``image_grid_thw``, ...).
 
     Raises:
-        ConfigError: if neither folder nor architecture is given, or for a model that would be silently wrong.
+        ConfigError: if neither folder nor architecture is given, or for a model that would give wrong results silently.
         CheckpointError: if weights are missing.
     """
 
@@ -129,7 +129,7 @@ class HFMLLM(BaseMLLM):
             raise ConfigError(f'mllm.projector_frozen=False: found no projector ({", ".join(PROJECTORS)}) in this model.')
 
     def _architecture(self, config: dict[str, Any] | None) -> PretrainedConfig:
-        """Of the folder where it is there, else as written."""
+        """The architecture of the folder if it exists, else the written one."""
         folder = self._folder
         if config is not None and 'model_type' not in config:
             raise ConfigError("mllm.config needs model_type, e.g. 'llava'.")
@@ -149,22 +149,22 @@ class HFMLLM(BaseMLLM):
             return
         if not (self._folder / 'config.json').is_file():
             raise CheckpointError(_NO_CONFIG.format(self._folder))
-        del self.model  # its shapes
+        del self.model  # frees the meta model, built for its shapes
         self.model = self._prepared(read_model(AutoModelForImageTextToText, self._folder, 'the model', **self._options))
 
     def _prepared(self, model: Any) -> Any:
-        """What holds for shapes and weights: rows for the new tokens, recomputation."""
+        """Settings for shapes and weights alike: rows for the new tokens, recomputation."""
         rows = self._vocab_size
         if rows is None and Path(self._tokenizer_spec['pretrained']).is_dir():
             rows = len(build_tokenizer(**self._tokenizer_spec))
-        if rows is not None:  # a vocabulary that is padded already keeps its size
+        if rows is not None:  # a vocabulary that is already padded keeps its size
             add_rows(model, rows)
         if self._gradient_checkpointing:
             recompute_layers(model.get_decoder())
         return model
 
     def _vision(self) -> list[nn.Module]:
-        """All beside the language model: tower, projector, and what else there is."""
+        """All modules outside the language model: the tower, the projector and any others."""
         decoder = self.model.get_decoder()
         return [child for child in self.model.model.children() if child is not decoder]
 
@@ -192,7 +192,7 @@ class HFMLLM(BaseMLLM):
         }
 
     def _unused_vision(self) -> Iterator[nn.Module]:
-        """What of the tower reaches no feature: layers after the one that is taken, and what makes one vector of an image."""
+        """Modules of the tower that no feature uses: layers after the one taken, and pooling heads."""
         taken = getattr(self.model.config, 'vision_feature_layer', None)
         for tower in self._vision():
             of_class_token = ('post_layernorm',) if isinstance(tower, CLIPVisionModel) else ()
@@ -242,7 +242,7 @@ class HFMLLM(BaseMLLM):
         return blank_image_tokens(self.preprocess, height, width)
 
     def encode_images(self, inputs: ModelInputs) -> BaseModelOutputWithPooling | None:
-        """Each image once; the features of each row's image, in the order of the rows that show one."""
+        """Encode each image once; return the features of each row's image, in the order of the rows that show one."""
         layout = layout_of(inputs)
         counts, image_of, rows = layout.image_tokens, layout.image_of_row, layout.rows_with_image
         if not rows:
@@ -254,7 +254,7 @@ class HFMLLM(BaseMLLM):
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         tokens = tokens.reshape(-1, tokens.shape[-1])  # (all, D)
 
-        # How many tokens an image has is what its rows say
+        # An image's rows determine its number of tokens
         wanted = {image_of[row]: counts[row] for row in rows}
         if sum(wanted.values()) != len(tokens) or any(wanted[image_of[row]] != counts[row] for row in rows):
             raise ValueError(
@@ -264,14 +264,14 @@ class HFMLLM(BaseMLLM):
         order = [shown.index(image_of[row]) for row in rows]
         sizes = [wanted[image] for image in shown]
         pieces = [tokens.split(sizes)[number] for number in order]
-        # Idefics 3 before transformers 5.18 gives an output without a field for them
+        # before transformers 5.18, the output of Idefics 3 has no field for them
         kind = type(out) if hasattr(type(out), 'pooler_output') else BaseModelOutputWithPooling
         by_row = kind(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))
         layers = getattr(out, 'deepstack_features', None)
-        if layers is not None:  # Qwen3-VL: features for the first layers too
+        if layers is not None:  # Qwen3-VL also has features for the first layers
             split = [list(layer if isinstance(layer, (list, tuple)) else layer.split(sizes)) for layer in layers]
             by_layer = [[layer[number] for number in order] for layer in split]
-            if not isinstance(layers[0], (list, tuple)):  # as they come: an image each, or all in one
+            if not isinstance(layers[0], (list, tuple)):  # either one tensor per image or one for all
                 by_layer = [torch.cat(layer) for layer in by_layer]
             by_row.deepstack_features = by_layer
         return by_row
@@ -284,7 +284,7 @@ class HFMLLM(BaseMLLM):
         return torch.is_grad_enabled() and any(map(is_trained, self._vision()))
 
     def _encode_nothing(self, inputs: ModelInputs) -> Tensor | None:
-        """0 through vision tower and projector where other processes, which may show images, run them together with this one."""
+        """0 through vision tower and projector, where other processes may show images and run them together with this one."""
         if not self._vision_trains() and not is_sharded(self):
             return None
         assert 'image_inputs' in inputs
@@ -294,7 +294,7 @@ class HFMLLM(BaseMLLM):
         return torch.stack([tensor.sum() for tensor in tensors]).sum() * 0
 
     def _join(self, images: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Inputs of images one after the other; tiles of smaller images are padded with zeros."""
+        """Concatenate the inputs of images; tiles of smaller images are padded with zeros."""
         dtype = self.model.get_input_embeddings().weight.dtype
         joined = {}
         for key in images[0]:
@@ -309,18 +309,18 @@ class HFMLLM(BaseMLLM):
         return joined
 
     def _arguments(self, inputs: ModelInputs) -> dict[str, Any]:
-        """What the model takes beside embeddings or pixels."""
+        """The model's arguments besides embeddings and pixels."""
         places = inputs['input_ids'] == IMAGE_TOKEN_ID
         arguments: dict[str, Any] = {
             'input_ids': inputs['input_ids'].masked_fill(places, self.image_token_id),
             'attention_mask': inputs['attention_mask'].long(),
         }
-        for key in ('mm_token_type_ids', 'token_type_ids'):  # without them some models are silently wrong
+        for key in ('mm_token_type_ids', 'token_type_ids'):  # without them some models give wrong results silently
             if key in self._accepted:
                 arguments[key] = places.long()
                 break
         layout = layout_of(inputs)
-        if layout.rows_with_image and 'image_grid_thw' in self._accepted:  # positions in the image need it for every row
+        if layout.rows_with_image and 'image_grid_thw' in self._accepted:  # positions within an image need it for every row
             assert 'image_inputs' in inputs
             images = [inputs['image_inputs'][layout.image_of_row[row]] for row in layout.rows_with_image]
             arguments['image_grid_thw'] = torch.cat([image['image_grid_thw'] for image in images])
@@ -357,7 +357,7 @@ class HFMLLM(BaseMLLM):
 
 
 def _image_token_id(config: PretrainedConfig) -> int:
-    """The id whose places an image's features take."""
+    """The id of the tokens that an image's features replace."""
     for name in ('image_token_id', 'image_token_index'):
         if getattr(config, name, None) is not None:
             return int(getattr(config, name))

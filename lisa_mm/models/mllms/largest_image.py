@@ -1,4 +1,4 @@
-"""The image that takes a whole model the most memory, by what its architecture says."""
+"""The image that costs a whole model the most memory, according to its architecture."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 
 
 def largest_image(model: Any, options: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
-    """Inputs of the largest image and the number of its tokens.
+    """Inputs of the largest image, and its number of tokens.
 
     Args:
-        model: Of transformers, for images and text.
-        options: Of its image processor, as the config gives them.
+        model: A transformers model of images and text.
+        options: Options of its image processor, from the config.
 
     Returns:
-        Inputs as the processor makes them, on the default device (sizes, which the model reads, on the CPU), and the tokens.
+        Inputs as the processor makes them, on the default device (sizes, which the model reads, on the CPU); number of tokens.
     """
     vision = model.config.vision_config
     merge = getattr(vision, 'spatial_merge_size', None)
-    if merge:  # Qwen-VL: as many patches as the processor's limit of pixels lets through
+    if merge:  # Qwen-VL: as many patches as the processor's pixel limit allows
         unit = vision.patch_size * merge
         side = max(1, int((_most_pixels(options) / unit**2) ** 0.5))
         grid = torch.tensor([[1, side * merge, side * merge]], device='cpu')
@@ -39,11 +39,11 @@ def largest_image(model: Any, options: dict[str, Any]) -> tuple[dict[str, Tensor
 
 
 def _tiled(model: Any, size: int, tile_tokens: int) -> tuple[dict[str, Tensor], int]:
-    """LLaVA-NeXT and LLaVA-OneVision: the image that has the most tiles."""
+    """LLaVA-NeXT and LLaVA-OneVision: the image with the most tiles."""
     height, width = max(model.config.image_grid_pinpoints, key=lambda sides: sides[0] * sides[1])
     tiles = 1 + (height // size) * (width // size)  # the first shows the whole image
     sizes = torch.tensor([[height, width]], device='cpu')
-    # padding is taken out and line ends are put in: the model itself says how many tokens that leaves
+    # padding is removed and line ends are added: the model itself computes the number of tokens
     arguments: dict[str, Any] = dict(image_newline=torch.zeros(1, device='meta'))
     if model.config.model_type == 'llava_next':
         arguments['vision_feature_select_strategy'] = model.config.vision_feature_select_strategy
@@ -53,4 +53,4 @@ def _tiled(model: Any, size: int, tile_tokens: int) -> tuple[dict[str, Tensor], 
 
 def _most_pixels(options: dict[str, Any]) -> int:
     size = options.get('size') or {}
-    return int(options.get('max_pixels') or size.get('longest_edge') or 12845056)  # the last is Qwen2-VL's own
+    return int(options.get('max_pixels') or size.get('longest_edge') or 12845056)  # the last is Qwen2-VL's default

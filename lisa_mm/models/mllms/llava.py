@@ -1,4 +1,4 @@
-"""A multimodal LLM put together from a vision tower, a projector and a language model."""
+"""A multimodal LLM composed of a vision tower, a projector and a language model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..widths import with_derived
 
 @MLLMS.register_module()
 class LlavaMLLM(BaseMLLM):
-    """LLaVA: the projected patch features of an image take the place of its tokens in the row.
+    """LLaVA: an image's projected patch features replace its tokens in the row.
 
     Args:
         vision_tower: ``dict(type='CLIPVisionTower', ...)``.
@@ -109,7 +109,7 @@ class LlavaMLLM(BaseMLLM):
                 )
             flat = embeds.flatten(0, 1).index_copy(0, layout.image_places, tokens.flatten(0, 1).to(embeds.dtype))
             return flat.view_as(embeds)
-        if self._vision_trains() or is_sharded(self):  # other processes may show images: what they run together must run here too
+        if self._vision_trains() or is_sharded(self):  # other processes may show images: run what they run
             assert 'pixel_values' in inputs
             embeds = embeds + self.encode_image(inputs['pixel_values'][:1]).sum().to(embeds.dtype) * 0
         return embeds

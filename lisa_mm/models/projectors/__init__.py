@@ -1,4 +1,4 @@
-"""Vision features to the LLM's width."""
+"""Projectors of vision features to the LLM's width."""
 
 from .linear import LinearProjector
 from .mlp import MLPProjector

@@ -17,7 +17,7 @@ class LinearProjector(BaseProjector):
     Args:
         in_channels: Width of the vision tower (derived).
         out_channels: Width of the LLM (derived).
-        pretrained: A file with the part's weights, or a LLaVA folder that holds them among others, or None for random ones.
+        pretrained: A file with the part's weights, a LLaVA folder that contains them, or None for random ones.
         frozen: If True, the projector gets no gradient, as in the published recipe.
 
     Shapes:

@@ -18,7 +18,7 @@ class MLPProjector(BaseProjector):
         in_channels: Width of the vision tower (derived).
         out_channels: Width of the LLM (derived).
         depth: Number of linear layers.
-        pretrained: A file with the part's weights, or a LLaVA folder that holds them among others, or None for random ones.
+        pretrained: A file with the part's weights, a LLaVA folder that contains them, or None for random ones.
         frozen: If True, the projector gets no gradient, as in the published recipe.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""``[SEG]`` states to prompt embeddings."""
+"""Heads that turn ``[SEG]`` states into prompt embeddings."""
 
 from .seg_token_head import SegTokenHead
 

@@ -21,12 +21,12 @@ class SegTokenHead(BaseSegHead):
     Args:
         in_channels: Width of the LLM's states (derived).
         prompt_dim: Width of a prompt embedding of the mask decoder (derived).
-        state: ``'predicting'`` takes the state before ``[SEG]``, which predicts it (as LISA); ``'at'`` takes its own.
-        dropout: After the second layer.
-        init_gain: Factor of the second layer's random weights. Trained from scratch together with the mask decoder, prompts that
-            hardly differ teach it to ignore them; beside a pretrained decoder leave it at 1.
+        state: ``'predicting'`` takes the state before ``[SEG]``, which predicts it (as in LISA); ``'at'`` takes its own state.
+        dropout: Dropout probability after the second layer.
+        init_gain: Factor on the second layer's random weights. If head and mask decoder are trained from scratch together,
+            nearly equal prompts teach the decoder to ignore them; with a pretrained decoder, leave it at 1.
         pretrained: A safetensors or torch file with the part's weights.
-        frozen: If True, it gets no gradient.
+        frozen: If True, the head gets no gradient.
 
     Shapes:
         hidden_states (R, L, D) float, input_ids (R, L) int64 -> R tensors (K_i, prompt_dim); K_i may be 0.
@@ -66,7 +66,7 @@ class SegTokenHead(BaseSegHead):
         compare_part(self, self.pretrained)
 
     def positions(self, input_ids: Tensor, tokens: int | Sequence[int] | PromptPositions) -> Tensor:
-        """(row, position) of each state taken, (K, 2), in row-major order."""
+        """(row, position) of each state to take, (K, 2), in row-major order."""
         found = PromptPositions.of(input_ids, tokens)
         if self.state == 'at':
             return torch.stack([found.row, found.position], dim=1)
