@@ -17,6 +17,7 @@ from ..config.load import load_config
 from ..datasets.transforms import EncodeConversations
 from ..errors import ConfigError, UserError
 from ..models import LISA
+from ..models.base import BaseMLLM
 from ..models.tuning import TunedGroup, tuned_groups, tuning_table
 from ..planning.report import add_memory, memory_text
 from ..tokens import SEG_TOKEN
@@ -153,7 +154,7 @@ def image_tokens_by_size(mllm: Any, report: dict[str, Any]) -> dict[str, int]:
     return {f'{height} x {width}': mllm.num_image_tokens(height, width) for height, width in IMAGE_SIZES}
 
 
-def parts_inside(mllm: Any) -> dict[str, dict[str, Any]]:
+def parts_inside(mllm: BaseMLLM) -> dict[str, dict[str, Any]]:
     """Vision tower and language model of a whole model, by its architecture."""
     config = getattr(getattr(mllm, 'model', None), 'config', None)
     inside = {}

@@ -145,7 +145,7 @@ def plugin_configs(imports: object) -> Iterator[Path]:
 
 def untie(source: dict[str, Any], path: tuple[str, ...], edit: str) -> None:
     """Train a part anew whose weights were made for a neighbour that is gone."""
-    node: Any = source
+    node = source
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None
     if isinstance(node, dict) and node.pop('pretrained', None) is not None:
@@ -163,7 +163,7 @@ def apply_option(source: dict[str, Any], option: str) -> None:
         raise ConfigError(f'--cfg-options {option!r}: give key=value.')
     value = parse_literal(text)
     *parents, last = dotted.split('.')
-    node: Any = source
+    node = source
     for depth, key in enumerate(parents):
         node = step_into(node, key, '.'.join(parents[: depth + 1]))
     if isinstance(node, list):

@@ -130,13 +130,13 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
 
 
 def _joining(forward: Callable[..., list[Tensor]]) -> Callable[..., tuple[Tensor, _Shapes]]:
-    def forward_and_join(*arguments: Any, **named: Any) -> tuple[Tensor, _Shapes]:
+    def forward_and_join(*arguments: Any, **named: object) -> tuple[Tensor, _Shapes]:
         pieces = forward(*arguments, **named)
         return torch.cat([piece.flatten() for piece in pieces]), _Shapes(pieces)
 
     return forward_and_join
 
 
-def _take_apart(part: nn.Module, arguments: Any, output: tuple[Tensor, _Shapes]) -> list[Tensor]:
+def _take_apart(part: nn.Module, arguments: object, output: tuple[Tensor, _Shapes]) -> list[Tensor]:
     joined, shapes = output[0], output[1].shapes
     return [piece.view(shape) for piece, shape in zip(joined.split([shape.numel() for shape in shapes]), shapes, strict=True)]

@@ -298,7 +298,7 @@ class LISA(BaseModel):
         return self.seg_head(states[None], ids[None], self.mask_token_ids)[0]
 
     def answer(
-        self, inputs: ModelInputs, sample: SegDataSample, *, encode: Encode | None = None, **options: object
+        self, inputs: ModelInputs, sample: SegDataSample, *, encode: Encode | None = None, **options: Any
     ) -> tuple[GenerateOutput, Tensor]:
         """:meth:`generate` for one row about one image: its ids with their states, and mask logits (K, H, W)."""
         answered = self.generate(inputs, [sample], encode=encode, **options)[0]

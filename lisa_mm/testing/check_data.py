@@ -99,7 +99,7 @@ class _DataTrial:
         build_runner(self.source, self.folder / 'work').train()
         yield from ()
 
-    def _build(self, **arguments: Any) -> Any:
+    def _build(self, **arguments: object) -> BaseSegDataset:
         return DATASETS.build({**self.compiled.train_dataloader.dataset.to_dict(), **arguments})
 
 

@@ -67,15 +67,16 @@ def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: A
 class _ModelTrial:
     """The steps, each with what the earlier ones made."""
 
+    shapes: LISA
+    model: LISA
+    compiled: Config
+
     def __init__(self, part: dict[str, Any] | type, folder: Path, settings: dict[str, Any], processes: int):
         self.folder, self.settings, self.processes = folder, settings, processes
         self.slot, self.written, self.cls = slot_of(part)
         self.name = f'{self.cls.__name__} ({self.slot.role})'
         write_pictures(folder)
         self.source = tiny_source(self.slot, self.written, self.cls, folder, **settings)
-        self.shapes: Any = None
-        self.model: Any = None
-        self.compiled: Any = None
         self.checkpoint = folder / 'work' / 'iter_2'
 
     def run(self) -> list[str]:
@@ -239,7 +240,7 @@ class _ModelTrial:
         source.strategy = dict(type='LisaDeepSpeedStrategy', zero_stage=2)
         return source
 
-    def _build(self, seed: int, **settings: Any) -> LISA:
+    def _build(self, seed: int, **settings: object) -> LISA:
         DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
         torch.manual_seed(seed)
         return MODELS.build({**self.compiled.model.to_dict(), **settings})

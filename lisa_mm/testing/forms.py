@@ -26,7 +26,7 @@ from ..structures import SegDataSample
 NEW = 4  # tokens that are generated
 
 
-def form_faults(part: Any, model: LISA, inputs: ModelInputs, samples: list[SegDataSample]) -> Iterator[str]:
+def form_faults(part: nn.Module, model: LISA, inputs: ModelInputs, samples: list[SegDataSample]) -> Iterator[str]:
     """Sentences on whatever has another form; the model is in eval mode, without gradients.
 
     Args:
@@ -59,7 +59,7 @@ def _shape(what: str, got: object, wanted: tuple[int, ...], dtype: torch.dtype |
         yield f'{what} is {got.dtype}, where {dtype} is wanted'
 
 
-def _matrices(part: Any) -> Iterator[str]:
+def _matrices(part: BaseMLLM | BaseLanguageModel) -> Iterator[str]:
     width = part.hidden_size
     for name in ('input_embeddings', 'output_embeddings'):
         module = getattr(part, name)()

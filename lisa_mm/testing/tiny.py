@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.registry import Registry
 from PIL import Image
+from torch import nn
 
 from .. import registry as registries
 from ..errors import ConfigError
@@ -110,7 +112,7 @@ class Slot:
 
     role: str
     base: type
-    registry: Any
+    registry: Registry
     place: str
 
 
@@ -145,7 +147,7 @@ def slot_of(part: dict[str, Any] | type) -> tuple[Slot, dict[str, Any], type]:
     return slot, {**written, 'type': registered_name(slot.registry, cls)}, cls
 
 
-def registered_name(registry: Any, cls: type) -> str:
+def registered_name(registry: Registry, cls: type) -> str:
     """The name of a class in its registry.
 
     Raises:
@@ -158,7 +160,7 @@ def registered_name(registry: Any, cls: type) -> str:
     return name
 
 
-def registered(registry: Any, name: object) -> type | None:
+def registered(registry: Registry, name: object) -> type | None:
     """The class of a name in a registry, or None."""
     registry.import_from_location()
     return registry.module_dict.get(str(name))
@@ -176,7 +178,7 @@ def write_pictures(folder: Path) -> None:
     (folder / 'train.jsonl').write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
-def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **settings: Any) -> Config:
+def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **settings: object) -> Config:
     """A config of :func:`training` with a part in its slot.
 
     Args:
@@ -237,8 +239,8 @@ def items_of(compiled: Config) -> list[dict[str, Any]]:
     return [dataset[index] for index in range(len(dataset))]
 
 
-def modules_of(model: Any, place: str) -> Any:
+def modules_of(model: nn.Module, place: str) -> nn.Module:
     """The module at a place of the config."""
     for key in place.split('.')[1:]:
-        model = model[key] if key == 'checked' else getattr(model, key)
+        model = getattr(model, key)
     return model

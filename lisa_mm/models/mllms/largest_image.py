@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 
-def largest_image(model: Any, options: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
+def largest_image(model: PreTrainedModel, options: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
     """Inputs of the largest image, and its number of tokens.
 
     Args:
