@@ -253,7 +253,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
     def load_optimizer_state(self, state: dict) -> None:
         """Restore :meth:`optimizer_state`."""
         optimizer: Any = self.model.optimizer
-        if not isinstance(optimizer, ZeROOptimizer):
+        if not isinstance(self.model.optimizer, ZeROOptimizer):
             optimizer.load_state_dict(state)
             return
         if hasattr(optimizer, 'checkpoint_event_prologue'):
