@@ -70,7 +70,7 @@ def jpgs(folder: Path, names: list[str], rng: np.random.Generator) -> None:
     folder.mkdir(parents=True)
     for number in range(min(FILES, len(names))):
         small = rng.integers(256, size=(30, 40, 3), dtype=np.uint8)
-        Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC).save(folder / names[number], quality=90)
+        Image.fromarray(small).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC).save(folder / names[number], quality=90)
     for number in range(FILES, len(names)):
         os.link(folder / names[number % FILES], folder / names[number])
 
@@ -116,7 +116,7 @@ def write_ade(root: Path, count: int) -> None:
     maps.mkdir(parents=True)
     for name in names:
         small = rng.choice(rng.integers(0, 151, size=10), size=(12, 16)).astype(np.uint8)
-        Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.NEAREST).save(maps / f'{name}.png')
+        Image.fromarray(small).resize((SIZE[1], SIZE[0]), Image.Resampling.NEAREST).save(maps / f'{name}.png')
 
 
 def seconds(action: Callable[[], Any]) -> float:
@@ -142,7 +142,8 @@ def measure(build: Callable[..., BaseSegDataset], spec: dict[str, Any], samples:
 
 def transforms(spec: dict[str, Any]) -> list[Any]:
     """The pipeline of a training."""
-    return [LoadImage(), DecodeMasks(), ResizeForVisionTower(CLIP), ResizeForMaskDecoder(SAM), EncodeConversations(spec, 256)]
+    resized: list[Any] = [ResizeForVisionTower(CLIP), ResizeForMaskDecoder(SAM)]  # pyright: ignore[reportArgumentType] - a part of each
+    return [LoadImage(), DecodeMasks(), *resized, EncodeConversations(spec, 256)]
 
 
 def stages(dataset: BaseSegDataset, spec: dict[str, Any], samples: int) -> dict[str, float]:

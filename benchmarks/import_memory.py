@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from segment_anything import sam_model_registry
@@ -27,7 +28,7 @@ from lisa_mm.errors import UserError
 from . import checkout_environment
 
 HIDDEN, MLP, HEADS, VOCABULARY = 2048, 5504, 16, 400
-CLIP_CONFIG = dict(
+CLIP_CONFIG: dict[str, Any] = dict(
     hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=56, patch_size=14
 )
 Named = tuple[str, tuple[int, ...]]

@@ -141,7 +141,7 @@ def accepted_arguments(cls: Callable[..., object]) -> set[str] | None:
 
 def takes(registry: Registry, part: object, argument: str) -> bool:
     """Whether the class of a part has an argument of this name."""
-    cls = registry.get(part.get('type')) if isinstance(part, dict) else None
+    cls = registry.get(part.get('type')) if isinstance(part, dict) else None  # pyright: ignore[reportArgumentType] - a part without a type is refused before
     return cls is not None and argument in (accepted_arguments(cls) or ())
 
 

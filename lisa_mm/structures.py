@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 from typing_extensions import TypedDict
+
+if TYPE_CHECKING:
+    from .models.base import GenerateOutput
 
 
 class TowerImageSpec(TypedDict, total=False):
@@ -95,6 +98,16 @@ class SegDataSample(BaseDataElement):
         >>> sample.original_size
         (2, 3)
     """
+
+    sample_id: str
+    img_path: str | None
+    original_size: tuple[int, int]
+    resized_size: tuple[int, int]
+    conversations: list[list[tuple[str, str]]]
+    gt_masks: Tensor
+    mask_logits: Tensor
+    answers: list[str]
+    generated: list[GenerateOutput]
 
     def pin_memory(self) -> SegDataSample:
         """The same with its tensors in pinned memory, for a data loader's ``pin_memory``."""

@@ -76,7 +76,7 @@ def peak_within(profile: torch.profiler.profile, name: str) -> int:
     memory = sorted((event for event in events if event.name() == '[memory]'), key=lambda event: event.start_ns())
     total = peak = 0
     for event in memory:
-        total += event.nbytes()
+        total += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue] - torch's stub lacks it
         if event.start_ns() < begin:
             peak = total
         elif event.start_ns() <= end:
@@ -95,13 +95,13 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
     class AnnotatedRunner(LisaRunner):
         def build_train_loop(self, loop: Any) -> Any:
             built = super().build_train_loop(loop)
-            plain = built.run_iter
+            plain = built.run_iter  # pyright: ignore[reportAttributeAccessIssue] - an IterTrainLoop
 
             def run_iter(*args: object) -> None:
                 with torch.profiler.record_function(STEP):
                     plain(*args)
 
-            built.run_iter = run_iter
+            built.run_iter = run_iter  # pyright: ignore[reportAttributeAccessIssue] - an IterTrainLoop
             return built
 
     source = case.source()

@@ -211,9 +211,9 @@ def describe_mixture(compiled: Config, report: dict[str, Any]) -> None:
     report['mixture'] = {
         group: {
             'share': share,
-            'datasets': [' '.join(filter(None, [d['type'], d.get('name'), d.get('split')])) for d in dataset.datasets[group]],
+            'datasets': [' '.join(filter(None, [d['type'], d.get('name'), d.get('split')])) for d in dataset['datasets'][group]],
         }
-        for group, share in shares(dataset.datasets, dataset.get('rates')).items()
+        for group, share in shares(dataset['datasets'], dataset.get('rates')).items()
     }
 
 

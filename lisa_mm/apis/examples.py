@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..datasets.conversation import Turn, encode, mark_loss, render
 from ..datasets.tokenizer import build_tokenizer
-from ..tokens import IGNORE_INDEX, SEG_TOKEN
+from ..structures import TokenizerSpec
+from ..tokens import IGNORE_INDEX, SEG_TOKEN, token_id
 
 TURNS: tuple[Turn, ...] = (
     ('<image>\nCan you segment the cat in this image?', 'Sure, it is [SEG].'),
@@ -35,7 +35,7 @@ class Example:
     faults: list[str]
 
 
-def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example:
+def example_conversation(spec: TokenizerSpec, num_image_tokens: int) -> Example:
     """Render and, where the tokenizer is there, encode an example in a model's template.
 
     Args:
@@ -62,7 +62,7 @@ def example_conversation(spec: dict[str, Any], num_image_tokens: int) -> Example
     back = tokenizer.decode([token for token in labels.tolist() if token != IGNORE_INDEX])
     if ''.join(str(back).split()) != ''.join(''.join(wanted).split()):
         faults.append(f'template {spec["template"]!r}: the tokens that carry loss say {back!r}, not {"".join(wanted)!r}.')
-    found = int((ids == tokenizer.convert_tokens_to_ids(SEG_TOKEN)).sum())  # the example's only answer token
+    found = int((ids == token_id(tokenizer, SEG_TOKEN)).sum())  # the example's only answer token
     if found != 1:
         faults.append(f'template {spec["template"]!r}: {SEG_TOKEN} comes back {found} times instead of once.')
     return Example(mark_loss(ids, labels, tokenizer), wanted, len(ids), None, faults)

@@ -151,9 +151,9 @@ class LISAInferencer:
     def _text(self, ids: torch.Tensor) -> str:
         """Words, mask tokens and further answer tokens, without the other special tokens."""
         own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
-        special = set(self.tokenizer.all_special_ids) - set(own)
+        special = set(self.tokenizer.all_special_ids) - set(own)  # pyright: ignore[reportArgumentType] - a list has a list of ids
         kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
-        return self.tokenizer.decode(kept).strip()
+        return str(self.tokenizer.decode(kept)).strip()
 
 
 def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
-from ..datasets.masks import decode_mask
+from ..datasets.masks import EncodedMask, decode_mask
 from ..engine.launch import detect_launcher
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
@@ -163,7 +163,7 @@ def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, 
     for name in dataset.controls():
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': name}}
         other = _flat(run_pass(runner, asked, name.replace('_', ' '))[1])
-        results[CONTROL_TITLES.get(name, name)] = score(other)
+        results[CONTROL_TITLES.get(name, name)] = score(other)  # pyright: ignore[reportArgumentType] - a name is a str
     return results, other
 
 
@@ -179,7 +179,7 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
             continue
         height, width = image_size(record['img_path'])
 
-        def draw(spec: dict[str, Any], size: tuple[int, int] = (height, width), name: str = record['sample_id']) -> torch.Tensor:
+        def draw(spec: EncodedMask, size: tuple[int, int] = (height, width), name: str = record['sample_id']) -> torch.Tensor:
             return torch.from_numpy(decode_mask(spec, *size, name))
 
         known = [draw(spec) == 1 for spec in dataset.objects(record)]

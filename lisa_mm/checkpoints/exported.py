@@ -187,7 +187,7 @@ def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -
         # what a file holds need not be in the checkpoints of a training that starts from it
         has_a_say = getattr(module, 'from_file', None) is not None and not isinstance(module, LoraLayer)
         if has_a_say and part_of(name + '.') in held:
-            module.from_file = True
+            module.from_file = True  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - torch types attributes as tensors
     return absent
 
 

@@ -52,7 +52,9 @@ def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, to
         name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
     }
     trained, frozen = {}, {}
-    origins = {name: module.from_file for name, module in model.named_modules() if getattr(module, 'from_file', None) is not None}
+    origins: dict[str, bool] = {
+        name: said for name, module in model.named_modules() if (said := getattr(module, 'from_file', None)) is not None
+    }
     for name, value in model.state_dict(keep_vars=True).items():
         if not _came_from_file(name, origins):
             changes = True
@@ -124,7 +126,7 @@ def _dtype_name(tensor: torch.Tensor) -> str:
 
 
 def _tensor_sha256(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
 
 
 def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:

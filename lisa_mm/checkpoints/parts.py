@@ -46,7 +46,7 @@ def export_parts(model: LISA, folder: str | Path, dtype: torch.dtype = torch.flo
         sam[RELEASED[old] + key.removeprefix(old)] = value
     for name, state in (
         ('sam', sam),
-        ('projector', mllm.projector.state_dict()),
+        ('projector', mllm.projector.state_dict()),  # pyright: ignore[reportAttributeAccessIssue] - a LLaVA, as its parts above
         ('seg_head', model.seg_head.state_dict()),
     ):
         counts[name] = sum(value.numel() for value in state.values())

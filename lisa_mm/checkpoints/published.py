@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..datasets.tokenizer import build_tokenizer
 from ..errors import CheckpointError
-from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN
+from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN, token_id
 from . import keys
 from .exported import new_folder
 from .safetensors_writer import shard_names, split_shards
@@ -238,7 +238,7 @@ def write_tokenizer(source: Path, folder: Path, *, wrapped: bool) -> None:
     if SEG_TOKEN not in content['added_tokens.json']:
         built = build_tokenizer(str(source), wrap_image=wrapped)
         new = [SEG_TOKEN, IMAGE_START, IMAGE_END] if wrapped else [SEG_TOKEN]
-        content['added_tokens.json'] |= {token: int(built.convert_tokens_to_ids(token)) for token in new}
+        content['added_tokens.json'] |= {token: token_id(built, token) for token in new}
         content['special_tokens_map.json'].setdefault('pad_token', built.pad_token)
         content['tokenizer_config.json'] |= {'model_max_length': MAX_LENGTH, 'padding_side': 'right'}
     for name, value in content.items():

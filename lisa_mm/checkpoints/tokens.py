@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..datasets.tokenizer import build_tokenizer
 from ..errors import CheckpointError
-from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN
+from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN, token_id
 from .exported import TOKENIZER_FILES
 
 
@@ -31,7 +31,7 @@ def seg_token(folder: Path, rows: int, *, template: str) -> tuple[int, bool]:
         lengths[wrapped] = len(tokenizer)
         if len(tokenizer) != rows:
             continue
-        seg, start, end = (int(tokenizer.convert_tokens_to_ids(token)) for token in (SEG_TOKEN, IMAGE_START, IMAGE_END))
+        seg, start, end = (token_id(tokenizer, token) for token in (SEG_TOKEN, IMAGE_START, IMAGE_END))
         expected = [(rows - 3, rows - 2, rows - 1)] if wrapped else []
         if seg == rows - 1 and (not wrapped or (start < end < seg)):
             return seg, wrapped

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 from torch import nn
 
@@ -46,7 +47,7 @@ def check_part(registry: Registry, part: object, where: str, faults: list[str], 
         return None
     arguments = {key: value for key, value in part.items() if key not in ('type', '_scope_')}
     before = len(faults)
-    collect(faults, lambda: check_arguments(cls, {**given, **arguments}, where))
+    collect(faults, lambda: check_arguments(cls, {**given, **arguments}, where))  # pyright: ignore[reportArgumentType] - a function has a signature too
     if build and len(faults) == before:
         try:
             cls(**given, **arguments)
@@ -112,7 +113,7 @@ def check_dataset(dataset: dict[str, Any], where: str, data_root: str | None, fa
     check_pipeline(dataset.get('pipeline') or [], where, faults)
 
 
-def check_hooks(config: Mapping[str, Any], faults: list[str]) -> None:
+def check_hooks(config: Config, faults: list[str]) -> None:
     """``default_hooks`` and ``custom_hooks``."""
     for name, hook in (config.get('default_hooks') or {}).items():
         if hook is not None:
@@ -129,14 +130,14 @@ def without(part: object, key: str) -> Any:
     return {k: v for k, v in part.items() if k != key} if isinstance(part, dict) else part
 
 
-def check_metrics(config: Mapping[str, Any], faults: list[str]) -> None:
+def check_metrics(config: Config, faults: list[str]) -> None:
     """``val_evaluator`` and ``test_evaluator``."""
     for name in ('val_evaluator', 'test_evaluator'):
         for number, metric in enumerate(as_list(config.get(name))):
             check_part(METRICS, metric, f'{name}[{number}]', faults, build=True)
 
 
-def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
+def check_schedules(config: Config, faults: list[str]) -> None:
     """``param_scheduler``; the length of the run is filled in where it is taken."""
     steps = (config.get('train_cfg') or {}).get('max_iters')
     for number, scheduler in enumerate(as_list(config.get('param_scheduler'))):
@@ -149,7 +150,7 @@ def check_schedules(config: Mapping[str, Any], faults: list[str]) -> None:
         check_part(PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=True, optimizer=dummy)
 
 
-def check_strategy(config: Mapping[str, Any], faults: list[str]) -> None:
+def check_strategy(config: Config, faults: list[str]) -> None:
     """``strategy``, and that the optimizer's wrapper goes with it; its type follows."""
     from ..engine.optimizer import optim_wrapper_faults
 
@@ -162,7 +163,7 @@ def check_strategy(config: Mapping[str, Any], faults: list[str]) -> None:
         config['optim_wrapper']['type'] = wrapper_type
 
 
-def check_optimizer(config: Mapping[str, Any], model: nn.Module | None, faults: list[str]) -> None:
+def check_optimizer(config: Config, model: nn.Module | None, faults: list[str]) -> None:
     """``optim_wrapper``: the optimizer, its values, and rates by part."""
     from ..engine.optimizer import optimizer_faults
 

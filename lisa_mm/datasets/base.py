@@ -72,6 +72,7 @@ class BaseSegDataset(BaseDataset):
     """
 
     METAINFO = {}
+    data_root: str
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
 
     def __init__(
@@ -144,7 +145,7 @@ class BaseSegDataset(BaseDataset):
         """Values of its argument ``control`` that ask otherwise than the record says, to see whether a model listens."""
         return ()
 
-    def objects(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+    def objects(self, record: dict[str, Any]) -> list[EncodedMask]:
         """Encoded masks of all objects of a record's image that are known, also those that are not asked for; by default none."""
         del record
         return []

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import DataError
-from ..tokens import IGNORE_INDEX, IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, IMAGE_TOKEN_ID, SEG_TOKEN
+from ..tokens import IGNORE_INDEX, IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, IMAGE_TOKEN_ID, SEG_TOKEN, token_id
 
 # System texts of the published models (LLaVA's conversation templates); released weights depend on them
 VICUNA_SYSTEM = (
@@ -93,7 +93,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
     text = _apply_template(tokenizer, messages, add_generation_prompt=turns[-1][1] is None)
     bos = tokenizer.bos_token
     if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
-        text = text.removeprefix(bos)  # encode() puts it back
+        text = text.removeprefix(str(bos))  # encode() puts it back
     pieces = []
     for i, (_, answer) in enumerate(turns):
         if answer is None:
@@ -170,12 +170,12 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
 
 def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids that end an answer: eos, and what a chat template writes behind an answer."""
-    ids = [int(tokenizer.eos_token_id)]
+    ids = [int(tokenizer.eos_token_id)]  # pyright: ignore[reportArgumentType] - a tokenizer's eos token is one
     if template == 'chat':
         ended = render([('a', 'b')], template, tokenizer)
         closing = next(segment.text for segment in ended if segment.carries_loss).partition('b')[2].strip()
         if closing and tokenizer.convert_tokens_to_ids(closing) not in ids:
-            ids.append(int(tokenizer.convert_tokens_to_ids(closing)))
+            ids.append(token_id(tokenizer, closing))
     return ids
 
 
@@ -275,7 +275,7 @@ def mark_loss(ids: Tensor, labels: Tensor, tokenizer: PreTrainedTokenizerBase) -
     return text
 
 
-def _continue(before: list[int], piece: list[int], decode: Callable[[Sequence[int]], str]) -> str:
+def _continue(before: list[int], piece: list[int], decode: Callable[[list[int]], str]) -> str:
     """What ``piece`` adds to the text: sentencepiece swallows a blank at the start of a text that is decoded on its own."""
     start, whole = decode(before), decode(before + piece)
     return whole[len(start) :] if whole.startswith(start) else decode(piece)

@@ -45,7 +45,7 @@ def _read(mask: object, folder: Path, file: Path, where: str) -> EncodedMask:
                 return {'rle': encode_segmentation(mask, *size)[0]}  # type: ignore[misc] - two numbers, seen above
             except ValueError as error:
                 raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
-        return {'rle': RLE(size=size, counts=mask['counts'])}
+        return {'rle': RLE(size=size, counts=mask['counts'])}  # pyright: ignore[reportArgumentType] - a list, seen above
     try:
         return {'segmentations': _parts(mask)}
     except (ValueError, TypeError) as error:

@@ -179,7 +179,7 @@ def _compressed(rle: Mapping[str, Any], height: int, width: int) -> RLE:
 def encode_mask(mask: np.ndarray) -> RLE:
     """(H, W) -> a compressed RLE of JSON's types."""
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
+    return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}  # pyright: ignore[reportAttributeAccessIssue] - bytes, which pycocotools' stub calls str
 
 
 def _decode_rle(rle: RLE, height: int, width: int, where: str) -> np.ndarray:
@@ -189,7 +189,7 @@ def _decode_rle(rle: RLE, height: int, width: int, where: str) -> np.ndarray:
             file=where,
         )
     try:
-        return coco_mask.decode(rle).astype(np.uint8)
+        return coco_mask.decode(rle).astype(np.uint8)  # pyright: ignore[reportArgumentType] - compressed by now
     except ValueError as error:
         raise DataError(f'{where}: the RLE is broken ({error}). Redo the mask.', file=where) from error
 

@@ -15,7 +15,7 @@ from ..registry import DATASETS
 from . import prompts
 from .asking import choose
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .masks import shape_kind
+from .masks import EncodedMask, shape_kind
 from .reading import field, read_json
 
 CONTROLS = ('none', 'other_question')
@@ -69,7 +69,7 @@ class ReasonSegDataset(BaseSegDataset):
     def controls(self) -> tuple[str, ...]:
         return ('other_question',)
 
-    def objects(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+    def objects(self, record: dict[str, Any]) -> list[EncodedMask]:
         return [{'shapes': target['shapes']} for target in record['targets']]
 
     def source_files(self) -> list[Path] | None:

@@ -43,7 +43,7 @@ def preview(
     count = min(count, len(dataset)) if getattr(dataset, 'test_mode', False) else count
     figure = Figure(figsize=(14, 3.2 * count), layout='constrained')
     for line in range(count):
-        sample = encoder(decode(load(dataset[start + line])))
+        sample = encoder(decode(load(dataset[start + line])))  # pyright: ignore[reportArgumentType] - mmengine's transforms may give None
         left, right = figure.add_subplot(count, 2, 2 * line + 1), figure.add_subplot(count, 2, 2 * line + 2)
         left.imshow(with_masks(sample['img'], sample['gt_masks']))
         left.set_xlabel(f'{start + line}: {sample["sample_id"]}', fontsize=8, parse_math=False)

@@ -42,7 +42,7 @@ class EvaluationLoop(TestLoop):
         batches = progress(self.dataloader, self.title, 'batch') if is_main_process() else self.dataloader
         for number, batch in enumerate(batches):
             self.run_iter(number, batch)
-        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))  # pyright: ignore[reportArgumentType] - a data set with a length
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics

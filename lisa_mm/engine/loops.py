@@ -64,7 +64,7 @@ class IterTrainLoop(BaseLoop):
         self.stop_training = False
         self.resumed = False
         if hasattr(self.dataloader.dataset, 'metainfo'):
-            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo  # pyright: ignore[reportAttributeAccessIssue] - mmengine's data sets have it
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
@@ -145,7 +145,7 @@ class IterTrainLoop(BaseLoop):
         self._iter += 1
 
     def _micro_batches(self) -> Iterator[dict]:
-        self.dataloader.sampler.seek(self._iter * self.runner.strategy.accumulation)
+        self.dataloader.sampler.seek(self._iter * self.runner.strategy.accumulation)  # pyright: ignore[reportAttributeAccessIssue] - it can, seen above
         # the iterator draws a seed for its workers
         with preserved_rng():
             return iter(self.dataloader)

@@ -48,7 +48,7 @@ def optim_wrapper_faults(optim_wrapper: Mapping[str, Any], wrapper_type: str, st
     if given not in (None, wrapper_type):
         faults.append(f'optim_wrapper.type is {given!r}, but strategy.type {strategy} works with {wrapper_type!r}. Leave it out.')
     allowed = {'type', 'optimizer', 'paramwise_cfg', 'constructor'}
-    allowed |= set(inspect.signature(OPTIM_WRAPPERS.get(wrapper_type)).parameters)
+    allowed |= set(inspect.signature(OPTIM_WRAPPERS.get(wrapper_type)).parameters)  # pyright: ignore[reportArgumentType] - registered
     for key in optim_wrapper:
         if key not in allowed and key not in MISPLACED:
             faults.append(f'optim_wrapper has no {key!r}.{nearest(key, allowed)}')

@@ -122,7 +122,7 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
             set_z3_leaf_module(module, True)
     parts = [module for module in model.modules() if isinstance(module, (BaseSegHead, BaseMaskDecoder))]
     for part in parts:
-        part.forward = _joining(part.forward)
+        part.forward = _joining(part.forward)  # pyright: ignore[reportAttributeAccessIssue] - its hook takes the tensor apart
     yield
     # registered last, so that it runs behind the hooks that DeepSpeed has set meanwhile
     for part in parts:

@@ -18,7 +18,7 @@ def rng_state() -> dict[str, Any]:
     kind, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         'python': random.getstate(),
-        'numpy': (str(kind), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        'numpy': (str(kind), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),  # pyright: ignore[reportAttributeAccessIssue] - numpy's stub has the dict of legacy=False too
         'torch': torch.get_rng_state(),
     }
     if torch.cuda.is_available():

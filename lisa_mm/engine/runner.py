@@ -44,6 +44,8 @@ class LisaRunner(FlexibleRunner):
         settings: FlexibleRunner's other arguments.
     """
 
+    model: torch.nn.Module
+
     def __init__(self, model: Any, *, config_text: str | None = None, **settings: Any):
         launcher = settings.get('launcher')
         settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
@@ -104,7 +106,7 @@ class LisaRunner(FlexibleRunner):
         loader = self._train_dataloader
         if loader is None or (isinstance(loader, dict) and not {'batch_size', 'batch_sampler'} & loader.keys()):
             return 1  # as torch's data loader
-        return _get_batch_size(loader)
+        return _get_batch_size(loader)  # pyright: ignore[reportArgumentType] - takes a built loader too
 
     @staticmethod
     def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:

@@ -43,7 +43,7 @@ def written_architecture(
             raise ConfigError(
                 f'{where}.model_type is {kind!r}, which transformers does not know.{nearest(str(kind), CONFIG_MAPPING)}'
             )
-        cls = CONFIG_MAPPING[kind]
+        cls = CONFIG_MAPPING[kind]  # pyright: ignore[reportArgumentType] - a key, seen above
     faults = unknown_keys(written, cls, where)
     if faults:
         raise ConfigError(faults)
@@ -107,7 +107,7 @@ def _part_class(cls: type[PretrainedConfig], key: str, value: object) -> type[Pr
     if key not in parts or not isinstance(value, dict):
         return None
     kind = value.get('model_type')
-    inner: Any = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else parts[key]  # its get() finds nothing
+    inner: Any = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else parts[key]  # its get() finds nothing  # pyright: ignore[reportArgumentType] - a key where it is looked up
     inner = type(getattr(cls(), key)) if inner is AutoConfig else inner
     return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None  # type: ignore[return-value]
 

@@ -245,7 +245,7 @@ class BaseLanguageModel(LanguagePart):
         """
 
     @abstractmethod
-    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
+    def generate(self, embeds: Tensor, attention_mask: Tensor, **options: Any) -> list[tuple[Tensor, Tensor]]:
         """Continue R rows, each to its own end.
 
         Args:

@@ -48,6 +48,8 @@ class LISA(BaseModel):
     Inputs: See :class:`lisa_mm.models.batch.ModelInputs`.
     """
 
+    data_preprocessor: SegDataPreprocessor
+
     def __init__(
         self,
         mllm: dict[str, Any],
@@ -142,7 +144,7 @@ class LISA(BaseModel):
         if mode == 'tensor':
             return self.tensor(inputs, data_samples or [])
         if mode == 'generate':
-            return self.generate(inputs, data_samples or [], **options)
+            return self.generate(inputs, data_samples or [], **options)  # pyright: ignore[reportArgumentType] - encode is one, the others are transformers'
         raise ValueError(f"mode is {mode!r}; allowed: 'loss', 'predict', 'generate', 'tensor'")
 
     def tensor(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> ModelOutputs:

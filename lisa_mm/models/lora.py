@@ -93,8 +93,9 @@ def apply_lora(
                 adapters.float()  # peft gives them the compute dtype, in which small steps round to nothing
     if _is_pissa(config.init_lora_weights):
         for layer in map(module.get_submodule, adapted):
-            layer.pissa = config.init_lora_weights
-            layer.from_file = False  # checkpoints must hold the rest of W
+            layer.pissa = config.init_lora_weights  # pyright: ignore[reportArgumentType] - torch types attributes as tensors
+            # checkpoints must hold the rest of W
+            layer.from_file = False  # pyright: ignore[reportArgumentType] - as above
     return adapted
 
 
@@ -136,7 +137,7 @@ def _targets(config: LoraConfig, module: nn.Module, linear: dict[str, nn.Linear]
     there = f'Linear layers of {what}: {", ".join(short) or "none"}.'
     targets: Any = config.target_modules
     if targets == ALL_LINEAR:
-        config.target_modules = set(linear)
+        config.target_modules = set(linear)  # pyright: ignore[reportAttributeAccessIssue] - peft makes a set of a list
     elif isinstance(targets, (set, list)):
         names = [name for name, _ in module.named_modules()]
         unmatched = sorted(t for t in targets if not any(name == t or name.endswith(f'.{t}') for name in names))

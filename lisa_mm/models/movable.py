@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import Field, fields, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 
 class Movable:
     """A dataclass whose tensors move together."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def to(self, device: torch.device, *, pin: bool = False) -> Any:
         """A copy with all tensors, including those of nested movables, on a device.

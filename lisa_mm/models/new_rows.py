@@ -61,7 +61,7 @@ def merge_new_rows(module: Any, weight: Tensor) -> Tensor:
     return weight.detach().index_copy(0, module.new_row_ids, rows)
 
 
-def read_new_rows(module: nn.Module) -> None:
+def read_new_rows(module: Any) -> None:
     """Copy the rows from the matrix again after it was loaded; all processes must call it."""
     with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:
         rows.copy_(weight[module.new_row_ids])

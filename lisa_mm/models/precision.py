@@ -49,5 +49,5 @@ class Float32PositionEmbedding(Float32Buffers, PositionEmbeddingRandom):
         """The same encoding as ``layer``, without drawing random numbers."""
         own = cls.__new__(cls)
         nn.Module.__init__(own)
-        own.register_buffer('positional_encoding_gaussian_matrix', layer.positional_encoding_gaussian_matrix)
+        own.register_buffer('positional_encoding_gaussian_matrix', layer.positional_encoding_gaussian_matrix)  # pyright: ignore[reportArgumentType] - a buffer
         return own

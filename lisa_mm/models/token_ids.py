@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..datasets.tokenizer import added_tokens, build_tokenizer
 from ..structures import TokenizerSpec
-from ..tokens import MASK_TOKENS
+from ..tokens import MASK_TOKENS, token_id
 from .base import BaseMLLM
 
 # Templates of the published models, which use Llama's tokenizer: 32,000 tokens, <unk> is 0, [SEG] is added first
@@ -63,7 +63,7 @@ def token_ids(mllm: BaseMLLM) -> TokenIds:
     mask_tokens = spec.get('mask_tokens', MASK_TOKENS)
     if not planned(mllm) or mllm.written is None:
         tokenizer = build_tokenizer(**spec)
-        return TokenIds(_ids(tokenizer, mask_tokens), int(tokenizer.pad_token_id))
+        return TokenIds(_ids(tokenizer, mask_tokens), int(tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType] - a tokenizer's pad token is one
     rows = planned_vocabulary(spec, mllm.written)
     if rows is None:
         return TokenIds(None, None, spec['pretrained'])
@@ -85,4 +85,4 @@ def _added(spec: TokenizerSpec) -> list[str]:
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> tuple[int, ...]:
-    return tuple(int(tokenizer.convert_tokens_to_ids(name)) for name in names)
+    return tuple(token_id(tokenizer, name) for name in names)

@@ -62,7 +62,7 @@ def sample_item(model: LISA, shape: BatchShape, index: int = 0) -> dict[str, Any
         raise ValueError(f'{shape.tokens} tokens of a row leave no room beside {image_tokens} image tokens')
     ids = torch.full((shape.tokens,), 6, device='cpu')
     ids[1 : 1 + image_tokens] = IMAGE_TOKEN_ID
-    ids[-3] = model.seg_token_id
+    ids[-3] = model.seg_token_id  # pyright: ignore[reportArgumentType] - planned ids are known
     labels = torch.full((shape.tokens,), IGNORE_INDEX, device='cpu')
     labels[-ANSWER:] = ids[-ANSWER:]
     preprocess = model.mask_decoder.preprocess

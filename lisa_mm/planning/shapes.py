@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 aten = torch.ops.aten
 _META = torch.device('meta')
@@ -237,7 +237,7 @@ class DeviceChoices(TorchFunctionMode):
             made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device='cpu')
             return made.requires_grad_(tensor.requires_grad)
 
-        with torch.utils._python_dispatch._disable_current_modes():
+        with _disable_current_modes():
             mask = None
             if attn_mask is not None:
                 mask = torch.empty(1, dtype=attn_mask.dtype).expand(attn_mask.shape)

@@ -129,7 +129,7 @@ class _ModelTrial:
         if broken:
             yield f'{broken[0]} is {losses[broken[0]].item()} at the first step'
             return
-        sum(losses.values()).backward()
+        sum(losses.values()).backward()  # pyright: ignore[reportAttributeAccessIssue] - some tensors
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         silent = self._inside([name for name, parameter in trained.items() if parameter.grad is None])
         if silent:
@@ -152,7 +152,7 @@ class _ModelTrial:
     def _without_masks(self, model: LISA) -> Iterator[str]:
         """A batch without masks reaches the same parameters, by zeros: processes wait for each other's gradients."""
         inputs, samples = self._batch(model, [item for item in self._items() if not len(item['data_sample'].gt_masks)])
-        sum(model(inputs, samples, mode='loss').values()).backward()
+        sum(model(inputs, samples, mode='loss').values()).backward()  # pyright: ignore[reportAttributeAccessIssue] - some tensors
         lost = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
         model.zero_grad()
         if self._inside(lost):

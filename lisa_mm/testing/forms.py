@@ -47,7 +47,7 @@ def form_faults(part: nn.Module, model: LISA, inputs: ModelInputs, samples: list
     ):
         if isinstance(part, base):
             with torch.no_grad():
-                yield from faults(part, model, inputs, samples)
+                yield from faults(part, model, inputs, samples)  # pyright: ignore[reportArgumentType] - of this base
 
 
 def _shape(what: str, got: object, wanted: tuple[int, ...], dtype: torch.dtype | None = None) -> Iterator[str]:

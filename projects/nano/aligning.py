@@ -21,12 +21,13 @@ from lisa_mm.apis.loading import load_model
 from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.errors import ConfigError, UserError
 from lisa_mm.models import LISA
+from lisa_mm.models.batch import ModelInputs
 from lisa_mm.progress import progress
 from lisa_mm.registry import DATASETS
 
 HELD_OUT = 0.1  # of the images
 MIN_IMAGES = 10  # of fewer a tenth is none
-Batch = Callable[[list[int]], dict[str, Any]]
+Batch = Callable[[list[int]], ModelInputs]
 
 
 def align_head(
@@ -134,7 +135,7 @@ def _model_and_batches(
         raise ConfigError('the teacher has no train_dataloader: its training data ask the questions.')
     dataset = DATASETS.build(loader.dataset)
 
-    def read(numbers: list[int]) -> dict[str, Any]:
+    def read(numbers: list[int]) -> ModelInputs:
         samples = [dataset[number] for number in numbers]
         return model.data_preprocessor(seg_collate(samples, pad_token_id=loader.collate_fn.pad_token_id))['inputs']
 
@@ -142,13 +143,13 @@ def _model_and_batches(
 
 
 @torch.no_grad()
-def _prompts(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
+def _prompts(model: LISA, inputs: ModelInputs) -> Tensor:
     """Prompts of all ``[SEG]`` of a batch, (K, prompt_dim)."""
     return torch.cat(model.seg_head(_hidden(model, inputs), inputs['input_ids'], model.mask_token_ids))
 
 
 @torch.no_grad()
-def _states(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
+def _states(model: LISA, inputs: ModelInputs) -> Tensor:
     """The state that predicts and the one at each ``[SEG]``, (K, 2, D)."""
     hidden = _hidden(model, inputs)
     found = model.layout_of(inputs).prompts
@@ -156,7 +157,7 @@ def _states(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
     return torch.stack([hidden[row, position - 1], hidden[row, position]], dim=1)
 
 
-def _hidden(model: LISA, inputs: dict[str, Tensor]) -> Tensor:
+def _hidden(model: LISA, inputs: ModelInputs) -> Tensor:
     keep = torch.zeros_like(inputs['input_ids'], dtype=torch.bool)
     keep[:, 0] = True  # words are not wanted, but a model gives some
     return model.mllm(inputs, keep).hidden_states

@@ -104,7 +104,7 @@ def run_cases(
             time.sleep(0.02)
             for case in [case for case in running[:at_once] if case.turn is not None]:
                 ended = case.process.poll() is not None
-                if ended or time.monotonic() - case.turn > seconds:
+                if ended or time.monotonic() - case.turn > seconds:  # pyright: ignore[reportOperatorIssue] - had its turn, seen above
                     running.remove(case)
                     yield _outcome(case, ended, seconds)
     finally:

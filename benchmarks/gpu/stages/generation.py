@@ -39,7 +39,7 @@ class Asked:
         item = sample_item(model, shape)
         item['inputs']['rows'] = item['inputs']['rows'][:1]
         batch: Any = model.data_preprocessor(seg_collate([item]))
-        self.inputs = {key: value for key, value in batch['inputs'].items() if key != 'labels'}
+        self.inputs: Any = {key: value for key, value in batch['inputs'].items() if key != 'labels'}
         self.sample: SegDataSample = batch['data_samples'][0]
         self._embeddings: Any = None
 

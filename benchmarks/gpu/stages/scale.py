@@ -130,7 +130,7 @@ def build(parts: dict[str, Any], device: str, dtype: torch.dtype = torch.float32
     torch.manual_seed(0)
     with torch.device(device):
         model = LISA(**{key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'})
-    return model.to(dtype).to(device)
+    return model.to(dtype).to(device)  # pyright: ignore[reportReturnType] - mmengine's to() returns itself
 
 
 def traced(shapes: Any, shape: BatchShape, strategy: dict[str, Any] | None, device: str) -> tuple[Trace, int]:
@@ -156,8 +156,8 @@ def train_steps(
     class Observed(LisaRunner):
         def build_train_loop(self, loop: Any) -> Any:
             built = super().build_train_loop(loop)
-            plain, count = built.run_iter, iter(range(steps))
-            built.run_iter = lambda *args: around(lambda: plain(*args), next(count))
+            plain, count = built.run_iter, iter(range(steps))  # pyright: ignore[reportAttributeAccessIssue] - an IterTrainLoop
+            built.run_iter = lambda *args: around(lambda: plain(*args), next(count))  # pyright: ignore[reportAttributeAccessIssue] - an IterTrainLoop
             return built
 
     written = {key: source[key] for key in ('strategy', 'optim_wrapper', 'env_cfg') if source.get(key)}

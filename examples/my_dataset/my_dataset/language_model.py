@@ -26,8 +26,8 @@ class Layers(nn.Module):
 
     def forward(self, embeds: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings (R, L, D) and the memory before them -> states (R, L, D) and the memory after them."""
-        states, memory = self.recurrence(embeds, memory)
-        return states + self.mix(states), memory
+        states, after = self.recurrence(embeds, memory)
+        return states + self.mix(states), after
 
 
 @LANGUAGE_MODELS.register_module()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import my_dataset
 import numpy as np
@@ -39,7 +40,7 @@ PARTS = [
 
 @pytest.mark.parametrize('part', PARTS, ids=[part['type'] for part in PARTS])
 def test_a_part_works_everywhere(part):
-    settings = {'mask_decoder': dict(type='DotProductDecoder')} if part['type'] == 'ConvEncoder' else {}
+    settings: dict[str, Any] = {'mask_decoder': dict(type='DotProductDecoder')} if part['type'] == 'ConvEncoder' else {}
     assert check_part(part, **settings)
 
 
@@ -82,7 +83,7 @@ def test_a_missing_csv_and_a_missing_column_are_one_error(root):
 
 def test_grey_is_a_function_of_the_samples_rng():
     image = np.full((2, 2, 3), (30, 60, 90), np.uint8)
-    always = my_dataset.GreyImage(1.0)({'img': image, 'rng': np.random.default_rng(0)})
+    always = my_dataset.GreyImage(1.0).transform({'img': image, 'rng': np.random.default_rng(0)})
     assert always['img'].tolist() == np.full((2, 2, 3), 60).tolist()
 
 
@@ -100,5 +101,6 @@ def test_the_registries_know_the_parts_and_refuse_a_second_of_a_name():
         (LOSSES, 'FocalMaskLoss'),
     ):
         part = registry.get(name)
+        assert part is not None
         with pytest.raises(KeyError, match=f'{name} is already registered'):
             registry.register_module(name=name, module=type(name, (part,), {}))

@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessorPil
 
 from ...errors import DataError
 from ...registry import TRANSFORMS
-from ...structures import ImageSpec, MaskImageSpec
+from ...structures import ImageSpec, MaskImageSpec, ProcessorImageSpec
 from ..images import read_image
 from ..masks import decode_mask
 from ..processor import process_image
@@ -81,10 +81,10 @@ class ResizeForVisionTower(BaseTransform):
     gives = ('pixel_values',)
 
     def __init__(self, vision_preprocess: ImageSpec):
-        self.whole_model = dict(vision_preprocess) if 'processor' in vision_preprocess else None
+        self.whole_model = ProcessorImageSpec(**vision_preprocess) if 'processor' in vision_preprocess else None
         if self.whole_model:
             return
-        sizes = {k: v for k, v in vision_preprocess.items() if k not in ('image_mean', 'image_std')}
+        sizes: dict[str, Any] = {k: v for k, v in vision_preprocess.items() if k not in ('image_mean', 'image_std')}
         # normalisation happens on the device: uint8 travels
         self.processor = CLIPImageProcessorPil(**sizes, do_rescale=False, do_normalize=False)
 

@@ -15,7 +15,8 @@ from lisa_mm.registry import HOOKS
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
-    from mmengine.runner import Runner
+
+    from lisa_mm.engine.runner import LisaRunner
 
 
 @HOOKS.register_module()
@@ -48,7 +49,7 @@ class SafeCheckpointHook(Hook):
         self.best_score: float | None = None
         self.saved: int | None = None  # the iteration that was saved last, or where training began
 
-    def before_run(self, runner: Runner) -> None:
+    def before_run(self, runner: LisaRunner) -> None:
         """Remove what interrupted writes left, and read the best score so far."""
         # an evaluation may look into a folder that a training is just writing to
         if not runner.is_training:
@@ -70,17 +71,17 @@ class SafeCheckpointHook(Hook):
             scores = [score for score in scores if score is not None]
             self.best_score = max(scores) if scores else None
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: LisaRunner) -> None:
         """Note where it begins."""
         self.saved = runner.iter
 
-    def after_train(self, runner: Runner) -> None:
+    def after_train(self, runner: LisaRunner) -> None:
         """Save where a hook stopped the training."""
         if self.save_last and runner.iter != self.saved:
             self._save(runner, runner.iter)
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+        self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
         """Save when it is due."""
         iteration = batch_idx + 1
@@ -88,7 +89,7 @@ class SafeCheckpointHook(Hook):
         if due or (self.save_last and iteration == runner.max_iters):
             self._save(runner, iteration)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
         """Keep the weights if their score is the best so far."""
         if self.save_best is None or not runner.is_training:
             return
@@ -106,7 +107,7 @@ class SafeCheckpointHook(Hook):
             runner.logger.info(f'best {self.save_best} so far {self.best_score:.4f}: {name}')
         barrier()
 
-    def _save(self, runner: Runner, iteration: int) -> None:
+    def _save(self, runner: LisaRunner, iteration: int) -> None:
         name = f'iter_{iteration}'
         runner.save_checkpoint_folder(name, iteration=iteration, best_score=self.best_score)
         self.saved = iteration

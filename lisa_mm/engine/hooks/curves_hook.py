@@ -19,8 +19,9 @@ from .progress_hook import learning_rate
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
-    from mmengine.runner import Runner
     from torch.utils.tensorboard import SummaryWriter
+
+    from lisa_mm.engine.runner import LisaRunner
 
 
 METRICS = ('gIoU', 'cIoU')
@@ -45,7 +46,7 @@ class CurvesHook(Hook):
         self.val: list[dict[str, Any]] = []
         self._writer: SummaryWriter | None = None
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: LisaRunner) -> None:
         """Read the curves of a run that is resumed."""
         if runner.rank != 0:
             return
@@ -57,7 +58,7 @@ class CurvesHook(Hook):
         self._writer = SummaryWriter(str(work_dir / EVENTS), purge_step=runner.iter + 1)
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+        self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
         """Take the losses and the learning rate."""
         if runner.rank != 0:
@@ -70,7 +71,7 @@ class CurvesHook(Hook):
         if iteration % self.interval == 0:
             self._write(runner)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
         """Take gIoU and cIoU."""
         if runner.rank != 0 or not runner.is_training:
             return
@@ -84,12 +85,12 @@ class CurvesHook(Hook):
         self._add_events('val', point, runner.iter)
         self._write(runner)
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: LisaRunner, checkpoint: dict) -> None:
         """A checkpoint must never be ahead of the numbers, or a resumed run had a gap."""
         if runner.rank == 0 and runner.is_training:
             _write_json(Path(runner.work_dir) / NUMBERS, {'train': self.train, 'val': self.val})
 
-    def after_train(self, runner: Runner) -> None:
+    def after_train(self, runner: LisaRunner) -> None:
         """Write the last state and tell where it is."""
         if runner.rank != 0:
             return
@@ -103,7 +104,7 @@ class CurvesHook(Hook):
         for name, value in point.items():
             self._writer.add_scalar(f'{group}/{name}', value, iteration)
 
-    def _write(self, runner: Runner) -> None:
+    def _write(self, runner: LisaRunner) -> None:
         work_dir = Path(runner.work_dir)
         _write_json(work_dir / NUMBERS, {'train': self.train, 'val': self.val})
         if self._writer is not None:

@@ -13,8 +13,9 @@ from lisa_mm.tokens import IGNORE_INDEX, IGNORED, IMAGE_TOKEN_ID
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
-    from mmengine.runner import Runner
     from transformers import PreTrainedTokenizerBase
+
+    from lisa_mm.engine.runner import LisaRunner
 
     from ...structures import SegDataSample, TokenizerSpec
 
@@ -29,11 +30,11 @@ class FirstSampleHook(Hook):
     def __init__(self) -> None:
         self._shown = False
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: LisaRunner) -> None:
         """Every run shows its own first sample."""
         self._shown = False
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
+    def before_train_iter(self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Log the sample, once."""
         if self._shown or runner.rank != 0:
             return

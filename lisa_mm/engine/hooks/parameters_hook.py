@@ -15,7 +15,7 @@ from lisa_mm.sharding import full_numel
 from ..optimizer import rate_of
 
 if TYPE_CHECKING:
-    from mmengine.runner import Runner
+    from lisa_mm.engine.runner import LisaRunner
 
 
 _LANGUAGE = 'mllm.language_model'
@@ -39,7 +39,7 @@ _ORDER = (
 class ParametersHook(Hook):
     """Logs the model's parameters part by part before training."""
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: LisaRunner) -> None:
         """Log the table."""
         if runner.rank == 0:
             model = getattr(runner.strategy, 'module', runner.model)

@@ -19,7 +19,8 @@ from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, dr
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
-    from mmengine.runner import Runner
+
+    from lisa_mm.engine.runner import LisaRunner
 
     from ...structures import SegDataSample
 
@@ -49,37 +50,37 @@ class PicturesHook(Hook):
         self._validations = 0
         self._collects = False
 
-    def before_val_epoch(self, runner: Runner) -> None:
+    def before_val_epoch(self, runner: LisaRunner) -> None:
         """Begin a sheet if one is due."""
         self._begin(runner, due=self._validations % self.interval == 0)
         self._validations += 1
 
-    def before_test_epoch(self, runner: Runner) -> None:
+    def before_test_epoch(self, runner: LisaRunner) -> None:
         """Begin a sheet."""
         self._begin(runner, due=True)
 
     def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
+        self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Draw samples until there are enough."""
         self._collect(outputs or [])
 
     def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
+        self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Draw samples until there are enough."""
         self._collect(outputs or [])
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheet."""
         # outside a training, asking for the iteration would build the train loop with its data
         self._write(runner, f'iter_{runner.iter}' if runner.is_training else 'val')
 
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheet."""
         self._write(runner, 'test')
 
-    def _begin(self, runner: Runner, *, due: bool) -> None:
+    def _begin(self, runner: LisaRunner, *, due: bool) -> None:
         self._items = []
         self._collects = due and runner.rank == 0
         mllm = getattr((is_model_wrapper(runner.model) and runner.model.module) or runner.model, 'mllm', None)
@@ -95,7 +96,7 @@ class PicturesHook(Hook):
             if logits is not None and target is not None and len(logits) and len(target):
                 self._items.append(draw_sample(sample, self._mask_tokens))
 
-    def _write(self, runner: Runner, name: str) -> None:
+    def _write(self, runner: LisaRunner, name: str) -> None:
         if self._items:
             path = Path(runner.work_dir) / FOLDER / f'{name}.png'
             contact_sheet(self._items, path, title=f'{name}: true mask outlined green, predicted mask red')
@@ -117,7 +118,7 @@ def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS)
 
     predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
     value = iou(*intersection_and_union(predicted, target)[0])
-    image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)
+    image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)  # pyright: ignore[reportArgumentType] - masks are of an image
     # a mask may mark pixels with 255, which count neither way
     true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
     image = draw_overlay(image, true, TRUE_COLOR, outline=True)

@@ -14,7 +14,8 @@ from lisa_mm.registry import HOOKS
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
-    from mmengine.runner import Runner
+
+    from lisa_mm.engine.runner import LisaRunner
 
 
 _WINDOW = 100  # steps that the time left is judged by
@@ -41,13 +42,13 @@ class ProgressHook(LoggerHook):
         self._count = 0
         self._clock = 0.0
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: LisaRunner) -> None:
         """Start the clock."""
         self._begun = self._clock = time.monotonic()
         self._ends.clear()
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
+        self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
         """Gather the losses, and tell them when it is time."""
         iteration = batch_idx + 1
@@ -62,7 +63,7 @@ class ProgressHook(LoggerHook):
             sys.stderr.write('\r\033[K' + self._line(runner, iteration))
             sys.stderr.flush()
 
-    def _report(self, runner: Runner, iteration: int) -> None:
+    def _report(self, runner: LisaRunner, iteration: int) -> None:
         if self.live and runner.rank == 0 and sys.stderr.isatty():
             sys.stderr.write('\r\033[K')
         runner.logger.info(self._line(runner, iteration))
@@ -74,7 +75,7 @@ class ProgressHook(LoggerHook):
     def _seconds_per_iteration(self) -> float:
         return (time.monotonic() - self._clock) / max(1, self._count)
 
-    def _line(self, runner: Runner, iteration: int) -> str:
+    def _line(self, runner: LisaRunner, iteration: int) -> str:
         # from the end of the first step on: it starts workers and fills caches, its time says nothing about the others
         recent = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else self._ends[0] - self._begun
         remaining = recent * (runner.max_iters - iteration)
@@ -86,7 +87,7 @@ class ProgressHook(LoggerHook):
         )
 
 
-def learning_rate(runner: Runner) -> float:
+def learning_rate(runner: LisaRunner) -> float:
     """Of the first group of parameters."""
     assert runner.optim_wrapper is not None
-    return float(runner.optim_wrapper.get_lr()['lr'][0])
+    return float(runner.optim_wrapper.get_lr()['lr'][0])  # pyright: ignore[reportAttributeAccessIssue] - built by now

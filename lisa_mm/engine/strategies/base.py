@@ -313,7 +313,7 @@ class FolderCheckpointMixin(BaseStrategy):
     def _load_state(self, path: Path) -> dict:
         try:
             # weights-only: a checkpoint from elsewhere must not run code
-            with torch.serialization.safe_globals(self.safe_classes()):
+            with torch.serialization.safe_globals([*self.safe_classes()]):
                 return torch.load(path, map_location='cpu', weights_only=True)
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise CheckpointError(

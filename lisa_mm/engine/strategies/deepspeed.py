@@ -257,7 +257,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         from deepspeed.runtime.base_optimizer import ZeROOptimizer
 
         optimizer: Any = self.model.optimizer
-        if not isinstance(optimizer, ZeROOptimizer):
+        if not isinstance(self.model.optimizer, ZeROOptimizer):
             optimizer.load_state_dict(state)
             return
         if hasattr(optimizer, 'checkpoint_event_prologue'):

@@ -195,10 +195,10 @@ class HFVisionTower(BaseVisionTower):
         if found is None:
             return AutoConfig.for_model(**config)  # type: ignore[arg-type]
         if config:
-            check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)
+            check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)  # pyright: ignore[reportArgumentType] - found is of a folder
         return found
 
-    def _check_kind(self, kind: object, given: str) -> None:
+    def _check_kind(self, kind: str | None, given: str) -> None:
         if kind in REFUSED:
             raise ConfigError(f'{given} {kind!r}, which {type(self).__name__} does not take: {REFUSED[kind]}.')
         if kind not in self.kinds:

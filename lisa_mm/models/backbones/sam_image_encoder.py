@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -58,7 +59,7 @@ class SAMImageEncoder(BaseImageEncoder):
     ):
         super().__init__(frozen=frozen)
         widths = dict(embed_dim=embed_dim, depth=depth, num_heads=num_heads, global_attn_indexes=global_attn_indexes)
-        given = {key: value for key, value in widths.items() if value is not None}
+        given: dict[str, Any] = {key: value for key, value in widths.items() if value is not None}
         if variant is not None:
             if variant not in VARIANTS:
                 raise ConfigError(f'image_encoder.variant {variant!r} is unknown.{nearest(variant, VARIANTS)}')
@@ -81,14 +82,14 @@ class SAMImageEncoder(BaseImageEncoder):
             mlp_ratio=4,
             qkv_bias=True,
             use_rel_pos=True,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),  # pyright: ignore[reportArgumentType] - SAM's own way
             **given,
         )
         grid = image_size // patch_size
         for block in self.vit.blocks:
             side = block.window_size or grid  # 0: the whole image
             width, heads = given['embed_dim'], given['num_heads']
-            block.attn = FusedAttention(width, heads, qkv_bias=True, use_rel_pos=True, input_size=(side, side))
+            block.attn = FusedAttention(width, heads, qkv_bias=True, use_rel_pos=True, input_size=(side, side))  # pyright: ignore[reportArgumentType] - torch types attributes as tensors
 
     @property
     def out_channels(self) -> int:

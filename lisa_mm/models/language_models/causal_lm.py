@@ -152,7 +152,7 @@ class CausalLM(BaseLanguageModel):
             found = read_config(self._folder).to_dict()
             # LISA's folders have more rows than the base model they come from
             check_architecture(config, found, 'model.mllm.language_model', self._folder, ignore=('vocab_size',))
-        architecture = build_config(config) if config else read_config(self._folder)
+        architecture = build_config(config) if config else read_config(self._folder)  # pyright: ignore[reportArgumentType] - one of the two is given
         if self._folder:
             self.model = self._prepared(build_shapes(AutoModelForCausalLM.from_config, architecture, **self._options))
         else:
@@ -205,7 +205,7 @@ class CausalLM(BaseLanguageModel):
 
     @property
     def hidden_size(self) -> int:
-        return full_shape(self.input_embeddings().weight)[1]
+        return full_shape(self.input_embeddings().weight)[1]  # pyright: ignore[reportArgumentType] - torch types attributes as modules too
 
     @property
     def tokenizer_spec(self) -> TokenizerSpec:

@@ -136,7 +136,7 @@ class HFMLLM(BaseMLLM):
         there = folder is not None and (folder / 'config.json').is_file()
         if not there and config is None:
             raise CheckpointError(_NO_CONFIG.format(folder))
-        written = AutoConfig.from_pretrained(folder) if there else written_architecture(config or {}, 'model.mllm.config')
+        written = AutoConfig.from_pretrained(folder) if there else written_architecture(config or {}, 'model.mllm.config')  # pyright: ignore[reportArgumentType] - there is one
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:
@@ -199,7 +199,7 @@ class HFMLLM(BaseMLLM):
             for name, module in tower.named_modules():
                 if name.endswith('encoder.layers') and taken is not None:
                     indices = [taken] if isinstance(taken, int) else list(taken)
-                    yield from list(module)[max(index % (len(module) + 1) for index in indices) :]
+                    yield from list(module)[max(index % (len(module) + 1) for index in indices) :]  # pyright: ignore[reportArgumentType] - layers are a ModuleList
                 elif isinstance(module, SiglipMultiheadAttentionPoolingHead) or name.endswith(of_class_token):
                     yield module
 
@@ -218,7 +218,7 @@ class HFMLLM(BaseMLLM):
 
     @property
     def hidden_size(self) -> int:
-        return full_shape(self.input_embeddings().weight)[1]
+        return full_shape(self.input_embeddings().weight)[1]  # pyright: ignore[reportArgumentType] - torch types attributes as modules too
 
     @property
     def preprocess(self) -> ProcessorImageSpec:
@@ -266,7 +266,7 @@ class HFMLLM(BaseMLLM):
         pieces = [tokens.split(sizes)[number] for number in order]
         # before transformers 5.18, the output of Idefics 3 has no field for them
         kind = type(out) if hasattr(type(out), 'pooler_output') else BaseModelOutputWithPooling
-        by_row = kind(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))
+        by_row = kind(pooler_output=pieces if isinstance(given, (list, tuple)) else torch.cat(pieces))  # pyright: ignore[reportArgumentType] - some models give a list
         layers = getattr(out, 'deepstack_features', None)
         if layers is not None:  # Qwen3-VL also has features for the first layers
             split = [list(layer if isinstance(layer, (list, tuple)) else layer.split(sizes)) for layer in layers]

@@ -84,7 +84,7 @@ def reasoning_item(scene: Scene, seed: int, image_name: str) -> dict[str, Any]:
         texts, is_sentence = texts_of(scene.objects, obj, wants_sentence, rng)
         shapes = _shapes(obj.mask, image_name, obj.name)
         items.append({'text': texts, 'is_sentence': is_sentence, 'shapes': shapes, 'name': obj.name})
-    target = items.pop(scene.target)
+    target = items.pop(scene.target)  # pyright: ignore[reportArgumentType] - it has one
     return {**target, 'others': items}
 
 

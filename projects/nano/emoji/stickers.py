@@ -91,7 +91,7 @@ def _package(path: Path) -> list[tuple[str, tuple[str, ...], np.ndarray]]:
     try:
         with tarfile.open(path) as archive:
             files = {member.name: member for member in archive.getmembers()}
-            listed = json.load(archive.extractfile(files['package/emoji.json']))
+            listed = json.load(archive.extractfile(files['package/emoji.json']))  # pyright: ignore[reportArgumentType] - a file
             pictures = {name.split('/')[-1]: member for name, member in files.items() if name.split('/')[-2] == '64'}
             return [
                 (name, _kinds(entry), _picture(archive, pictures[entry['image']]))
