@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,7 +16,7 @@ from ..engine.runner import LisaRunner
 SOURCE_NAME = 'config.py'
 
 
-def build_runner(source: Config, work_dir: str | Path, **settings: Any) -> LisaRunner:
+def build_runner(source: Config, work_dir: str | Path, **settings: object) -> LisaRunner:
     """A runner from a source config.
 
     Args:

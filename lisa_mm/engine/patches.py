@@ -20,7 +20,6 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from mmengine.registry import OPTIMIZERS
@@ -39,7 +38,7 @@ def defer_deepspeed() -> None:
     # these import transformers, which asks whether DeepSpeed is installed and remembers the answer
     for name in ('mmengine.hooks', 'mmengine.model', 'mmengine.optim'):
         importlib.import_module(name)
-    sys.modules['deepspeed'] = None  # an import of it fails, as if it were not installed
+    sys.modules['deepspeed'] = None  # pyright: ignore[reportArgumentType] - an import of it fails, as if it were not installed
     try:
         importlib.import_module('mmengine.runner')
     finally:
@@ -130,7 +129,7 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
 
 
 def _joining(forward: Callable[..., list[Tensor]]) -> Callable[..., tuple[Tensor, _Shapes]]:
-    def forward_and_join(*arguments: Any, **named: object) -> tuple[Tensor, _Shapes]:
+    def forward_and_join(*arguments: object, **named: object) -> tuple[Tensor, _Shapes]:
         pieces = forward(*arguments, **named)
         return torch.cat([piece.flatten() for piece in pieces]), _Shapes(pieces)
 

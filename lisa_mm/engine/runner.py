@@ -46,7 +46,7 @@ class LisaRunner(FlexibleRunner):
 
     model: torch.nn.Module
 
-    def __init__(self, model: Any, *, config_text: str | None = None, **settings: Any):
+    def __init__(self, model: torch.nn.Module | dict[str, Any], *, config_text: str | None = None, **settings: Any):
         launcher = settings.get('launcher')
         settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
         settings['env_cfg'] = dict(settings.get('env_cfg') or {})
@@ -109,12 +109,18 @@ class LisaRunner(FlexibleRunner):
         return _get_batch_size(loader)  # pyright: ignore[reportArgumentType] - takes a built loader too
 
     @staticmethod
-    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
         """Build a data loader; the seekable sampler gets the batch size, and with a GPU batches lie in pinned memory."""
         if isinstance(dataloader, dict) and torch.cuda.is_available():
             dataloader = {'pin_memory': True, **dataloader}  # only from there a copy to the GPU runs beside the work
         sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
-        if isinstance(sampler, dict) and sampler.get('type') in ('SeekableSampler', SeekableSampler):
+        if (
+            isinstance(dataloader, dict)
+            and isinstance(sampler, dict)
+            and sampler.get('type') in ('SeekableSampler', SeekableSampler)
+        ):
             # not a deep copy: the data set may be built already
             dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader.get('batch_size', 1)}}
         return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)

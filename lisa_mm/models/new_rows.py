@@ -6,7 +6,7 @@ is kept beside the weight, and its rows replace the matrix's rows in the result.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,16 @@ from ..sharding import full_shape, gathered
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
 
 
+class Matrix(nn.Module):
+    """What type checkers see of token embeddings or an output head, with trainable rows or without."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    new_rows: nn.Parameter
+    new_row_ids: Tensor
+    from_file: bool | None
+
+
 def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
     """Add rows for new tokens to embeddings and head; a vocabulary that is already padded keeps its size.
 
@@ -25,17 +35,16 @@ def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
         model: A Hugging Face model with an output head.
         vocab_size: Number of tokens of the tokenizer, new ones included.
     """
-    old: Any = model.get_input_embeddings().weight
+    old = cast(Matrix, model.get_input_embeddings()).weight
     if vocab_size <= full_shape(old)[0]:
         return
     # the new rows are the mean of the old ones plus noise; the covariance needs float32 on a real device
     model.resize_token_embeddings(vocab_size, mean_resizing=not old.is_meta)
-    matrices: tuple[Any, Any] = (model.get_input_embeddings(), model.get_output_embeddings())
-    for matrix in matrices:
+    for matrix in cast(tuple[Matrix, Matrix], (model.get_input_embeddings(), model.get_output_embeddings())):
         matrix.from_file = False  # no file holds these rows: checkpoints must, if they stay frozen
 
 
-def add_new_rows(embeddings: Any, head: Any, token_ids: list[int]) -> None:
+def add_new_rows(embeddings: nn.Module, head: nn.Module, token_ids: list[int]) -> None:
     """Give a language model's embeddings and head trainable rows for some tokens; its outputs stay the same.
 
     Args:
@@ -43,6 +52,7 @@ def add_new_rows(embeddings: Any, head: Any, token_ids: list[int]) -> None:
         head: Module with ``weight`` (V, D) and perhaps ``bias`` (V,) that maps states to logits; changed in place.
         token_ids: Ids of the tokens.
     """
+    embeddings, head = cast(Matrix, embeddings), cast(Matrix, head)
     tied = head.weight is embeddings.weight
     _register(embeddings, token_ids, None)
     embeddings.register_forward_hook(_put_embeddings)
@@ -50,24 +60,24 @@ def add_new_rows(embeddings: Any, head: Any, token_ids: list[int]) -> None:
     head.register_forward_hook(_put_logits)
 
 
-def has_new_rows(module: nn.Module) -> bool:
+def has_new_rows(module: nn.Module) -> TypeGuard[Matrix]:
     """Whether a module is a matrix with trainable rows."""
     return isinstance(getattr(module, NEW_ROWS, None), nn.Parameter)
 
 
-def merge_new_rows(module: Any, weight: Tensor) -> Tensor:
+def merge_new_rows(module: Matrix, weight: Tensor) -> Tensor:
     """The whole matrix (V, D) as trained."""
     rows = module.new_rows.detach().to(weight.dtype)
     return weight.detach().index_copy(0, module.new_row_ids, rows)
 
 
-def read_new_rows(module: Any) -> None:
+def read_new_rows(module: Matrix) -> None:
     """Copy the rows from the matrix again after it was loaded; all processes must call it."""
     with torch.no_grad(), gathered(module.weight) as weight, gathered(module.new_rows, modify=True) as rows:
         rows.copy_(weight[module.new_row_ids])
 
 
-def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) -> None:
+def _register(matrix: Matrix, token_ids: list[int], shared: nn.Parameter | None) -> None:
     # the matrix's own rows of these tokens are never used again: 0, because random values would differ from run to run
     with torch.no_grad(), gathered(matrix.weight, modify=True) as weight:
         rows = nn.Parameter(weight[token_ids].clone()) if shared is None else shared
@@ -78,7 +88,7 @@ def _register(matrix: Any, token_ids: list[int], shared: nn.Parameter | None) ->
     matrix.register_buffer('new_row_ids', ids, persistent=False)
 
 
-def _put_embeddings(matrix: Any, args: tuple[Any, ...], embeds: Tensor) -> Tensor:
+def _put_embeddings(matrix: Matrix, args: tuple[Any, ...], embeds: Tensor) -> Tensor:
     """Embeddings (..., D) of ids (...)."""
     is_new = args[0][..., None] == matrix.new_row_ids  # (..., n)
     rows = matrix.new_rows
@@ -88,7 +98,7 @@ def _put_embeddings(matrix: Any, args: tuple[Any, ...], embeds: Tensor) -> Tenso
     return torch.where(is_new.any(-1, keepdim=True), is_new.to(rows.dtype) @ rows, embeds)
 
 
-def _put_logits(matrix: Any, args: tuple[Any, ...], logits: Tensor) -> Tensor:
+def _put_logits(matrix: Matrix, args: tuple[Any, ...], logits: Tensor) -> Tensor:
     """Logits (..., V) of states (..., D)."""
     bias = getattr(matrix, 'bias', None)
     bias = None if bias is None else bias[matrix.new_row_ids]

@@ -24,7 +24,7 @@ from ..errors import ConfigError
 class BuiltInPhases(type):
     """Calling a part class runs the constructor, then ``load_pretrained`` or, on the meta device, ``check_pretrained``."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: object, **kwargs: object) -> Any:
         try:
             part = super().__call__(*args, **kwargs)
         except OSError as error:

@@ -22,7 +22,7 @@ TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
 BUILDS_EDGETAM = hasattr(configuration_utils, 'SubConfigSpec')
 
 
-def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options: Any) -> Any:
+def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options: object) -> Any:
     """Build a transformers model on the meta device, for any default device, until its weights are read.
 
     Args:
@@ -34,7 +34,7 @@ def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options:
         return build(config, dtype=torch.float32, **options)
 
 
-def read_model(cls: Any, folder: Path, what: str, **options: Any) -> Any:
+def read_model(cls: Any, folder: Path, what: str, **options: object) -> Any:
     """Read a transformers model with all its weights from a folder.
 
     Args:

@@ -35,7 +35,7 @@ from .tiny import items_of, modules_of, slot_of, tiny_source, write_pictures
 LIMIT = 300  # seconds for a training in several processes
 
 
-def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: Any) -> list[str]:
+def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: object) -> list[str]:
     """Put a part into a tiny model and try all that a training does with it, on the CPU, in seconds.
 
     The steps: its config, building on the meta device and for real, the forms of what it returns, a training of two steps,
@@ -147,6 +147,7 @@ class _ModelTrial:
         (self.folder / 'work').mkdir(exist_ok=True)
         (self.folder / 'work' / 'config.py').write_text(self.source.pretty_text, encoding='utf-8')
         runner.train()
+        assert isinstance(runner.model, LISA)
         self.model = runner.model.eval()
 
     def _without_masks(self, model: LISA) -> Iterator[str]:

@@ -183,7 +183,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         """The model inside DeepSpeed's engine."""
         return self.model.model.module
 
-    def build_model(self, model: Any) -> nn.Module:
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build the model; with ZeRO-3 transformers shards what it loads while it loads it."""
         if self.zero_stage != 3:
             return super().build_model(model)
