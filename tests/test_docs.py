@@ -86,7 +86,9 @@ def copied_configs(tmp_path):
 
 
 def test_the_copy_for_a_large_model(copied_configs):
-    old, new = re.search(r"sed 's/(\w+)/(\w+)/' configs/lisa/lisa_my_data.py", PAGE).groups()
+    found = re.search(r"sed 's/(\w+)/(\w+)/' configs/lisa/lisa_my_data.py", PAGE)
+    assert found
+    old, new = found.groups()
     path = copied_configs / 'copy.py'
     path.write_text((copied_configs / 'lisa_my_data.py').read_text().replace(old, new))
     source = load_config(path)

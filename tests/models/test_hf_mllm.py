@@ -53,12 +53,14 @@ def test_states_are_those_of_the_model_with_its_own_processor(family, folders):
     """Ids, positions and image types by the processor's book: without its image types Qwen2.5-VL is silently wrong."""
     model = build(folders(family), lora=None, tuning='frozen').eval()
     data = batch(model, sample(model, WIDE, 'one'))
-    processor = load_processor(model.mllm.preprocess['processor'])
+    folder = model.mllm.preprocess
+    assert 'processor' in folder
+    processor = load_processor(folder['processor'])
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*WIDE, 3)).astype(np.uint8))
     text = tokenizer.apply_chat_template(
         [
-            {'role': 'user', 'content': image_text(model.mllm.preprocess['processor']) + '\nthe red box'},
+            {'role': 'user', 'content': image_text(folder['processor']) + '\nthe red box'},
             {'role': 'assistant', 'content': 'It is [SEG].'},
         ],
         tokenize=False,

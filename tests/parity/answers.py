@@ -128,6 +128,7 @@ def validate(golden: Golden, model: LISA, set_name: str) -> list[SegDataSample]:
 
 def image_of(golden: Golden, sample: SegDataSample) -> str:
     """The image of a sample, as the tables name it."""
+    assert sample.img_path is not None
     return sample.img_path.removeprefix(f'{golden.root / "dataset"}/')
 
 
