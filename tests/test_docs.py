@@ -21,7 +21,7 @@ from .datasets.golden_root import GOLDEN
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'train_on_my_data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'```sh\n(.*?)```', PAGE, flags=re.S) for line in block.splitlines()]
-ROWS = [json.loads(line) for line in re.search(r'```json\n(.*?)```', PAGE, flags=re.S)[1].splitlines()]
+ROWS = [json.loads(line) for line in re.search(r'```json\n(.*?)```', PAGE, flags=re.S)[1].splitlines()]  # pyright: ignore[reportOptionalSubscript] - it is there
 
 
 @pytest.fixture(scope='module')
