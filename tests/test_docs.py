@@ -21,7 +21,7 @@ from .datasets.golden_root import GOLDEN
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'train_on_my_data.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'```sh\n(.*?)```', PAGE, flags=re.S) for line in block.splitlines()]
-ROWS = [json.loads(line) for line in re.search(r'```json\n(.*?)```', PAGE, flags=re.S)[1].splitlines()]
+ROWS = [json.loads(line) for line in re.search(r'```json\n(.*?)```', PAGE, flags=re.S)[1].splitlines()]  # pyright: ignore[reportOptionalSubscript] - it is there
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +86,9 @@ def copied_configs(tmp_path):
 
 
 def test_the_copy_for_a_large_model(copied_configs):
-    old, new = re.search(r"sed 's/(\w+)/(\w+)/' configs/lisa/lisa_my_data.py", PAGE).groups()
+    found = re.search(r"sed 's/(\w+)/(\w+)/' configs/lisa/lisa_my_data.py", PAGE)
+    assert found
+    old, new = found.groups()
     path = copied_configs / 'copy.py'
     path.write_text((copied_configs / 'lisa_my_data.py').read_text().replace(old, new))
     source = load_config(path)

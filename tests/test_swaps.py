@@ -45,7 +45,7 @@ def test_a_whole_model_replaces_tower_projector_and_language_model(configs, fami
     assert 'num_image_tokens' not in pipeline['EncodeConversations']
     with torch.device('meta'):
         model = LISA(**{key: value for key, value in compiled.model.items() if key != 'type'})
-    assert model.seg_head.projection[0].in_features == model.mllm.hidden_size == 32
+    assert model.seg_head.projection[0].in_features == model.mllm.hidden_size == 32  # pyright: ignore[reportIndexIssue] - a Sequential
 
 
 def test_parts_inside_a_whole_model_cannot_be_swapped(configs):

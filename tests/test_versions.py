@@ -27,7 +27,7 @@ def test_pre_commit_pins_what_the_dev_extra_pins():
 
 
 def test_pre_commit_runs_what_make_check_runs():
-    recipe = re.search(r'^check:.*\n((?:\t.*\n)+)', read('Makefile'), flags=re.M)[1]
+    recipe = re.search(r'^check:.*\n((?:\t.*\n)+)', read('Makefile'), flags=re.M)[1]  # pyright: ignore[reportOptionalSubscript] - it is there
     programs = re.findall(r'^\t\$\(BIN\)/(ruff \w+|[\w-]+)', recipe, flags=re.M)
     assert [
         ' '.join(hook['entry'].split()[: len(name.split())]) for hook, name in zip(hooks(), programs, strict=True)

@@ -12,7 +12,7 @@ import pytest
 RUN = Path(__file__).parents[2] / 'benchmarks' / 'gpu' / 'run.py'
 sys.path.insert(0, str(RUN.parent))
 
-import run as gpu_run  # noqa: E402
+import run as gpu_run  # noqa: E402  # pyright: ignore[reportMissingImports] - a script, beside the path above
 
 GOOD = """
 import json, sys

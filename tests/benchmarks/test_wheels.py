@@ -14,6 +14,7 @@ from packaging.version import Version
 
 FOLDER = Path(__file__).parents[2] / 'benchmarks' / 'gpu'
 _spec = importlib.util.spec_from_file_location('gpu_wheels', FOLDER / 'wheels.py')
+assert _spec is not None and _spec.loader is not None
 wheels = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(wheels)
 

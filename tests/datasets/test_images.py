@@ -41,7 +41,7 @@ def test_an_image_is_as_viewers_show_it(tmp_path, orientation):
     loaded = LoadImage().transform({'img_path': str(path), 'sample_id': 'phone'})
     assert loaded['original_size'] == image_size(path) == (80, 40)
     assert np.abs(loaded['img'].astype(int) - shown).mean() < 3
-    assert np.abs(loaded['img'].astype(int) - cv2.imread(str(path))[..., ::-1]).max() <= 4  # two decoders
+    assert np.abs(loaded['img'].astype(int) - cv2.imread(str(path))[..., ::-1]).max() <= 4  # two decoders  # pyright: ignore[reportOptionalSubscript] - it is there
     with Image.open(path) as image:
         assert np.array_equal(loaded['img'], np.array(ImageOps.exif_transpose(image).convert('RGB')))
         assert np.array_equal(loaded['img'], read_image(image)['img'])

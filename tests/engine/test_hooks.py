@@ -98,10 +98,10 @@ class SmallMLLM(BaseMLLM):
     """Around it, as LISA counts its parts."""
 
     def input_embeddings(self) -> nn.Module:
-        return self.language_model.model.embed
+        return self.language_model.model.embed  # pyright: ignore[reportReturnType] - torch types attributes as tensors too
 
     def output_embeddings(self) -> nn.Module:
-        return self.language_model.model.lm_head
+        return self.language_model.model.lm_head  # pyright: ignore[reportReturnType] - torch types attributes as tensors too
 
 
 def small_lisa() -> nn.Module:

@@ -67,7 +67,7 @@ class Recorder(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.calls.append(f'before {batch_idx} of {runner.iter}')
-        self.samples.append([sample.sample_id for sample in data_batch['data_samples']])
+        self.samples.append([sample.sample_id for sample in data_batch['data_samples']])  # pyright: ignore[reportCallIssue, reportOptionalSubscript] - a batch is a dict here
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.calls.append(f'after {batch_idx} {sorted(outputs)}')

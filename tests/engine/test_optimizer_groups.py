@@ -35,6 +35,7 @@ def test_a_tied_parameter_is_in_one_group_with_its_parts_rate(tmp_path, monkeypa
     config = {'optim_wrapper': wrapper, 'param_scheduler': []}
     runner = run(tmp_path, strategy=strategy, stage=0, max_iters=1, interval=1, config=config)
     # a group a rate: the embedding; head and mask head. mmengine appends one that only records the base rate
+    assert runner.optim_wrapper is not None
     *groups, base = runner.optim_wrapper.param_groups
     assert [group['lr'] for group in groups] == pytest.approx([0.001, 0.01])
     assert base['lr'] == 0.01

@@ -69,7 +69,7 @@ def test_optimizers_are_registered_any_number_of_times():
     patches.register_todays_optimizers()
     for _ in range(2):
         for name in mmengine_deepspeed.register_deepspeed_optimizers():
-            assert OPTIMIZERS.get(name).__name__ == name
+            assert getattr(OPTIMIZERS.get(name), '__name__', None) == name
 
 
 def test_hooks_between_see_one_tensor_and_callers_the_list():

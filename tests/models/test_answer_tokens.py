@@ -53,7 +53,7 @@ def test_each_kind_becomes_a_mask(talks, monkeypatch):
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     assert model.mask_token_ids == tuple(tokenizer.convert_tokens_to_ids(list(KINDS)))
     assert model.seg_token_id == model.mask_token_ids[0]
-    assert model.mllm.input_embeddings().weight.shape[0] >= len(tokenizer)
+    assert model.mllm.input_embeddings().weight.shape[0] >= len(tokenizer)  # pyright: ignore[reportIndexIssue] - a tensor
 
     # the helper draws masks for [SEG] alone
     item = sample(model, (48, 64), 'rejected')
@@ -81,7 +81,7 @@ def test_a_kind_that_is_generated_becomes_a_mask():
     data = batch(model, sample(model, (48, 64), 'none'))
     head = model.mllm.output_embeddings()
     with torch.no_grad():
-        head.weight[model.mask_token_ids[1]] = 0
+        head.weight[model.mask_token_ids[1]] = 0  # pyright: ignore[reportIndexIssue] - a tensor
         head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))
         head.bias[model.mask_token_ids[1]] = 1e4
     answered = model(**data, mode='generate', max_new_tokens=3, eos_token_id=None, pad_token_id=3)[0]

@@ -121,7 +121,7 @@ def test_a_seg_that_is_generated_becomes_a_mask(models):
     data = batch(model, sample(model, WIDE, 'none'))
     head = model.mllm.output_embeddings()
     with torch.no_grad():
-        head.weight[model.seg_token_id] = 0
+        head.weight[model.seg_token_id] = 0  # pyright: ignore[reportIndexIssue] - a tensor
         head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))
         head.bias[model.seg_token_id] = 1e4
     inputs = {**data['inputs']}

@@ -99,7 +99,7 @@ def test_fake_cuda_refuses_what_a_gpu_refuses():
         assert torch.ones(2).sum() > 1
     with fake_cuda.running(tape):
         with pytest.raises(RuntimeError, match=r'cuda:0 and cpu'):
-            on_gpu + on_cpu
+            on_gpu + on_cpu  # pyright: ignore[reportUnusedExpression] - it raises
         with pytest.raises(AssertionError, match=r'the host waits at .*_local_scalar_dense'):
             bool(on_gpu.sum() > 1)
     with pytest.raises(AssertionError, match=r"case: read at \['a.py'\], which is not listed"):

@@ -34,7 +34,7 @@ def check(model):
 def test_mask_decoders(kind):
     model = build(put_together(), mask_decoder(kind))
     half = check(model)
-    positions = [one.mask_decoder.model.get_image_wide_positional_embeddings() for one in (model, half)]
+    positions = [one.mask_decoder.model.get_image_wide_positional_embeddings() for one in (model, half)]  # pyright: ignore[reportCallIssue] - a model of transformers
     assert_close(*positions, rtol=0, atol=0)  # sines of large phases mean nothing in bfloat16
 
 

@@ -101,6 +101,7 @@ def test_gradients_in_what_trains_and_nowhere_else(kind):
     prompts = [torch.randn(2, 16, requires_grad=True), torch.randn(1, 16)]
     masks = decoder(embeddings, prompts)
     sum(decoder.upscale(mask, (10, 10), (20, 30)).square().mean() for mask in masks).backward()
+    assert prompts[0].grad is not None
     assert prompts[0].grad.abs().sum() > 0
     trained = gradients_are_where_they_belong(decoder)
     assert not any(word in name for name in trained for word in ('vision_encoder', 'iou_prediction', 'prompt_', 'obj_score_head'))

@@ -42,7 +42,7 @@ def test_one_training_step(family, folders):
     sum(losses.values()).backward()
     trained = gradients_are_where_they_belong(model)
     decoder = model.mllm.decoder
-    inside = {id(p) for p in decoder.parameters()} | {id(p) for p in model.mllm.model.get_output_embeddings().parameters()}
+    inside = {id(p) for p in decoder.parameters()} | {id(p) for p in model.mllm.model.get_output_embeddings().parameters()}  # pyright: ignore[reportCallIssue] - a model of transformers
     assert all(id(p) in inside for name, p in trained.items() if name.startswith('mllm.'))  # neither tower nor projector
     assert any('lora_A' in name for name in trained)
     assert not any('lora_' in name for name, _ in model.named_parameters() if 'vision' in name or 'visual' in name)
@@ -53,12 +53,14 @@ def test_states_are_those_of_the_model_with_its_own_processor(family, folders):
     """Ids, positions and image types by the processor's book: without its image types Qwen2.5-VL is silently wrong."""
     model = build(folders(family), lora=None, tuning='frozen').eval()
     data = batch(model, sample(model, WIDE, 'one'))
-    processor = load_processor(model.mllm.preprocess['processor'])
+    folder = model.mllm.preprocess
+    assert 'processor' in folder
+    processor = load_processor(folder['processor'])
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (*WIDE, 3)).astype(np.uint8))
     text = tokenizer.apply_chat_template(
         [
-            {'role': 'user', 'content': image_text(model.mllm.preprocess['processor']) + '\nthe red box'},
+            {'role': 'user', 'content': image_text(folder['processor']) + '\nthe red box'},
             {'role': 'assistant', 'content': 'It is [SEG].'},
         ],
         tokenize=False,
@@ -67,7 +69,7 @@ def test_states_are_those_of_the_model_with_its_own_processor(family, folders):
     load_processor.cache_clear()  # it has one token more now
     wanted = processor(text=[text], images=[picture], return_tensors='pt', text_kwargs={'add_special_tokens': False})
     with torch.no_grad():
-        reference = model.mllm.model(**wanted, output_hidden_states=True)
+        reference = model.mllm.model(**wanted, output_hidden_states=True)  # pyright: ignore[reportCallIssue] - a model of transformers
         out = model.mllm(data['inputs'], torch.ones_like(data['inputs']['input_ids'], dtype=torch.bool))
     assert wanted['input_ids'].shape == data['inputs']['input_ids'].shape
     assert_close(out.hidden_states, reference.hidden_states[-1], atol=1e-5, rtol=1e-5)
@@ -178,7 +180,7 @@ def test_projector_and_tower_train_when_asked(folders):
     data = batch(tower, sample(tower, WIDE, 'one'))
     sum(tower(**data, mode='loss').values()).backward()
     assert any('visual.blocks' in name for name in gradients_are_where_they_belong(tower))
-    assert not tower.mllm.model.model.visual.merger.mlp[0].weight.requires_grad
+    assert not tower.mllm.model.model.visual.merger.mlp[0].weight.requires_grad  # pyright: ignore[reportIndexIssue] - a Sequential
 
 
 def test_all_linear_stays_in_the_language_model(folders):
@@ -198,7 +200,7 @@ def test_frozen_parts_stay_in_eval_mode(folders):
 def test_a_folder_holds_what_is_frozen(folders, tmp_path):
     arguments = folders('llava')
     first = build(arguments, lora=None, tuning='frozen')
-    first.mllm.model.save_pretrained(tmp_path / 'weights')
+    first.mllm.model.save_pretrained(tmp_path / 'weights')  # pyright: ignore[reportCallIssue] - a model of transformers
     assert len(split_state(first)[1]) == 0  # random and frozen: no file holds it but the checkpoint
     read = build(dict(type='HFMLLM', pretrained=str(tmp_path / 'weights'), processor=arguments['processor']))
     assert_close(read.mllm.model.lm_head.weight, first.mllm.model.lm_head.weight)
@@ -214,8 +216,8 @@ def test_seg_gets_a_row_of_its_own(folders, tmp_path):
     model = build(dict(arguments, config=small))
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     assert model.seg_token_id == tokenizer.convert_tokens_to_ids('[SEG]') == 1201
-    assert model.mllm.model.get_input_embeddings().weight.shape[0] == 1202
-    assert model.mllm.model.get_output_embeddings().weight.shape[0] == 1202
+    assert model.mllm.model.get_input_embeddings().weight.shape[0] == 1202  # pyright: ignore[reportCallIssue] - a model of transformers
+    assert model.mllm.model.get_output_embeddings().weight.shape[0] == 1202  # pyright: ignore[reportCallIssue] - a model of transformers
 
 
 def test_what_a_user_can_get_wrong(folders, tmp_path):

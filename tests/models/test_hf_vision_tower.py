@@ -186,7 +186,7 @@ def test_one_training_step_in_lisa(kind):
         assert bool(last) is (settings == dict(frozen=False))  # layer=-2: nothing flows through the last one
     first, again = model_of(frozen=False).eval(), model_of(frozen=False).train()
     pixels = torch.randn(1, 3, 32, 32)
-    assert_close(again.mllm.vision_tower(pixels), first.mllm.vision_tower(pixels))  # nothing by chance in training
+    assert_close(again.mllm.vision_tower(pixels), first.mllm.vision_tower(pixels))  # nothing by chance in training  # pyright: ignore[reportCallIssue] - modules
 
 
 @pytest.mark.parametrize('kind', TOWERS)

@@ -32,7 +32,7 @@ def quantized(folder, bits, **settings):
 @pytest.mark.parametrize('half', [False, True])
 def test_a_step(folder, bits, settings, half):
     model, exact = quantized(folder, bits, **settings).train(), quantized(folder, None, **settings).train()
-    layer = model.mllm.language_model.model.model.layers[0].self_attn.q_proj
+    layer = model.mllm.language_model.model.model.layers[0].self_attn.q_proj  # pyright: ignore[reportIndexIssue] - a ModuleList
     assert type(layer).__name__ == {4: 'Linear4bit', 8: 'Linear8bitLt'}[bits]
     assert type(layer).__module__ == 'peft.tuners.lora.bnb'
     assert layer.base_layer.weight.dtype == {4: torch.uint8, 8: torch.int8}[bits]

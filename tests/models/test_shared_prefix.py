@@ -74,7 +74,7 @@ def test_losses_gradients_and_masks_are_the_same(family, attention):
     (losses, gradients), (same, others) = losses_and_gradients(plain, *given), losses_and_gradients(shared, *given)
     assert_close(same, losses, rtol=1e-5, atol=1e-7)
     for name, gradient in gradients.items():
-        assert_close(others[name], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-9, msg=name)
+        assert_close(others[name], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-9, msg=name)  # pyright: ignore[reportOptionalMemberAccess] - all have one
     masks = [model.eval()(**batch(model, *given), mode='predict') for model in (plain, shared)]
     for one, other in zip(*masks, strict=True):
         assert_close(one.mask_logits, other.mask_logits, rtol=1e-4, atol=1e-5)

@@ -37,7 +37,7 @@ OURS = {
 def collated(model, talks):
     items = [sample(model, [(48, 64), (70, 30)][index % 2], talk, index) for index, talk in enumerate(talks)]
     pad = build_tokenizer(**model.mllm.tokenizer_spec).pad_token_id
-    return seg_collate(items, pad_token_id=int(pad))  # type: ignore[arg-type]
+    return seg_collate(items, pad_token_id=int(pad))
 
 
 def step(model, data):
@@ -112,7 +112,7 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses():
     on_gpu, on_cpu = OnGpu(torch.ones(2)), torch.ones(2)
     with pretended_gpu() as waits:
         with pytest.raises(RuntimeError, match=r'aten.add.Tensor got tensors on the CPU \[\(2,\)\] and on the GPU'):
-            on_gpu + on_cpu
+            on_gpu + on_cpu  # pyright: ignore[reportUnusedExpression] - it raises
         with pytest.raises(RuntimeError, match='indexed by one on the GPU'):
             on_cpu[OnGpu(torch.tensor([0]))]
         with pytest.raises(TypeError, match='to numpy'):

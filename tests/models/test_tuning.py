@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def arguments(tmp_path_factory):
     return {'parts': parts, 'whole': whole_model('qwen2_5_vl', root / 'qwen')}
 
 
-def step(model: LISA) -> dict[str, torch.Tensor]:
+def step(model: LISA) -> dict[str, torch.nn.Parameter]:
     """One backward; the trained parameters by name."""
     data = batch(model, sample(model, SIZE, 'two'), sample(model, (100, 30), 'one', 1))
     losses = model(**data, mode='loss')
@@ -182,7 +183,9 @@ def test_initialisations(arguments):
     assert a.std().item() == pytest.approx(1 / LORA['r'], rel=0.15)  # 256 numbers
     pissa = LISA(**whole(arguments, lora=dict(LORA, init_lora_weights='pissa')))
     name = LAYERS + '0.self_attn.q_proj'
-    layer, weight = pissa.get_submodule(name), plain.get_submodule(name).get_base_layer().weight
+    layer: Any = pissa.get_submodule(name)
+    before: Any = plain.get_submodule(name)
+    weight = before.get_base_layer().weight
     assert_close(layer.get_base_layer().weight + layer.get_delta_weight('default'), weight, atol=1e-6, rtol=1e-6)
     largest = torch.linalg.svdvals(weight)[: LORA['r']]
     assert_close(torch.linalg.svdvals(layer.get_delta_weight('default'))[: LORA['r']], largest, atol=1e-5, rtol=1e-5)
@@ -205,7 +208,7 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
     settings = dict(lora=None, tuning='frozen')
     rows = build(mllm, **settings, train_embeddings='new_rows').train()
     whole = build(mllm, **settings, train_embeddings=True).train()
-    language = rows.mllm.language_model.model
+    language: Any = rows.mllm.language_model.model
     embeddings, head = language.get_input_embeddings(), language.get_output_embeddings()
     tied = head.weight is embeddings.weight
     assert tied == family.startswith(('qwen', 'gemma'))
@@ -214,17 +217,18 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
     ids = tokenizer.convert_tokens_to_ids(added_tokens(True))
     same = {n: p for n, p in rows.state_dict().items() if 'new_rows' not in n}
     whole.load_state_dict(same)
-    reference = whole.mllm.language_model.model
+    reference: Any = whole.mllm.language_model.model
     with torch.no_grad():
         for matrix, model_rows in ((reference.get_input_embeddings(), embeddings), (reference.get_output_embeddings(), head)):
             matrix.weight[ids] = model_rows.new_rows
+    found = []
     for model in (rows, whole):
         data = batch(model, sample(model, SIZE, 'two'))
         losses = model(**data, mode='loss')
         sum(losses.values()).backward()
-        model.found = losses
-    for key, value in rows.found.items():
-        assert_close(value, whole.found[key], atol=1e-6, rtol=1e-6)
+        found.append(losses)
+    for key, value in found[0].items():
+        assert_close(value, found[1][key], atol=1e-6, rtol=1e-6)
     assert embeddings.weight.grad is None
     assert head.weight.grad is None
     assert_close(embeddings.new_rows.grad, reference.get_input_embeddings().weight.grad[ids], atol=1e-6, rtol=1e-5)
@@ -233,7 +237,7 @@ def test_new_rows_compute_what_the_whole_matrix_would(arguments, family):
 
 def test_only_the_new_rows_move(arguments):
     model = build(arguments['parts'], lora=LORA, train_embeddings='new_rows')
-    language = model.mllm.language_model.model
+    language: Any = model.mllm.language_model.model
     matrices = (language.get_input_embeddings(), language.get_output_embeddings())
     before = [(merge_new_rows(matrix, matrix.weight), matrix.new_row_ids.tolist()) for matrix in matrices]
     move(model)

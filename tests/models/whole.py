@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.tokenizer import build_tokenizer
@@ -87,13 +87,13 @@ def sample(model: LISA, size: tuple[int, int], talk: str, seed: int = 0) -> dict
         PackSegInputs(),
     ):
         results = step(results)
-    return results
+    return results  # pyright: ignore[reportReturnType] - mmengine's transforms may give None
 
 
 def batch(model: LISA, *items: dict[str, Any]) -> dict[str, Any]:
     """Items as the model gets them."""
     pad = build_tokenizer(**model.mllm.tokenizer_spec).pad_token_id
-    return model.data_preprocessor(seg_collate(list(items), pad_token_id=int(pad)))  # type: ignore[arg-type]
+    return model.data_preprocessor(seg_collate(list(items), pad_token_id=int(pad)))
 
 
 def frozen_as_it_says(part: AnyPart) -> AnyPart:
@@ -104,7 +104,7 @@ def frozen_as_it_says(part: AnyPart) -> AnyPart:
     return part
 
 
-def gradients_are_where_they_belong(model: LISA) -> dict[str, Tensor]:
+def gradients_are_where_they_belong(model: LISA) -> dict[str, nn.Parameter]:
     """After a backward: a gradient in every parameter that trains, none elsewhere; those that train, by name."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     silent = [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0]

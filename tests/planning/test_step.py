@@ -29,14 +29,14 @@ def trace(*trained: int, unit: int = 2, frozen: int = 0, activations: int = 0) -
 
 
 def test_defaults_are_deepspeeds():
-    ours, theirs = MemoryPlan(3), DeepSpeedZeroConfig(stage=3)
+    ours, theirs = MemoryPlan(3), DeepSpeedZeroConfig(stage=3)  # pyright: ignore[reportCallIssue] - all have defaults
     assert ours.bucket == theirs.reduce_bucket_size
     assert ours.prefetch == theirs.prefetch_bucket_size
     assert ours.reuse_distance == theirs.max_reuse_distance
     strategy = {'type': 'LisaDeepSpeedStrategy'}
     for stage in (1, 2, 3):
         made = plan_of({**strategy, 'zero_stage': stage}, processes=2, micro_batch=1)
-        assert made.overlap == DeepSpeedZeroConfig(stage=stage).overlap_comm
+        assert made.overlap == DeepSpeedZeroConfig(stage=stage).overlap_comm  # pyright: ignore[reportCallIssue] - all have defaults
 
 
 @pytest.mark.parametrize(('processes', 'optimizer'), [(1, 12), (2, 6), (8, 1.5)])

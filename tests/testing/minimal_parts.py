@@ -60,7 +60,7 @@ def continue_rows(model, embeds, attention_mask, max_new_tokens):
 
 @LANGUAGE_MODELS.register_module()
 class MinimalLanguageModel(BaseLanguageModel):
-    hidden_size = WIDTH
+    hidden_size = WIDTH  # pyright: ignore[reportAssignmentType] - a property where it is calculated
 
     def __init__(self, tokenizer):
         super().__init__()
@@ -89,7 +89,7 @@ class MinimalLanguageModel(BaseLanguageModel):
 
 @MLLMS.register_module()
 class MinimalMLLM(BaseMLLM):
-    hidden_size = WIDTH
+    hidden_size = WIDTH  # pyright: ignore[reportAssignmentType] - a property where it is calculated
     side = 16
 
     def __init__(self, tokenizer):
@@ -122,6 +122,7 @@ class MinimalMLLM(BaseMLLM):
         return 1
 
     def embed(self, inputs):
+        assert 'pixel_values' in inputs
         ids = inputs['input_ids']
         seen = self.look(inputs['pixel_values'].mean((2, 3)))[inputs['image_index'].clamp(min=0)]  # (R, D)
         is_image = (ids == IMAGE_TOKEN_ID)[..., None]
@@ -152,7 +153,7 @@ def preprocess(side):
 
 @BACKBONES.register_module()
 class MinimalVisionTower(BaseVisionTower):
-    out_channels = 8
+    out_channels = 8  # pyright: ignore[reportAssignmentType] - a property where it is calculated
 
     def __init__(self):
         super().__init__()
@@ -192,7 +193,7 @@ class MinimalSegHead(BaseSegHead):
 
 @BACKBONES.register_module()
 class MinimalImageEncoder(BaseImageEncoder):
-    out_channels = 16
+    out_channels = 16  # pyright: ignore[reportAssignmentType] - a property where it is calculated
 
     def __init__(self):
         super().__init__()
@@ -205,7 +206,7 @@ class MinimalImageEncoder(BaseImageEncoder):
 
 @MASK_DECODERS.register_module()
 class MinimalMaskDecoder(BaseMaskDecoder):
-    prompt_dim = 16
+    prompt_dim = 16  # pyright: ignore[reportAssignmentType] - a property where it is calculated
 
     def __init__(self):
         super().__init__()

@@ -62,7 +62,7 @@ def option(name: str, key: str, value: object, remedy: str, **more: object) -> D
     """Damage by one option; the last name of the key and the value must be in the error."""
     shown = more.pop('shown', None)
     options = [f'{key}={value}', *more.pop('also', [])]  # type: ignore[misc]
-    return Damage(name, key.rsplit('.', 1)[-1], str(value if shown is None else shown), remedy, options, **more)  # type: ignore[arg-type]
+    return Damage(name, key.rsplit('.', 1)[-1], str(value if shown is None else shown), remedy, options, **more)
 
 
 def lora(name: str, key: str, value: object, remedy: str) -> Damage:
