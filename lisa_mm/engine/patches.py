@@ -1,16 +1,16 @@
-"""What this package changes in other libraries, each change with its reason. Look here first when one of them is upgraded.
+"""All changes this package makes to other libraries, each with its reason. Look here first after upgrading one of them.
 
-Importing this module changes nothing: the DeepSpeed strategy, the only one that needs these patches, calls each function at the
-moment it is due.
+Importing this module changes nothing: the DeepSpeed strategy, the only one that needs these patches, calls each function
+when it is due.
 
 | changed | where | why |
 |---|---|---|
-| mmengine's list of DeepSpeed's optimizers | :func:`register_todays_optimizers` | it imports classes that are gone |
+| mmengine's list of DeepSpeed's optimizers | :func:`register_todays_optimizers` | it imports removed classes |
 | DeepSpeed's choice of compiled operations | :func:`leave_out_shm_op` | a minute of compiling |
 | what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
 | the class of a transformers module | :func:`lisa_mm.models.precision.keep_float32` | a cast would round its buffers |
 
-The last one stands with the models, which may not import the engine; it changes one object, never transformers' own class.
+The last one is with the models, which may not import the engine; it changes one object, never transformers' own class.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from lisa_mm.models.base import BaseMaskDecoder, BaseSegHead
 def register_todays_optimizers() -> None:
     """Let mmengine's DeepSpeed strategy register the optimizers that DeepSpeed has today.
 
-    mmengine's own function imports optimizers that DeepSpeed no longer has, and fails when a process builds a second strategy,
-    because they are registered already.
+    mmengine's own function imports optimizers that DeepSpeed has removed, and fails when a process builds a second strategy,
+    because they are already registered.
     """
     mmengine_deepspeed.register_deepspeed_optimizers = _register_optimizers
 
@@ -49,13 +49,13 @@ def _register_optimizers() -> list[str]:
 def leave_out_shm_op() -> None:
     """Tell DeepSpeed that its shared-memory collective cannot be built here, before it sets up processes.
 
-    On a CPU it would compile the operation for a minute, and gloo does the same work without it.
+    On a CPU it would spend a minute compiling the operation, although gloo does the same work without it.
     """
     deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
 
 
 class _Shapes:
-    """Shapes, out of sight of DeepSpeed's hooks."""
+    """Shapes, hidden from DeepSpeed's hooks."""
 
     def __init__(self, pieces: list[Tensor]):
         self.shapes = [piece.shape for piece in pieces]
@@ -63,15 +63,15 @@ class _Shapes:
 
 @contextmanager
 def same_on_all_processes(model: nn.Module) -> Iterator[None]:
-    """Around ZeRO-3's initialisation: micro-batches of the processes may differ in images with masks, and in rows.
+    """Wraps ZeRO-3's initialisation, so that processes may differ in rows and in images with masks.
 
-    DeepSpeed follows which modules run, forwards and backwards, and stops if two processes disagree
-    (``runtime/zero/partitioned_param_coordinator.py``). Two things that it follows depend on the batch:
+    DeepSpeed traces which modules run, forwards and backwards, and stops if two processes disagree
+    (``runtime/zero/partitioned_param_coordinator.py``). Two traced things depend on the batch:
 
-    - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, which DeepSpeed does not
-      look into.
-    - A seg head returns one tensor per row, a mask decoder one per image, and each would be a step of the module's backward: they
-      leave the module as one tensor, and are taken apart behind DeepSpeed's hooks.
+    - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, whose inside DeepSpeed does
+      not trace.
+    - A seg head returns one tensor per row, a mask decoder one per image, each of which would be a step of the backward:
+      they leave the module as one tensor and are split after DeepSpeed's hooks.
 
     Args:
         model: The model that DeepSpeed is about to wrap; the forwards of its seg heads and mask decoders are replaced.
@@ -83,7 +83,7 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
     for part in parts:
         part.forward = _joining(part.forward)
     yield
-    # registered last, so that it runs behind the hooks that DeepSpeed has set meanwhile
+    # registered last, so that it runs after DeepSpeed's hooks
     for part in parts:
         part.register_forward_hook(_take_apart)
 

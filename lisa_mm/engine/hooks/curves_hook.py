@@ -1,4 +1,4 @@
-"""Curves of a training: losses, learning rate, validation."""
+"""Training curves: losses, learning rate, validation."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ NUMBERS, PICTURE, EVENTS = 'curves.json', 'curves.png', 'tensorboard'
 class CurvesHook(Hook):
     """Keeps the curves in the work folder: ``curves.json`` (every number), ``curves.png`` and ``tensorboard/``.
 
-    A resumed run goes on with the numbers up to its checkpoint; later ones, of steps that are done again, are dropped.
+    A resumed run continues the numbers up to its checkpoint; numbers of later steps, which run again, are dropped.
 
     Args:
-        interval: Optimizer steps between the writings; validation, checkpoints and the end write too.
+        interval: Optimizer steps between writes; validation, checkpoints and the end of training also write.
     """
 
     def __init__(self, interval: int = 50):
@@ -46,20 +46,20 @@ class CurvesHook(Hook):
         self._writer: SummaryWriter | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Read the curves of a run that is resumed."""
+        """Read the curves of a resumed run."""
         if runner.rank != 0:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         work_dir = Path(runner.work_dir)
         self.train, self.val = _read(work_dir / NUMBERS, runner.iter) if runner.iter else ([], [])
-        # TensorBoard drops what an earlier run wrote from this step on
+        # TensorBoard drops an earlier run's values from this step on
         self._writer = SummaryWriter(str(work_dir / EVENTS), purge_step=runner.iter + 1)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Take the losses and the learning rate."""
+        """Record the losses and the learning rate."""
         if runner.rank != 0:
             return
         iteration = batch_idx + 1
@@ -71,7 +71,7 @@ class CurvesHook(Hook):
             self._write(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Take gIoU and cIoU."""
+        """Record gIoU and cIoU."""
         if runner.rank != 0 or not runner.is_training:
             return
         point = {name.rpartition('/')[2]: float(value) for name, value in (metrics or {}).items()}
@@ -85,12 +85,12 @@ class CurvesHook(Hook):
         self._write(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """A checkpoint must never be ahead of the numbers, or a resumed run had a gap."""
+        """Write the curves: if a checkpoint were ahead of them, a resumed run would have a gap."""
         if runner.rank == 0 and runner.is_training:
             _write_json(Path(runner.work_dir) / NUMBERS, {'train': self.train, 'val': self.val})
 
     def after_train(self, runner: Runner) -> None:
-        """Write the last state and tell where it is."""
+        """Write the final curves and log their path."""
         if runner.rank != 0:
             return
         self._write(runner)
@@ -115,8 +115,8 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
     """Draw losses, learning rate and metrics over the iterations.
 
     Args:
-        train: A dict a step with ``iter``, ``lr`` and the losses.
-        val: A dict a validation with ``iter`` and the metrics.
+        train: One dict per step with ``iter``, ``lr`` and the losses.
+        val: One dict per validation with ``iter`` and the metrics.
         path: The PNG file.
 
     Returns:
@@ -133,7 +133,7 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
         losses.plot(iterations, smooth(values), color=raw.get_color(), label=name)
         typical += np.quantile(values[values > 0], [0.02, 1.0]).tolist() if (values > 0).any() else []
     if typical:
-        # the parts differ by orders of magnitude; a loss of exactly 0 is left out, and single lows do not stretch the axis
+        # the losses differ by orders of magnitude; exact zeros are left out, and single lows do not stretch the axis
         losses.set_yscale('log', nonpositive='mask')
         losses.set_ylim(min(typical) / 1.5, max(typical) * 1.5)
     rates.plot(*_series(train, 'lr'), color='tab:gray')
@@ -150,7 +150,7 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """An exponential mean, over more steps the more there are, that is not biased towards its first value.
+    """An exponential mean whose span grows with the number of steps, without bias towards the first value.
 
     Args:
         values: (n,).
@@ -181,7 +181,7 @@ def _finite(point: dict[str, float]) -> dict[str, float | None]:
 
 
 def _read(path: Path, iteration: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The points up to an iteration; none if the checkpoint came from another folder."""
+    """The points up to an iteration; none if the checkpoint comes from another folder."""
     if not path.is_file():
         return [], []
     found = json.loads(path.read_text(encoding='utf-8'))

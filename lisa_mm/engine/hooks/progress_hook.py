@@ -1,4 +1,4 @@
-"""What a training run says while it runs."""
+"""Log lines and a live line during training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 
-_WINDOW = 100  # steps that the time left is judged by
+_WINDOW = 100  # steps that the estimate of the time left uses
 
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
-    """One line of the log every ``interval`` optimizer steps, and on a terminal a line that is renewed in place.
+    """Writes a log line every ``interval`` optimizer steps and, on a terminal, a line that is updated in place.
 
-    The scalars go to the visualizer (files for curves) as with mmengine's LoggerHook, validation included.
+    Scalars, including validation, go to the visualizer (curve files) as with mmengine's LoggerHook.
 
     Args:
         interval: Optimizer steps between lines.
-        live: Seconds between renewals of the terminal's line; 0 for none.
+        live: Seconds between updates of the terminal line; 0 for none.
     """
 
     def __init__(self, interval: int = 10, *, live: float = 0.5):
@@ -49,7 +49,7 @@ class ProgressHook(LoggerHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Gather the losses, and tell them when it is time."""
+        """Collect the losses, and log them when it is time."""
         iteration = batch_idx + 1
         self._ends.append(time.monotonic())
         for name, value in (outputs or {}).items():
@@ -75,7 +75,7 @@ class ProgressHook(LoggerHook):
         return (time.monotonic() - self._clock) / max(1, self._count)
 
     def _line(self, runner: Runner, iteration: int) -> str:
-        # from the end of the first step on: it starts workers and fills caches, its time says nothing about the others
+        # counts from the end of the first step, which starts workers and fills caches and so is not typical
         recent = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1) if len(self._ends) > 1 else self._ends[0] - self._begun
         remaining = recent * (runner.max_iters - iteration)
         losses = '  '.join(f'{name} {value / self._count:.4f}' for name, value in self._sums.items())
@@ -87,6 +87,6 @@ class ProgressHook(LoggerHook):
 
 
 def learning_rate(runner: Runner) -> float:
-    """Of the first group of parameters."""
+    """The learning rate of the first parameter group."""
     assert runner.optim_wrapper is not None
     return float(runner.optim_wrapper.get_lr()['lr'][0])
