@@ -68,8 +68,8 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
     DeepSpeed traces which modules run, forwards and backwards, and stops if two processes disagree
     (``runtime/zero/partitioned_param_coordinator.py``). Two traced things depend on the batch:
 
-    - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, whose inside DeepSpeed does
-      not trace.
+    - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, which DeepSpeed does not
+      trace into.
     - A seg head returns one tensor per row, a mask decoder one per image, each of which would be a step of the backward:
       they leave the module as one tensor and are split after DeepSpeed's hooks.
 

@@ -15,7 +15,7 @@ from lisa_mm.errors import ConfigError
 class WarmupDecayLR(_ParamScheduler):
     """Linear warm-up from 0 to the optimizer's lr, then linear to 0.
 
-    Optimizer step i (from 0) has ``lr * i / warmup`` before ``warmup`` and ``lr * (total - i) / (total - warmup)`` from then on, as
+    Optimizer step i (from 0) has ``lr * i / warmup`` before ``warmup`` and ``lr * (total - i) / (total - warmup)`` later, as
     in DeepSpeed's ``WarmupDecayLR(warmup_type='linear')`` at ``last_batch_iteration=i``.
 
     Args:
