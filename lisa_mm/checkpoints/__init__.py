@@ -1,1 +1,1 @@
-"""Checkpoints: our own of training, published formats in and out."""
+"""Checkpoints: our own format for training, and import and export of published formats."""
