@@ -232,7 +232,7 @@ def training(model: dict[str, Any], folder: Path, cls: type) -> Config:
 
 
 def items_of(compiled: Config) -> list[dict[str, Any]]:
-    """Every picture of the training set, after its pipeline."""
+    """Every picture of the training set, run through its pipeline."""
     dataset = DATASETS.build(compiled.train_dataloader.dataset.to_dict())
     return [dataset[index] for index in range(len(dataset))]
 
