@@ -70,7 +70,7 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
 
     - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, which DeepSpeed does not
       trace into.
-    - A seg head returns one tensor per row, a mask decoder one per image, each of which would be a step of the backward:
+    - A seg head returns one tensor per row, a mask decoder one per image, and each would be a step of the backward:
       they leave the module as one tensor and are split after DeepSpeed's hooks.
 
     Args:
