@@ -53,7 +53,7 @@ def align_head(
         images: Number of images whose conversations are read, in training order, at least 10; the last tenth is held out.
         batch: Images per forward, fewer than nine tenths of all.
         device: Device of both models; by default 'cuda' if available.
-        rounds, lr, weight_decay: AdamW's settings, over the kept states (64 per step), with warm-up and decay; 0 rounds measure.
+        rounds, lr, weight_decay: For AdamW over the kept states, 64 per step, with warm-up and decay; 0 rounds only measure.
 
     Returns:
         ``{'prompts', 'explained', 'explained_held_out', 'files'}``: how much of the prompts' variance the head explains.
