@@ -1,4 +1,4 @@
-"""Speed and memory, measured. Not part of the installed package: tools/benchmark.py and benchmarks/gpu/run.py start it."""
+"""Measures speed and memory. Not part of the installed package: tools/benchmark.py and benchmarks/gpu/run.py start it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def checkout_environment(**more: str) -> dict[str, str]:
-    """The environment of a process that imports this folder and the lisa_mm beside it, wherever it is started.
+    """The environment for a process, started anywhere, that imports this folder and the lisa_mm beside it.
 
     Args:
         more: Further variables.

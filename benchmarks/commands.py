@@ -9,10 +9,10 @@ from .memory import compare
 
 
 def main(description: str | None) -> None:
-    """Parse the arguments and run what they name.
+    """Parse the arguments and run the named benchmark.
 
     Args:
-        description: What ``--help`` says of the command.
+        description: Description of the command for ``--help``.
     """
     parser = argparse.ArgumentParser(
         description=description,

@@ -1,4 +1,4 @@
-"""How quick the data is: opening an index, memory of a worker, samples a second and where their time goes."""
+"""Speed of the data: opening an index, memory per worker, samples per second, and time per stage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lisa_mm.datasets.transforms import DecodeMasks, EncodeConversations, LoadIm
 SIZE = (480, 640)
 CLIP = dict(size={'shortest_edge': 224}, crop_size={'height': 224, 'width': 224}, do_center_crop=True, do_resize=True, resample=3)
 SAM = dict(image_size=1024, resize='longest_side')
-FILES = 64  # distinct jpgs; the others are hard links to them, so that 20,000 images fit anywhere
+FILES = 64  # distinct jpgs; the others are hard links to them, so 20,000 images fit anywhere
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,7 +76,7 @@ def jpgs(folder: Path, names: list[str], rng: np.random.Generator) -> None:
 
 
 def write_refcoco(root: Path, count: int) -> None:
-    """10 annotations an image of 20 to 60 points, 2.5 of them referred to, 7 sentences an image."""
+    """Per image: 10 annotations of 20 to 60 points, 2.5 of them referred to, and 7 sentences."""
     import pickle
 
     rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def write_refcoco(root: Path, count: int) -> None:
 
 
 def blob(rng: np.random.Generator, points: int) -> list[float]:
-    """A round polygon, flat."""
+    """A round polygon as a flat list."""
     angles = np.sort(rng.random(points)) * 2 * np.pi
     radius = rng.uniform(20, 100) * rng.uniform(0.8, 1.2, points)
     x = np.clip(rng.uniform(50, 590) + radius * np.cos(angles), 0, SIZE[1])
@@ -127,7 +127,7 @@ def seconds(action: Callable[[], Any]) -> float:
 
 
 def measure(build: Callable[..., BaseSegDataset], spec: dict[str, Any], samples: int) -> dict[str, Any]:
-    """All numbers of one data set."""
+    """Measure all numbers of one data set."""
     result: dict[str, Any] = {'open cold, s': seconds(build), 'open warm, s': seconds(build)}
     dataset = build()
     result['index, MB'] = dataset.index.data.nbytes / 1e6
@@ -147,7 +147,7 @@ def transforms(spec: dict[str, Any]) -> list[Any]:
 
 
 def stages(dataset: BaseSegDataset, spec: dict[str, Any], samples: int) -> dict[str, float]:
-    """Milliseconds of each stage of a sample; 'images alone' is decode, resize and the CLIP processor."""
+    """Milliseconds per stage of a sample; 'images alone' is decoding, resizing and the CLIP processor."""
     load, masks, clip, sam, text = transforms(spec)
     named = [('decode', load), ('mask', masks), ('CLIP', clip), ('resize', sam), ('text', text)]
     spent = dict.fromkeys(['index', *(name for name, _ in named)], 0.0)
@@ -159,7 +159,7 @@ def stages(dataset: BaseSegDataset, spec: dict[str, Any], samples: int) -> dict[
             begin = time.perf_counter()
             sample = transform(sample)
             passed[name] = time.perf_counter() - begin
-        if n >= 5:  # the first ones load the tokenizer
+        if n >= 5:  # the first samples load the tokenizer
             spent = {name: spent[name] + passed[name] for name in spent}
     times = {f'{name}, ms': 1000 * value / samples for name, value in spent.items()}
     images = sum(spent[name] for name in ('decode', 'CLIP', 'resize'))
@@ -167,12 +167,12 @@ def stages(dataset: BaseSegDataset, spec: dict[str, Any], samples: int) -> dict[
 
 
 def identity(batch: list[Any]) -> list[Any]:
-    """No collation: the loader's own work is not measured."""
+    """No collation, so that the loader's own work is not measured."""
     return [len(batch)]
 
 
 class Indices:
-    """Counts up without end."""
+    """Counts up endlessly."""
 
     def __iter__(self) -> Iterator[int]:
         number = 0
@@ -187,7 +187,7 @@ def loader(dataset: BaseSegDataset, workers: int, collate: Callable[[list[Any]],
 
 
 def throughput(dataset: BaseSegDataset, workers: int, samples: int) -> float:
-    """Samples a second, after the workers have started."""
+    """Samples per second, after the workers have started."""
     batches = loader(dataset, workers)
     for _ in range(8):
         next(batches)
@@ -195,13 +195,13 @@ def throughput(dataset: BaseSegDataset, workers: int, samples: int) -> float:
 
 
 def private_memory(batch: list[Any]) -> list[float]:
-    """MB of a worker that no other process shares."""
+    """A worker's private memory in MB, shared with no other process."""
     fields = dict(line.split(':', 1) for line in Path('/proc/self/smaps_rollup').read_text().splitlines()[1:])
     return [sum(int(fields[key].split()[0]) for key in ('Private_Clean', 'Private_Dirty')) / 1000]
 
 
 def worker_memory(dataset: BaseSegDataset) -> float:
-    """Private memory of a worker after 40 samples (Linux; 0 elsewhere)."""
+    """Private memory of a worker in MB after 40 samples (Linux; 0 elsewhere)."""
     if not Path('/proc/self/smaps_rollup').exists():
         return 0.0
     batches = loader(dataset, 1, private_memory)
@@ -209,7 +209,7 @@ def worker_memory(dataset: BaseSegDataset) -> float:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Numbers side by side."""
+    """The results side by side, as text."""
     names = list(results)
     lines = [f'{"":32s}' + ''.join(f'{name:>32s}' for name in names)]
     lines += [f'{key:32s}' + ''.join(f'{results[name][key]:32.3f}' for name in names) for key in results[names[0]]]

@@ -1,6 +1,6 @@
-"""How much memory an import takes: a made-up LISA folder, imported by a process of its own.
+"""Measure the memory of an import: a separate process imports a made-up LISA folder.
 
-python -m benchmarks.import_memory [LISA CLIP OUT]     (prints the peak of its own process, with an import if it gets folders)
+python -m benchmarks.import_memory [LISA CLIP OUT]     (prints the peak of its own process, with an import if folders are given)
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ def measure_import(folder: Path, *, total_bytes: int, shard_bytes: int) -> dict[
     """Peak resident memory of importing a made-up bfloat16 checkpoint, in bytes.
 
     Args:
-        folder: Empty; gets the checkpoint and what is imported from it (twice ``total_bytes``).
-        total_bytes: About the size of the checkpoint.
-        shard_bytes: Of one ``.bin`` shard at most.
+        folder: An empty folder for the checkpoint and its import (twice ``total_bytes``).
+        total_bytes: Approximate size of the checkpoint.
+        shard_bytes: Maximum size of a ``.bin`` shard.
 
     Returns:
         ``checkpoint``, ``largest_shard``, ``largest_tensor``; ``imports``: peak of a process that only imports the program;
         ``peak``: of one that imports the checkpoint too. Mapped pages of the files count.
 
     Raises:
-        UserError: where there is no /proc (not Linux), or the import fails.
+        UserError: if there is no /proc (not Linux), or the import fails.
     """
     if not Path('/proc/self/status').is_file():
         raise UserError('peak memory is read from /proc/self/status, which this system does not have. Run it on Linux.')
@@ -85,7 +85,7 @@ def measure_import(folder: Path, *, total_bytes: int, shard_bytes: int) -> dict[
 
 
 def make_lisa(folder: Path, total_bytes: int, shard_bytes: int) -> int:
-    """Write a folder in the published layout with as many Llama layers as fill the size; returns its largest tensor's bytes."""
+    """Write a folder in the published layout with enough Llama layers to fill the size; returns its largest tensor's bytes."""
     folder.mkdir(parents=True)
     rows = write_tokenizer(folder)
     rest = dict(_without_layers(rows))
@@ -142,7 +142,7 @@ def _without_layers(rows: int) -> Iterator[Named]:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """A small sentencepiece tokenizer with byte fallback; returns its tokens with the three of LISA."""
+    """Write a small sentencepiece tokenizer with byte fallback; returns its number of tokens, LISA's three included."""
     import sentencepiece
 
     words = [f'word{i} {chr(97 + i % 26)}{chr(97 + i // 26 % 26)}' for i in range(2000)]
@@ -161,7 +161,7 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def make_clip(folder: Path) -> None:
-    """A small CLIP folder."""
+    """Write a small CLIP folder."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     model = CLIPVisionModel(CLIPVisionConfig(**CLIP_CONFIG))

@@ -11,13 +11,13 @@ PACKAGE_DIR = Path(__file__).parent
 
 
 def get_config(name: str) -> Path:
-    """The path of a config that ships with the package.
+    """The path of a config shipped with the package.
 
     Args:
-        name: As below ``configs/``, with or without ``.py``: ``'lisa/lisa_nano'``.
+        name: Path below ``configs/``, with or without ``.py``: ``'lisa/lisa_nano'``.
 
     Raises:
-        FileNotFoundError: naming the configs there are.
+        FileNotFoundError: naming the available configs.
     """
     # An installed package holds a copy; a checkout has configs/ beside the package.
     for root in (PACKAGE_DIR / 'configs', PACKAGE_DIR.parent / 'configs'):

@@ -1,4 +1,4 @@
-"""Whether an argument written in a config has the type that the class's annotation says."""
+"""Check that an argument in a config has the type of the class's annotation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 from typing_extensions import is_typeddict
 
-LITERALS = (bool, int, float, str, list, tuple, dict, type(None))  # what a config can write down; built objects pass
+LITERALS = (bool, int, float, str, list, tuple, dict, type(None))  # types that a config can contain; built objects pass
 
 
 def type_faults(cls: Callable[..., object], arguments: Mapping[str, Any], where: str) -> list[str]:
-    """One sentence for each argument that is of another type than annotated.
+    """One sentence for each argument whose type differs from its annotation.
 
     Args:
         cls: The class.
-        arguments: As written.
+        arguments: The arguments as written.
         where: Path of the part in the config.
 
     Example:
@@ -33,7 +33,7 @@ def type_faults(cls: Callable[..., object], arguments: Mapping[str, Any], where:
     for source in sources:
         try:
             hints = get_type_hints(source)
-        except (NameError, TypeError):  # names that only a type checker imports
+        except (NameError, TypeError):  # names imported only for type checkers
             continue
         for name, parameter in inspect.signature(source).parameters.items():
             if name in seen or name not in arguments or name not in hints:
@@ -47,7 +47,7 @@ def type_faults(cls: Callable[..., object], arguments: Mapping[str, Any], where:
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a value may be given where ``hint`` is annotated; True for all that cannot be judged."""
+    """Whether a value matches the annotation ``hint``; True if that cannot be judged."""
     if type(value) not in LITERALS and not isinstance(value, dict):
         return True
     origin, inner = get_origin(hint), get_args(hint)
@@ -80,7 +80,7 @@ def spelt(hint: object) -> str:
 
 
 def unquoted(value: object, hint: object) -> str:
-    """The remedy where only the quotes are wrong."""
+    """The remedy if only the quotes are wrong."""
     if not isinstance(value, str):
         return ''
     try:

@@ -1,4 +1,4 @@
-"""How every tool ends on a user's error."""
+"""How every tool exits on a user's error."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def run_command(main: Callable[[], object]) -> None:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(1)
-    except BrokenPipeError:  # the reader (head, less) has seen enough; python would complain once more while it ends
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe; python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

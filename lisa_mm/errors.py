@@ -1,4 +1,4 @@
-"""What a user can cause. The tools print these without a traceback and exit with status 1."""
+"""Errors that a user can cause. The tools print them without a traceback and exit with status 1."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can put right: the message says what was given, what is allowed and what to do."""
+    """An error that the user can fix: the message says what was given, what is allowed and what to do."""
 
 
 class ConfigError(UserError):
-    """One or several faults of a config, all found before anything is built.
+    """One or more faults of a config, all found before anything is built.
 
     Args:
-        faults: One sentence a fault, or a single sentence.
+        faults: One sentence per fault, or a single sentence.
     """
 
     def __init__(self, faults: str | Iterable[str]):
@@ -23,12 +23,12 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A file of a data set that can't be used: names the file, the record and the remedy.
+    """An unusable file of a data set: names the file, the record and the remedy.
 
     Args:
-        message: All of it in words.
+        message: The whole message.
         file: The file at fault.
-        record: The record in it: a number, an id, a key.
+        record: The record in the file: a number, an id, a key.
     """
 
     def __init__(self, message: str, *, file: object = '', record: object = ''):

@@ -1,4 +1,4 @@
-"""A progress bar with the time left."""
+"""A progress bar that shows the time left."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SECONDS_IN_A_FILE = 30.0
 
 
 def progress(items: Iterable[T], desc: str, unit: str, *, total: int | None = None, smoothing: float = 0.3) -> Iterable[T]:
-    """The items, with a bar on stderr; where that is a file (nohup, CI), a line now and then in place of thousands.
+    """Yield the items with a bar on stderr; if that is a file (nohup, CI), write an occasional line instead of thousands.
 
     Args:
-        items: Passed on.
-        desc: What is done, before the bar.
-        unit: What an item is.
-        total: Their number, if ``items`` has no length.
-        smoothing: Of the speed that the time left follows: 0 the mean of all, 1 the last.
+        items: The items to pass on.
+        desc: Label before the bar.
+        unit: Name of an item.
+        total: Number of items, if ``items`` has no length.
+        smoothing: Smoothing of the speed behind the time left: 0 averages over all items, 1 uses the last.
     """
     on_screen = sys.stderr.isatty()
     return tqdm(
@@ -30,5 +30,5 @@ def progress(items: Iterable[T], desc: str, unit: str, *, total: int | None = No
         total=total,
         smoothing=smoothing,
         mininterval=0.1 if on_screen else SECONDS_IN_A_FILE,
-        miniters=None if on_screen else 1,  # without it the pace of the first items decides how often the clock is read
+        miniters=None if on_screen else 1,  # otherwise the pace of the first items decides how often the clock is read
     )

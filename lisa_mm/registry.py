@@ -1,6 +1,6 @@
-"""The registries: one a role, so that a part given in the wrong place is an error and not a surprise.
+"""The registries, one per role, so that a part in the wrong place is an error rather than a surprise.
 
-Roles of our own have no parent: a part is found only where it belongs. The others are children of mmengine's (or mmcv's), so that
+Our own roles have no parent: a part is found only where it belongs. The others are children of mmengine's (or mmcv's), so
 everything registered there works here too.
 """
 
@@ -27,13 +27,13 @@ AnyBase = TypeVar('AnyBase')
 
 
 class RoleRegistry(Registry):
-    """A registry of one role: builds only what is registered under its name and derives from ``base``.
+    """A registry of one role: builds only parts that are registered under their name and derive from ``base``.
 
-    mmengine's own resolves any dotted path and searches other scopes; here an unknown name, a part of another role and a misspelt
-    argument are each one :class:`ConfigError`.
+    mmengine's registry resolves any dotted path and searches other scopes; here an unknown name, a part of another role and a
+    misspelt argument each raise one :class:`ConfigError`.
 
     Args:
-        role: What the parts are, in a user's words, e.g. ``'projector'``.
+        role: Name of the role in errors, e.g. ``'projector'``.
         location: The module that registers the built-in parts.
     """
 
@@ -43,12 +43,12 @@ class RoleRegistry(Registry):
         self._base: type | None = None
 
     def set_base(self, base: type[AnyBase]) -> type[AnyBase]:
-        """Declare the class every part of this role derives from (used as a decorator of that class)."""
+        """Declare the base class of every part of this role (used as its decorator)."""
         self._base = base
         return base
 
     def lookup(self, name: object) -> type:
-        """The class registered as ``name``; a class itself is checked and returned.
+        """The class registered as ``name``; a class is checked and returned.
 
         Raises:
             ConfigError: if there is none, or it belongs to another role.
@@ -75,10 +75,10 @@ class RoleRegistry(Registry):
         return sorted(self.module_dict)
 
     def build(self, cfg: object, *args: Any, **kwargs: Any) -> Any:
-        """Build a part from ``dict(type=..., **arguments)``; an object that is built already passes through.
+        """Build a part from ``dict(type=..., **arguments)``; an object that is already built passes through.
 
         Raises:
-            ConfigError: for a missing or unknown ``type``, arguments the class does not take, or a class that leaves out a
+            ConfigError: for a missing or unknown ``type``, arguments the class does not take, or a class that lacks a
                 method of its role.
         """
         if not isinstance(cfg, dict):
@@ -101,7 +101,7 @@ class RoleRegistry(Registry):
 def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> None:
     """Compare a part's arguments with the signature of its class: names, and types where they are annotated.
 
-    What a class can say of its arguments before it has data or processes, it says in ``argument_faults(arguments)``, a class
+    A class checks what it can of its arguments, without data or processes, in ``argument_faults(arguments)``, a class
     method that returns sentences.
 
     Raises:
@@ -127,7 +127,7 @@ def check_arguments(cls: type, arguments: dict[str, Any], where: str = '') -> No
 
 
 def accepted_arguments(cls: Callable[..., object]) -> set[str] | None:
-    """Names of the arguments a class or function takes, through ``**kwargs`` to its bases; None if it takes any."""
+    """Names of a class's or function's arguments, including its bases' through ``**kwargs``; None if it takes any."""
     names: set[str] = set()
     sources = [c.__init__ for c in cls.__mro__ if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
     for source in sources:

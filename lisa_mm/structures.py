@@ -1,4 +1,4 @@
-"""What travels: the sample from data set to metric, and what parts of a model say of the images and texts they take."""
+"""Shared structures: the sample from data set to metric, and the images and texts that parts of a model need."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class TowerImageSpec(TypedDict, total=False):
-    """What a vision tower wants: arguments of transformers' image processors, whose common ones are these.
+    """The images a vision tower needs, as arguments of transformers' image processors; these are the common ones.
 
     Args:
-        size: Sides in pixels that the image is brought to, ``height`` and ``width`` or ``shortest_edge``.
-        crop_size: ``height`` and ``width`` in pixels of what the tower sees.
-        do_center_crop: Whether the middle is cut out.
-        resample: Of Pillow.
-        image_mean: Of each channel, on 0-1.
-        image_std: Of each channel, on 0-1.
+        size: Sides in pixels that the image is resized to, ``height`` and ``width`` or ``shortest_edge``.
+        crop_size: ``height`` and ``width`` of the tower's input in pixels.
+        do_center_crop: Whether to crop the middle.
+        resample: Number of Pillow's resampling filter.
+        image_mean: Channel means on the 0-1 scale.
+        image_std: Channel deviations on the 0-1 scale.
     """
 
     size: dict[str, int]
@@ -34,13 +34,13 @@ class TowerImageSpec(TypedDict, total=False):
 
 
 class ProcessorImageSpec(TypedDict):
-    """What a whole model wants: images as its own processor makes them.
+    """The images a whole model needs, made by its own processor.
 
     Args:
         processor: Folder of the processor.
-        image_text: What stands for an image in a text; None takes it from the chat template.
-        image_token_id: Id of the tokens that features take the place of.
-        image_options: Of the image processor.
+        image_text: The text that stands for an image; None takes it from the chat template.
+        image_token_id: Id of the tokens that features replace.
+        image_options: Options of the image processor.
     """
 
     processor: str
@@ -53,12 +53,12 @@ ImageSpec = TowerImageSpec | ProcessorImageSpec
 
 
 class MaskImageSpec(TypedDict):
-    """What a mask decoder wants.
+    """The images a mask decoder needs.
 
     Args:
-        image_size: Side in pixels of its square.
-        mean: Of each channel, on 0-255.
-        std: Of each channel, on 0-255.
+        image_size: Side of the square input in pixels.
+        mean: Channel means on the 0-255 scale.
+        std: Channel deviations on the 0-255 scale.
         resize: 'longest_side' pads the image to the square, 'squash' stretches it.
     """
 
@@ -69,7 +69,7 @@ class MaskImageSpec(TypedDict):
 
 
 class TokenizerSpec(TypedDict):
-    """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, which says what they are."""
+    """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, which documents them."""
 
     pretrained: str
     template: str
@@ -79,19 +79,19 @@ class TokenizerSpec(TypedDict):
 
 
 class SegDataSample(BaseDataElement):
-    """One image with its masks, as mmengine's data elements go.
+    """One image with its masks, as an mmengine data element.
 
     Metainfo (set at packing):
         sample_id (str): Names the sample in errors, e.g. ``'train_12.json'``.
         img_path (str): The image file.
         original_size (tuple[int, int]): Height and width of the image file; masks are of this size.
         resized_size (tuple[int, int]): Height and width inside the mask decoder's padded square.
-        conversations (list[list[tuple[str, str]]]): One list of (question, answer) a row.
+        conversations (list[list[tuple[str, str]]]): One list of (question, answer) per row.
 
     Data fields:
         gt_masks (K, H, W) uint8: 1 object, 0 background, 255 ignored; in the order of the ``[SEG]`` of the image's rows.
         mask_logits (K, H, W) float32: written by ``LISA.predict``; K may be 0.
-        answers (list[str]): written by generation, one a row.
+        answers (list[str]): written by generation, one per row.
 
     Example:
         >>> sample = SegDataSample(metainfo=dict(sample_id='a', original_size=(2, 3)))
@@ -110,7 +110,7 @@ class SegDataSample(BaseDataElement):
     generated: list[GenerateOutput]
 
     def pin_memory(self) -> SegDataSample:
-        """The same with its tensors in pinned memory, for a data loader's ``pin_memory``."""
+        """A copy with its tensors in pinned memory, for a data loader's ``pin_memory``."""
         pinned = self.new()
         for name, value in self.items():
             if isinstance(value, Tensor):

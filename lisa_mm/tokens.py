@@ -1,4 +1,4 @@
-"""Tokens and numbers with a meaning that the whole package shares."""
+"""Tokens and numbers that mean the same in the whole package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SEG_TOKEN = '[SEG]'
 MASK_TOKENS = (SEG_TOKEN,)
 IMAGE_START, IMAGE_END = '<im_start>', '<im_end>'
 IMAGE_PLACEHOLDER = '<image>'
-IMAGE_TOKEN_ID = -200  # stands for one image token in input_ids; never a row of the embedding (LLaVA's number)
+IMAGE_TOKEN_ID = -200  # one image token in input_ids; never an embedding row (LLaVA's number)
 IGNORE_INDEX = -100  # a label that carries no loss
 IGNORED = 255  # a pixel of a mask that counts neither way
 

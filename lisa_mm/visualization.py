@@ -1,4 +1,4 @@
-"""Masks drawn on images, and sheets of such pictures."""
+"""Draw masks on images, and sheets of such pictures."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _BOILERPLATE = re.compile(r'\s*Please (?:output|respond with) segmentation mask[
 
 
 def draw_overlay(image: np.ndarray, mask: np.ndarray, color: Color, *, alpha: float = 0.5, outline: bool = False) -> np.ndarray:
-    """An image with a mask on it.
+    """Draw a mask on an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB; stays as it is.
+        image: (H, W, 3) uint8 RGB; not changed.
         mask: (H, W), drawn where true.
         color: RGB, 0-255.
-        alpha: How much the colour covers: 1 hides the image.
-        outline: Draw the mask's border, opaque, instead of filling it.
+        alpha: Opacity of the colour: 1 hides the image.
+        outline: Draw an opaque border instead of filling the mask.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: if image and mask do not fit.
+        ValueError: if image and mask differ in size.
     """
     mask = np.asarray(mask, dtype=bool)
     if image.shape != (*mask.shape, 3):
         raise ValueError(f'the image is {image.shape}, the mask {mask.shape}: they must be (H, W, 3) and (H, W) of one size')
     if outline:
-        # thick enough to be seen when a sheet shows the image small
+        # thick enough to be visible when a sheet shows the image small
         mask, alpha = _border(mask, max(1, round(max(mask.shape) / 120))), 1.0
     drawn = image.copy()
     drawn[mask] = np.rint(image[mask] * (1 - alpha) + np.asarray(color) * alpha).astype(np.uint8)
@@ -53,7 +53,7 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, color: Color, *, alpha: fl
 
 
 def _border(mask: np.ndarray, width: int) -> np.ndarray:
-    """The outermost pixels of a mask; those at the image's edge belong to it."""
+    """The outermost pixels of a mask, including those at the image's edge."""
     inner = mask
     for _ in range(width):
         padded = np.pad(inner, 1)
@@ -65,9 +65,9 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
     """Write pictures with captions as one PNG.
 
     Args:
-        items: (image (H, W, 3) uint8, caption beneath it); long captions are wrapped, then cut.
-        path: The file; its folder is made.
-        title: Above all.
+        items: Pairs of image (H, W, 3) uint8 and caption; long captions are wrapped, then cut.
+        path: The file; its folder is created.
+        title: Title of the sheet.
 
     Returns:
         The path.
@@ -79,7 +79,7 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
         raise ValueError(f'no pictures for {path}')
     columns = min(_COLUMNS, len(items))
     rows = math.ceil(len(items) / columns)
-    # each row is as high as its tallest picture: no empty bands
+    # each row is as high as its tallest picture, without empty bands
     heights = [_row_height(items[begin : begin + columns]) for begin in range(0, len(items), columns)]
     figure = Figure(figsize=(_CELL * columns, sum(heights) + 0.4), layout='constrained')
     grid = figure.add_gridspec(rows, columns, height_ratios=heights)
@@ -88,7 +88,7 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
         axes.imshow(image)
         axes.set_xticks([])
         axes.set_yticks([])
-        # a '$' in a question is no formula
+        # a '$' in a question does not start a formula
         axes.set_xlabel(_wrap(caption), fontsize=8, parse_math=False)
     if title:
         figure.suptitle(title, fontsize=9, parse_math=False)
@@ -96,18 +96,18 @@ def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, 
 
 
 def _row_height(items: Sequence[tuple[np.ndarray, str]]) -> float:
-    """In inches, with the captions."""
+    """Height of a row in inches, captions included."""
     tallest = max(image.shape[0] / image.shape[1] for image, _ in items)
     return _CELL * min(1.5, tallest) + 0.15 * max(_wrap(caption).count('\n') + 1 for _, caption in items) + 0.2
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 110) -> Path:
-    """Write a figure as PNG; a reader never sees half of it.
+    """Write a figure as PNG atomically.
 
     Args:
         figure: The figure.
-        path: The file; its folder is made.
-        dpi: Pixels an inch.
+        path: The file; its folder is created.
+        dpi: Pixels per inch.
 
     Returns:
         The path.
@@ -116,7 +116,7 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 110) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.tmp_{path.name}')
     with warnings.catch_warnings():
-        # a script that the font lacks is shown as boxes; a warning for each letter helps nobody
+        # letters that the font lacks appear as boxes; a warning for each would help nobody
         warnings.filterwarnings('ignore', message='.*[Gg]lyph.*')
         FigureCanvasAgg(figure).print_figure(temporary, format='png', dpi=dpi)
     os.replace(temporary, path)

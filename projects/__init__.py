@@ -1,1 +1,1 @@
-"""What is built with lisa_mm and ships apart from it: lisa_mm never imports a project."""
+"""Projects built with lisa_mm and shipped separately: lisa_mm never imports them."""

@@ -52,7 +52,7 @@ def main() -> None:
             command.add_argument('--number', type=int, default=0, help='which data set of the split, from 0')
     args = parser.parse_args()
     run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert}[args.command]
-    with redirect_stdout(sys.stderr):  # what data sets log is no part of the answer
+    with redirect_stdout(sys.stderr):  # logs of data sets do not belong in the output
         answer, status = run(args)
     print(answer)
     sys.exit(status)

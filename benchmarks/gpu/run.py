@@ -1,6 +1,6 @@
 """Checks on a GPU what lisa_mm claims, stage by stage, and writes a table of what holds.
 
-Each stage is a process of its own with a time limit of its own. A stage that fails or runs out of time is a row that says so, and
+Each stage is a process of its own with a time limit of its own. A stage that fails or times out gives a row that says so, and
 the next one starts; after each stage all results so far are in results.json and results.md.
 """
 
@@ -29,10 +29,10 @@ class Stage:
     """A program that appends rows to a file.
 
     Args:
-        name: Names the stage in the results.
-        program: Gets one argument, a JSON object with ``device``, ``small`` and ``rows`` (the file).
-        seconds: Its limit; less if the whole run has less left.
-        timed: It measures times, and no other stage runs beside it.
+        name: Name of the stage in the results.
+        program: Takes one argument, a JSON object with ``device``, ``small`` and ``rows`` (the file).
+        seconds: Time limit; less if the whole run has less left.
+        timed: True if it measures times, so that no other stage may run beside it.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Stage:
     timed: bool = False
 
 
-# In order of worth
+# Most valuable first
 STAGES = (
     Stage('parity', HERE / 'stages' / 'parity.py', 150),
     Stage('training', HERE / 'stages' / 'training.py', 240),
@@ -53,13 +53,13 @@ STAGES = (
 
 
 def run_stage(stage: Stage, task: dict[str, Any], out: Path, seconds: float) -> list[dict[str, Any]]:
-    """Run one stage; returns its rows, with one for a failure or a time-out at the end.
+    """Run one stage; returns its rows, ending with one for a failure or time-out.
 
     Args:
         stage: What to run.
         task: ``device`` and ``small``.
         out: Folder of the results.
-        seconds: The stage and all its processes are killed after so many.
+        seconds: Time limit, after which the stage and all its processes are killed.
     """
     rows_file, log_file = out / f'{stage.name}.jsonl', out / f'{stage.name}.log'
     rows_file.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def run_stage(stage: Stage, task: dict[str, Any], out: Path, seconds: float) -> 
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            # what the stage started must not go on beside the next one
+            # processes of this stage must not continue beside the next one
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -99,7 +99,7 @@ def run_stage(stage: Stage, task: dict[str, Any], out: Path, seconds: float) -> 
 
 
 def failure(code: int, log: Path) -> str:
-    """How a stage ended, in a line."""
+    """How a stage ended, in one line."""
     lines = [line for line in log.read_text(errors='backslashreplace').splitlines() if line.strip()]
     last = lines[-1].strip() if lines else 'no output'
     how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit status {code}'
@@ -109,13 +109,13 @@ def failure(code: int, log: Path) -> str:
 
 
 def stage_environment() -> dict[str, str]:
-    """The environment of a stage: this checkout first, nothing fetched."""
+    """The environment of a stage: this checkout comes first, nothing is downloaded."""
     paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'HF_HUB_OFFLINE': '1', 'TOKENIZERS_PARALLELISM': 'false'}
 
 
 def together(stages: Sequence[Stage]) -> list[list[Stage]]:
-    """Neighbours that measure no times run beside each other; each of the others runs alone."""
+    """Group adjacent stages that measure no times, to run in parallel; each of the others runs alone."""
     groups: list[list[Stage]] = []
     for stage in stages:
         if groups and not stage.timed and not groups[-1][0].timed:
@@ -128,10 +128,10 @@ def together(stages: Sequence[Stage]) -> list[list[Stage]]:
 def run_all(
     stages: Sequence[Stage], *, device: str, small: bool, minutes: float, out: Path, machine: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run the stages, in order, and write the results after each.
+    """Run the stages in order and write the results after each.
 
     Returns:
-        What is in results.json: ``machine`` and ``rows``.
+        The contents of results.json: ``machine`` and ``rows``.
     """
     out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
@@ -164,7 +164,7 @@ def run_all(
 
 
 def write_results(results: dict[str, Any], out: Path) -> None:
-    """results.json and results.md, whole or not at all."""
+    """Write results.json and results.md atomically."""
     for name, text in (('results.json', json.dumps(results, indent=1)), ('results.md', markdown(results))):
         temporary = out / f'.{name}'
         temporary.write_text(text, encoding='utf-8')
@@ -172,7 +172,7 @@ def write_results(results: dict[str, Any], out: Path) -> None:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The results as a page."""
+    """The results as a Markdown page."""
     about = ', '.join(f'{name} {value}' for name, value in results['machine'].items())
     lines = [f'{about}; device {results["device"]}{", toy sizes" if results["small"] else ""}', '']
     lines += ['| stage | case | status | measured | allowed | note |', '|---|---|---|---|---|---|']
@@ -199,7 +199,7 @@ print(json.dumps(found))
 
 
 def describe_machine() -> dict[str, Any]:
-    """Card, driver, versions and commit. A child process asks torch, so that this one holds no GPU memory."""
+    """Card, driver, versions and commit. A child process asks torch, so this one holds no GPU memory."""
     done = subprocess.run([sys.executable, '-c', _DESCRIBE], capture_output=True, text=True, env=stage_environment(), check=False)
     if done.returncode:
         sys.exit(f'error: torch cannot be imported by {sys.executable}: {done.stderr.strip().splitlines()[-1]}')
@@ -216,7 +216,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def install_wheels(wheels: Path, target: Path) -> None:
-    """Install all wheels of a folder, without network, into a folder that the stages see."""
+    """Install all wheels of a folder, without network, into a folder on the stages' path."""
     found = sorted(map(str, wheels.glob('*.whl')))
     if not found:
         sys.exit(f'error: {wheels} holds no wheels. Fill it with: bash benchmarks/gpu/wheels.sh {wheels}')
@@ -226,7 +226,7 @@ def install_wheels(wheels: Path, target: Path) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='example:\n  python benchmarks/gpu/run.py --minutes 9 --out gpu_results --wheels wheels',

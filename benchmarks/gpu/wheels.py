@@ -1,4 +1,4 @@
-"""Which wheels the target machine lacks: what wheels.sh asks before, between and after its downloads."""
+"""Find the wheels that the target machine lacks; wheels.sh calls this before, between and after its downloads."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from packaging.version import Version
 HERE = Path(__file__).parent
 TARGET = HERE / 'target_packages.txt'
 PINS = HERE / 'wheels.txt'
-# what the benchmarks use beyond setup.py: language models in 4 bits
+# used by the benchmarks beyond setup.py: language models in 4 bits
 MORE = ('bitsandbytes>=0.48',)
-# another name of the same modules
+# another name for the same modules
 STAND_INS = {'opencv-python': 'opencv-python-headless'}
 PLATFORMS = [f'manylinux_2_{minor}_x86_64' for minor in range(28, 4, -1)]
 PLATFORMS += ['manylinux2014_x86_64', 'manylinux2010_x86_64', 'manylinux1_x86_64', 'linux_x86_64']
@@ -33,7 +33,7 @@ MIB = 2**20
 
 
 def read_packages(path: Path) -> dict[str, Version | None]:
-    """Lines ``name`` or ``name==version``: the version by name, None where it is not given."""
+    """Read lines ``name`` or ``name==version``: the version by name, None if it is not given."""
     packages = {}
     for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
         text = line.split('#')[0].strip()
@@ -62,7 +62,7 @@ def wheel_requirements(wheel: Path) -> list[str]:
 
 
 def fitting_wheels(folder: Path, python: str) -> dict[tuple[str, Version], Path]:
-    """The wheels of a folder that Python ``3.12`` on x86-64 Linux takes: path by name and version."""
+    """The wheels of a folder that fit a Python such as ``3.12`` on x86-64 Linux: path by name and version."""
     version = tuple(map(int, python.split('.')))
     interpreter = f'cp{version[0]}{version[1]}'
     tags = {*cpython_tags(version, platforms=PLATFORMS), *compatible_tags(version, interpreter, PLATFORMS)}
@@ -75,21 +75,21 @@ def fitting_wheels(folder: Path, python: str) -> dict[tuple[str, Version], Path]
 
 
 def walk(requirements: list[str], target: dict, pins: dict, wheels: dict, python: str) -> tuple[list[Path], list[str]]:
-    """What the target lacks for these requirements, and for those of what it lacks.
+    """The packages that the target lacks for these requirements, and recursively for theirs.
 
     Args:
         requirements: As in setup.py.
-        target: Version or None by name: what the target has.
-        pins: Version by name: what may be carried.
-        wheels: Path by (name, version): what is here, from :func:`fitting_wheels`.
+        target: The target's packages: version or None by name.
+        pins: Packages that may be carried: version by name.
+        wheels: Available wheels from :func:`fitting_wheels`: path by (name, version).
         python: The target's Python, ``'3.12'``.
 
     Returns:
-        The wheels to carry, and ``name==version`` of those that are not here yet; what these need is not known
-        before they are here.
+        The wheels to carry, and ``name==version`` of those that are missing; their requirements are unknown
+        until they are downloaded.
 
     Raises:
-        ValueError: naming all requirements that neither the target nor a pin meets.
+        ValueError: naming all requirements met by neither the target nor a pin.
     """
     environment = {**default_environment(), 'python_version': python, 'python_full_version': f'{python}.0'}
     environment |= {'sys_platform': 'linux', 'platform_system': 'Linux', 'platform_machine': 'x86_64', 'os_name': 'posix'}
@@ -128,7 +128,7 @@ def walk(requirements: list[str], target: dict, pins: dict, wheels: dict, python
 
 
 def meets(packages: dict, name: str, requirement: Requirement) -> bool:
-    """Whether the packages have this name in a version that is asked for, or in a version that is not known."""
+    """Whether the packages contain this name in a matching or unknown version."""
     if name not in packages:
         return False
     version = packages[name]
@@ -140,11 +140,11 @@ def state(packages: dict, name: str) -> str:
 
 
 def slim(wheel: Path, folder: Path, cuda: str) -> Path:
-    """Copies bitsandbytes' wheel with its libraries for one CUDA version and for the CPU alone.
+    """Copy bitsandbytes' wheel with only its libraries for one CUDA version and the CPU.
 
     Args:
-        wheel: As published: a library for each version of CUDA, ROCm and XPU.
-        folder: Where the copy goes; its name has the build tag ``1cudaNNN``.
+        wheel: The published wheel, with a library for each version of CUDA, ROCm and XPU.
+        folder: Folder of the copy, whose name has the build tag ``1cudaNNN``.
         cuda: ``'130'`` for CUDA 13.0.
 
     Raises:
@@ -177,7 +177,7 @@ def slim(wheel: Path, folder: Path, cuda: str) -> Path:
 
 
 def record_of(contents: dict[str, bytes], record: str) -> bytes:
-    """RECORD of a wheel: path, sha256 and size of each file, its own line without the latter two."""
+    """RECORD of a wheel: path, sha256 and size of each file; its own line has only the path."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator='\n')
     for name, content in contents.items():
@@ -190,7 +190,7 @@ def report(folder: Path, carried: list[Path], limit: float) -> str:
     """Sizes of the carried wheels and their sum.
 
     Raises:
-        ValueError: if the folder has other wheels too, which would be installed with them, or the sum exceeds
+        ValueError: if the folder has other wheels, which would also be installed, or the sum exceeds
             ``limit`` MiB.
     """
     others = sorted(path.name for path in folder.glob('*.whl') if path not in carried)

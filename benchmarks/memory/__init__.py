@@ -1,1 +1,1 @@
-"""The calculated memory of a training step against the measured one."""
+"""Compare the calculated memory of a training step with the measured one."""

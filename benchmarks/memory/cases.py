@@ -1,8 +1,8 @@
-"""The configurations on which the calculated memory is compared with a measured one.
+"""The configurations for comparing calculated and measured memory.
 
-Real parts at small width: what a step takes lies between about 100 MB and 1.5 GB, so that nothing constant hides an error; the
-buckets are small too. Half of the configurations were drawn by a seed, within each ZeRO stage, and set aside before the first
-measurement; the calculation was made right on the others only.
+Real parts at small width: a step takes between about 100 MB and 1.5 GB, so that no constant hides an error; the
+buckets are small too. Half of the configurations were drawn with a seed, within each ZeRO stage, and set aside before the first
+measurement; only the others were used to correct the calculation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 SEED = 2024
 LOSSES = dict(ce=dict(type='CrossEntropyLoss'), bce=dict(type='MaskBCELoss'), dice=dict(type='MaskDiceLoss'))
 TOKENIZER = 'weights://nano/tokenizer'
-# elements; the larger embeddings do not fit into one
+# elements; the larger embeddings exceed one bucket
 BUCKETS = dict(reduce_bucket_size=4_000_000, allgather_bucket_size=4_000_000, stage3_prefetch_bucket_size=1_000_000)
 LORA = dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=['q_proj', 'v_proj'])
 
@@ -24,14 +24,14 @@ class MemoryCase:
     """A small configuration with the shape of its batch.
 
     Args:
-        name: Unique.
+        name: A unique name.
         mllm, mask_decoder: Parts.
-        images, rows, tokens: Images of a forward, rows of an image, tokens of a row with its image tokens.
-        size: Height and width of the images, to which masks are brought.
-        full: Train the language model's own weights in place of LoRA.
+        images, rows, tokens: Images per forward, rows per image, tokens per row with its image tokens.
+        size: Height and width of the images in pixels, which masks are resized to.
+        full: Train the language model's own weights instead of LoRA.
         train_embeddings: See :class:`lisa_mm.models.LISA`.
-        zero_stage: None is torch alone: one device, or DDP for several processes.
-        processes, bf16, accumulation: Of the strategy.
+        zero_stage: None means plain torch: one device, or DDP for several processes.
+        processes, bf16, accumulation: Settings of the strategy.
         overlap: DeepSpeed's ``overlap_comm``.
     """
 
@@ -51,7 +51,7 @@ class MemoryCase:
     overlap: bool = False
 
     def source(self) -> dict[str, Any]:
-        """The config, but for the data set, which the measurement puts in."""
+        """The config without the data set, which the measurement adds."""
         plain = 'LisaSingleDeviceStrategy' if self.processes == 1 else 'LisaDDPStrategy'
         strategy: dict[str, Any] = dict(type=plain, accumulation=self.accumulation)
         if self.zero_stage is not None:
@@ -257,7 +257,7 @@ CASES: tuple[MemoryCase, ...] = (
     MemoryCase('llama 384x4, vision tower trained', _llava(384, 4, tower=_clip(384, 8, frozen=False)), _sam(), images=6, rows=1),
     MemoryCase('llama 256x24, LoRA, checkpointing', _llava(256, 24, checkpointing=True), _sam(), rows=3, tokens=512),
 )
-# Came after half of the others had been set aside
+# Added after half of the others had been set aside
 ADDED: tuple[MemoryCase, ...] = (
     MemoryCase('llama 640x6, LoRA, DDP x 2', _llava(640, 6), _sam(), images=1, processes=2),
     MemoryCase(
@@ -268,7 +268,7 @@ CASES_BY_NAME = {case.name: case for case in (*CASES, *ADDED)}
 
 
 def _held_out() -> frozenset[str]:
-    """Every second case of a seeded order, in which those of one ZeRO stage and number of processes stand together."""
+    """Every second case of a seeded order, grouped by ZeRO stage and number of processes."""
     order = random.Random(SEED).sample(sorted(case.name for case in CASES), len(CASES))
     order.sort(key=lambda name: (str(CASES_BY_NAME[name].zero_stage), CASES_BY_NAME[name].processes))  # stable
     return frozenset(order[1::2])

@@ -1,7 +1,7 @@
-"""How well the calculated memory of a training step agrees with the measured one, on small configurations and this CPU.
+"""Compare the calculated memory of a training step with the measured one, for small configurations on this CPU.
 
-Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: by the allocation
-events of torch's profiler around real training steps. benchmarks/memory/cases.py holds the configurations and says which were set
+Calculated: by running the model on shapes and following the strategy's steps (lisa_mm/planning). Measured: from the allocation
+events of torch's profiler around real training steps. benchmarks/memory/cases.py lists the configurations, and which were set
 aside.
 """
 
@@ -17,7 +17,7 @@ from lisa_mm.errors import UserError
 if TYPE_CHECKING:
     from .cases import MemoryCase
 
-ALLOWED = 0.15  # of the measured value
+ALLOWED = 0.15  # fraction of the measured value
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     """Calculate, measure, print.
 
     Raises:
-        UserError: if no configuration has such a name, or one is off by more than 15 %.
+        UserError: if no configuration has the given name, or one is off by more than 15 %.
     """
     from .cases import ADDED, CASES_BY_NAME, HELD_OUT
     from .measure import measure
@@ -83,7 +83,7 @@ def calculate(case: MemoryCase) -> int:
 
 
 def markdown_row(row: dict[str, Any]) -> str:
-    """One line of the table."""
+    """One row of the table."""
     calculated, measured = (f'{row[key] / 1e6:.1f}' for key in ('calculated', 'measured'))
     return f'| {row["name"]} | {row["side"]} | {calculated} | {measured} | {row["difference"]:+.1%} |'
 
@@ -95,7 +95,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Measured against calculated, with the allowed band."""
+    """Plot measured against calculated memory, with the allowed band."""
     import matplotlib
 
     matplotlib.use('Agg')

@@ -1,7 +1,7 @@
-"""The memory of real training steps on this CPU, by the allocation events of torch's profiler.
+"""Measure the memory of real training steps on this CPU, from the allocation events of torch's profiler.
 
-Every allocation and release of a tensor's memory since the start of the process is an event; the peak of their sum within a step
-is what is measured. Nothing of the calculation in lisa_mm/planning takes part.
+Every allocation and release of a tensor's memory since the start of the process is an event; the measurement is the peak of
+their sum within a step. It uses nothing from the calculation in lisa_mm/planning.
 
     python -m benchmarks.memory.measure '{"case": ..., "out": ...}'     (with torchrun for several processes)
 """
@@ -26,11 +26,11 @@ from .. import checkout_environment
 from .cases import CASES_BY_NAME, MemoryCase
 
 STEP = 'measured step'
-STEPS = 3  # the first fills the optimizer's state, the second records what ZeRO-3 needs when
+STEPS = 3  # the first fills the optimizer state, the second records ZeRO-3's order of parameters
 
 
 class OneItem(Dataset):
-    """The same item again and again. It must not hold the model: mmengine copies data sets deeply."""
+    """One item, repeated. It must not hold the model, because mmengine deep-copies data sets."""
 
     def __init__(self, item: dict[str, Any]):
         self.item = item
@@ -43,12 +43,12 @@ class OneItem(Dataset):
 
 
 def shape_of(case: MemoryCase) -> BatchShape:
-    """Of a case's batch."""
+    """The shape of a case's batch."""
     return BatchShape(case.images, case.rows, case.tokens, case.size)
 
 
 def measure(case: MemoryCase) -> int:
-    """Peak bytes of the case's last training step, of the process that needs most.
+    """Peak bytes of the case's last training step, in the process that needs most.
 
     Raises:
         UserError: if the measured process fails.
@@ -133,7 +133,7 @@ def run_measured(case: MemoryCase, work_dir: Path) -> int:
 
 
 def main(task: dict[str, Any]) -> None:
-    """One process of a measurement."""
+    """Run one process of a measurement."""
     folder = Path(task['out'])
     rank = os.environ.get('RANK', '0')
     peak = run_measured(CASES_BY_NAME[task['case']], folder / 'work')
@@ -142,7 +142,7 @@ def main(task: dict[str, Any]) -> None:
 
 if __name__ == '__main__':
     main(json.loads(sys.argv[-1]))
-    # a C++ thread of torch that outlives the interpreter now and then aborts the process after all is written
+    # a C++ thread of torch that outlives the interpreter sometimes aborts the process after everything is written
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -4,7 +4,7 @@
 
 Published gIoU/cIoU are of the fine-tuned model (lisa_13b_llava15_reason_seg_ft.py).
 Not reproduced: nothing of this size has been trained.
-The published program counts on 256 image tokens (224 px); LLaVA-1.5 was trained at 336 px, so here an image has 576, and a row
+The published program assumes 256 image tokens (224 px); LLaVA-1.5 was trained at 336 px, so here an image has 576, and a row
 256 + 576 = 832 tokens at most. That is this project's choice.
 """
 

@@ -1,4 +1,4 @@
-"""LISA-13B as published (CVPR 2024): llava-llama-2-13b-chat-lightning-preview in place of the 7B.
+"""LISA-13B as published (CVPR 2024): llava-llama-2-13b-chat-lightning-preview instead of the 7B.
 
     deepspeed tools/train.py configs/lisa/lisa_13b_mix.py --cfg-options data_root=DIR
 

@@ -2,7 +2,7 @@
 
     deepspeed tools/train.py configs/lisa/lisa_7b_mix.py --cfg-options data_root=DIR
 
-GPUs of 24 GB or more (calculated; a step measured on one H200 took what was calculated; published on 8, fewer accumulate more).
+GPUs of 24 GB or more (calculated, and confirmed by a measured step on one H200; published on 8, fewer accumulate more).
 Published gIoU/cIoU on ReasonSeg: val 44.4/46.0, test 36.8/34.1. Not reproduced: nothing of this size has been trained.
 """
 
@@ -26,4 +26,4 @@ model = dict(
     mask_decoder=mask_decoder,
     losses=losses,
 )
-strategy.update(target_batch=160)  # 2 img x 10 accumulated x 8 GPU; on fewer GPUs more is accumulated
+strategy.update(target_batch=160)  # 2 img x 10 accumulated x 8 GPU; fewer GPUs accumulate more

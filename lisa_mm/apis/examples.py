@@ -1,4 +1,4 @@
-"""One conversation as the model sees it: which text carries loss."""
+"""One conversation as the model sees it, with the text that carries loss."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Example:
     """A rendered conversation.
 
     Args:
-        text: With ``<image x N>`` for image tokens and «...» around what carries loss.
-        trained: What carries loss, a turn each.
-        tokens: Of the row, None where the tokenizer is absent.
-        missing: The tokenizer's folder if it is absent: then ids are not checked.
-        faults: What does not come back from the tokens as it went in.
+        text: The text with ``<image x N>`` for image tokens and «...» around tokens that carry loss.
+        trained: The text that carries loss, one entry per turn.
+        tokens: Number of tokens of the row; None if the tokenizer is absent.
+        missing: The tokenizer's folder if it is absent; then ids are not checked.
+        faults: Text that the tokens do not reproduce.
     """
 
     text: str
@@ -40,7 +40,7 @@ def example_conversation(spec: TokenizerSpec, num_image_tokens: int) -> Example:
 
     Args:
         spec: Arguments of :func:`build_tokenizer`, as ``BaseMLLM.tokenizer_spec``.
-        num_image_tokens: Of one image.
+        num_image_tokens: Number of tokens of one image.
     """
     if not Path(spec['pretrained']).is_dir():
         if spec['template'] == 'chat':  # the template is in the tokenizer's folder

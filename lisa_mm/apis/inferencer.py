@@ -26,11 +26,11 @@ from .loading import load_model, resolve
 
 @dataclass
 class Answer:
-    """What the model says.
+    """The model's answer.
 
     Args:
         text: The answer, with its ``[SEG]``.
-        masks: (K, H, W) bool, one a ``[SEG]``; those of earlier turns come first.
+        masks: (K, H, W) bool, one per ``[SEG]``; masks of earlier turns come first.
         mask_logits: (K, H, W) float32.
     """
 
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass
 class _Seen:
-    """The image last asked about: the next question about it finds it prepared and encoded."""
+    """The last image, prepared and encoded for the next question about it."""
 
     key: bytes
     results: dict[str, Any]
@@ -49,12 +49,12 @@ class _Seen:
 
 
 class LISAInferencer:
-    """A model in eval mode that answers questions about images. The mask decoder encodes an image once for all its questions.
+    """Answers questions about images with a model in eval mode. Consecutive questions about an image encode it once.
 
     Args:
-        target: A config, or a work folder alone.
-        checkpoint: A checkpoint; needed after a config.
-        device: Where the model runs; 'cuda' where there is one if left out.
+        target: A config, or just a work folder.
+        checkpoint: A checkpoint; needed with a config.
+        device: Device of the model; by default 'cuda' if available.
         dtype: 'float32', 'bfloat16' (half the memory; the original's default) or 'float16'.
 
     Example::
@@ -88,10 +88,10 @@ class LISAInferencer:
 
         Args:
             image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
-            question: In words; the image is put before the first question.
+            question: The question; the image goes before the first one.
             history: Earlier questions and answers about this image.
-            max_new_tokens: At most.
-            options: Of transformers' ``generate``.
+            max_new_tokens: Maximum number of new tokens.
+            options: Arguments of transformers' ``generate``.
 
         Raises:
             DataError: for an empty question, an unreadable image or another array.
@@ -149,7 +149,7 @@ class LISAInferencer:
         return self._seen
 
     def _text(self, ids: torch.Tensor) -> str:
-        """Words, mask tokens and further answer tokens, without the other special tokens."""
+        """Words, mask tokens and other answer tokens, without further special tokens."""
         own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
         special = set(self.tokenizer.all_special_ids) - set(own)  # pyright: ignore[reportArgumentType] - a list has a list of ids
         kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
@@ -157,12 +157,12 @@ class LISAInferencer:
 
 
 def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
-    """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as a pipeline begins.
+    """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as at the start of a pipeline.
 
-    Files and Pillow's images are turned as their EXIF tag says; masks have the size that results.
+    Files and Pillow images are rotated as their EXIF tag says; masks have the resulting size.
 
     Raises:
-        DataError: if it is unreadable, or an array of another kind.
+        DataError: if the image is unreadable, or an array has another shape or dtype.
     """
     if isinstance(image, (str, Path)):
         return LoadImage().transform({'img_path': str(image), 'sample_id': str(image)})
@@ -178,7 +178,7 @@ def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[P
     """Write the masks as PNG (0 and 255) and an overlay.
 
     Returns:
-        The files: ``<image>_mask_<k>.png`` of each mask, then ``<image>_overlay.png``.
+        The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``.
     """
     from ..visualization import draw_overlay
 

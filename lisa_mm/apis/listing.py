@@ -1,4 +1,4 @@
-"""Every part that a config can name: what it is, and what it takes."""
+"""List every part that a config can name, with its arguments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REGISTRIES: tuple[Registry, ...] = (
     PARAM_SCHEDULERS,
     HOOKS,
 )
-# Given by what contains or runs the part, never written in a config
+# Supplied by the part's owner or the runner, never written in a config
 GIVEN = {'optimizer', 'runner', 'dataloader', 'batch', 'kwargs', 'params'}
 OF_THE_FRAMEWORK = ('mmengine', 'mmcv', 'torch', 'transformers')
 
@@ -38,9 +38,9 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
     """Registered parts by role, and the overlays of ``--swap``.
 
     Args:
-        name: Only this part.
-        config: Also the plugins that this config's ``custom_imports`` registers, and the overlays that they and it bring.
-        everything: Also what mmengine and mmcv register.
+        name: List only this part.
+        config: Also list the plugins from this config's ``custom_imports``, and the overlays of both.
+        everything: Also list what mmengine and mmcv register.
 
     Returns:
         ``{'parts': {role: {name: {'summary', 'arguments': {argument: {'default', 'about'}}}}},
@@ -70,7 +70,7 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
 
 
 def describe(cls: Callable[..., object]) -> dict[str, Any]:
-    """Its module, the first line of its docstring, and its arguments with defaults and their lines of the docstring."""
+    """A class's module, the first line of its docstring, and its arguments with defaults and documentation."""
     about = documented_arguments(cls)
     arguments = {}
     for source in signatures(cls):
@@ -85,7 +85,7 @@ def describe(cls: Callable[..., object]) -> dict[str, Any]:
 
 
 def signatures(cls: Callable[..., object]) -> list[inspect.Signature]:
-    """Of the class, and of this package's bases through ``**kwargs``."""
+    """Signatures of the class and, through ``**kwargs``, of this package's bases."""
     if not inspect.isclass(cls):
         return [inspect.signature(cls)]
     own = [c for c in cls.__mro__ if '__init__' in vars(c) and not c.__module__.startswith(OF_THE_FRAMEWORK) and c is not object]
@@ -103,7 +103,7 @@ def summary_of(doc: str | None) -> str:
 
 
 def documented_arguments(cls: Callable[..., object]) -> dict[str, str]:
-    """Argument -> its text in the ``Args:`` of the class or of a base that it names."""
+    """Argument -> its text in the ``Args:`` of the class or of a base that the class names."""
     found: dict[str, str] = {}
     classes = cls.__mro__ if inspect.isclass(cls) else [cls]
     for doc in [inspect.cleandoc(c.__doc__) for c in classes if c.__doc__ and c is not object]:
@@ -116,11 +116,11 @@ def documented_arguments(cls: Callable[..., object]) -> dict[str, str]:
 
 
 def list_overlays(config: str | Path | None = None, imports: object = None) -> dict[str, dict[str, str]]:
-    """What ``--swap PART=NAME`` finds: part -> name -> the first line of the file.
+    """The overlays that ``--swap PART=NAME`` finds: part -> name -> the first line of the file.
 
     Args:
-        config: Also what is beside this config.
-        imports: Its ``custom_imports``, imported before: also what those packages bring.
+        config: Also list the overlays beside this config.
+        imports: Its ``custom_imports``, already imported: also list the overlays of those packages.
     """
     overlays: dict[str, dict[str, str]] = {}
     for part in PART_FOLDERS:
@@ -131,7 +131,7 @@ def list_overlays(config: str | Path | None = None, imports: object = None) -> d
 
 
 def listing_text(listing: dict[str, Any], *, verbose: bool = False) -> str:
-    """The listing in words."""
+    """The listing as text."""
     lines = []
     for role, parts in listing['parts'].items():
         lines += ['', role] if lines else [role]

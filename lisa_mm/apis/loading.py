@@ -1,4 +1,4 @@
-"""From what a user names (config and checkpoint, or one folder) to a model."""
+"""Load a model from what a user names: a config and a checkpoint, or one folder."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch
 
 
 def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[Path, Path]:
-    """A config and a checkpoint from one work folder, checkpoint folder or exported folder, or from both.
+    """Find a config and a checkpoint from one work folder, checkpoint folder or exported folder, or from both.
 
     Returns:
-        Path of the config; path of the checkpoint (of a work folder the best validated one, else the last).
+        Path of the config; path of the checkpoint (in a work folder, the best validated one, otherwise the last).
 
     Raises:
         UserError: if one of them cannot be found.
@@ -45,14 +45,14 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
 def load_model(
     config: str | Path | Config, checkpoint: str | Path | None, *, device: str | None = None, dtype: str = 'float32'
 ) -> tuple[LISA, Config]:
-    """A model in eval mode with a checkpoint's weights, strictly.
+    """Load a checkpoint's weights strictly into a model in eval mode.
 
-    A checkpoint of a training that began from an exported folder (``load_from``) holds what was trained; the rest is read there.
+    If training started from an exported folder (``load_from``), the checkpoint holds the trained weights, the folder the rest.
 
     Args:
         config: A config file or source.
         checkpoint: A checkpoint folder; None leaves the model as the config builds it, before any training.
-        device: Where the model runs; 'cuda' where there is one if left out.
+        device: Device of the model; by default 'cuda' if available.
         dtype: Precision of weights and activations: 'float32' (TF32 is turned off), 'bfloat16' or 'float16'. The model is built
             in float32 on the CPU, then cast.
 

@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint, with the controls that show whether it listens."""
+"""Evaluate a checkpoint, with controls that show whether it listens to the question."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..models import LISA
 from ..progress import progress
 from .loading import load_model
 
-ROUNDS = 2000  # of the bootstrap
+ROUNDS = 2000  # rounds of the bootstrap
 CONTROL_TITLES = {'other_question': 'question of another object'}
 
 
@@ -39,24 +39,24 @@ def evaluate(
     dtype: str = 'float32',
     work_dir: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Every metric of the config on its test (or val) data, by the runner's own ``test()``.
+    """Run every metric of the config on its test (or val) data, through the runner's own ``test()``.
 
-    Several processes (torchrun) share the data, each with a whole copy of the model; the scores are those of one process.
+    Several processes (torchrun) share the data, each with a whole copy of the model; the scores equal those of one process.
 
     Args:
         config: A config file or source.
         checkpoint: A checkpoint folder; None for the model before training.
-        split: 'test' or 'val': which dataloader and evaluator of the config.
-        controls: Also score an empty mask, the union of all objects, and the data set's controls (the question of another
+        split: 'test' or 'val': selects the config's dataloader and evaluator.
+        controls: Also score an empty mask, the union of all objects, and the data set's controls (the question about another
             object).
-        device: Where the model runs; 'cuda' where there is one if left out.
-        dtype: As of :func:`.loading.load_model`.
-        work_dir: Gets the log and what hooks write (pictures); nothing is kept if left out.
+        device: Device of the model; by default 'cuda' if available.
+        dtype: As in :func:`.loading.load_model`.
+        work_dir: Folder for the log and the hooks' files (pictures); nothing is kept if left out.
 
     Returns:
         ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'metrics'}``: the interval is a 95 % bootstrap of gIoU over masks, and
-        ``metrics`` holds all that the metrics of the evaluator found. On the first process also ``per_mask``, and with
-        ``controls`` the scores of each and ``listens``: the mean IoU that the right question gains over another one's, mask by
+        ``metrics`` holds all results of the evaluator's metrics. On the first process also ``per_mask``, and with
+        ``controls`` the scores of each and ``listens``: the mean gain in IoU of the right question over another one, mask by
         mask, with its interval.
 
     Raises:
@@ -74,7 +74,7 @@ def evaluate(
         runner = build_evaluation(model, compiled, split, loader, folder, launcher)
         result: dict[str, Any] = {}
         other: Pairs = []
-        if controls:  # before the scores themselves, whose pictures stay
+        if controls:  # before the scores themselves, so that their pictures remain
             result['controls'], other = run_controls(runner, loader)
         metrics, pairs = run_pass(runner, loader, split)
         dataset = runner.tests.dataloader.dataset
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str, Any], folder: str, launcher: str) -> LisaRunner:
-    """A runner that tests a model as it is, with the config's hooks and evaluator."""
+    """Build a runner that tests a model as it is, with the config's hooks and evaluator."""
     metrics = compiled.get(f'{split}_evaluator') or []
     listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     evaluator = [
@@ -108,19 +108,19 @@ def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str
         default_hooks={'checkpoint': None, 'logger': None},
         custom_hooks=list(compiled.get('custom_hooks') or []),
         log_level='WARNING',
-        cfg={'init_weights_for_test_or_val': False},  # they are loaded
+        cfg={'init_weights_for_test_or_val': False},  # weights are already loaded
     )
 
 
 def run_pass(runner: LisaRunner, loader: dict[str, Any], title: str) -> tuple[dict[str, float], list[Pairs]]:
-    """One pass over a data loader: all metrics, and on the first process (intersection, union) of each mask by image."""
+    """Run over a data loader; returns all metrics and, on the first process, each mask's (intersection, union) by image."""
     metrics = runner.test_on(loader, title)
     metric = next(metric for metric in runner.tests.evaluator.metrics if isinstance(metric, SegIoUMetric))
     return metrics, metric.pairs
 
 
 def _scores(metrics: dict[str, float], runner: LisaRunner) -> dict[str, Any]:
-    """The named scores of the metrics, whatever prefix the config gave them."""
+    """The named scores among the metrics, without the prefix from the config."""
     metric = next(metric for metric in runner.tests.evaluator.metrics if isinstance(metric, SegIoUMetric))
     prefix = f'{metric.prefix}/' if metric.prefix else ''
     return {
@@ -136,7 +136,7 @@ def _flat(images: list[Pairs]) -> Pairs:
 
 
 def _named(dataset: Any, images: list[Pairs]) -> dict[str, float]:
-    """IoU of each mask by the sample's name and the mask's number."""
+    """IoU of each mask, by sample name and mask number."""
     named = {}
     for number, image in enumerate(images):
         name = dataset.get_data_info(number)['sample_id']
@@ -150,7 +150,7 @@ def score(pairs: Pairs) -> dict[str, Any]:
 
 
 def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
-    """Scores that anything may reach without listening, or while listening to another question; the pairs of the latter."""
+    """Scores reached without listening or by listening to another question, and the pairs of the latter."""
     results: dict[str, Any] = {}
     other: Pairs = []
     dataset: Any = LisaRunner.build_dataloader(loader, seed=0).dataset
@@ -168,9 +168,9 @@ def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, 
 
 
 def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
-    """For each mask asked: (intersection, union) of an empty mask, and of the union of its record's objects.
+    """For each requested mask: (intersection, union) of an empty mask, and of the union of its record's objects.
 
-    None in place of the latter where a record knows only one: the others of the image are in no file.
+    The latter is None if a record has only one object: no file lists the image's other objects.
     """
     for n in progress(range(len(dataset)), 'empty and union', 'image'):
         record = dataset.get_data_info(n)
@@ -191,7 +191,7 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
 
 
 def table(result: dict[str, Any]) -> str:
-    """The scores in words."""
+    """The scores as text."""
     rows = [('model', result), *result.get('controls', {}).items()]
     lines = [f'{"":28s} {"gIoU":>7s}  {"95 % interval":>17s}  {"cIoU":>7s}']
     for name, values in rows:

@@ -1,4 +1,4 @@
-"""Training from a config."""
+"""Train from a config."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def build_runner(source: Config, work_dir: str | Path, **settings: object) -> Li
     """A runner from a source config.
 
     Args:
-        source: From :func:`lisa_mm.config.load_config`.
-        work_dir: Gets logs, checkpoints, and the source as ``config.py``.
+        source: A config from :func:`lisa_mm.config.load_config`.
+        work_dir: Folder for logs, checkpoints, and the source as ``config.py``.
         settings: Keys that replace the config's (``resume``, ``load_from``, ``train_dataloader=None``, ...).
     """
     compiled = compile_config(source).to_dict()
     for key in ('data_root', 'custom_imports', 'runner_type'):
         compiled.pop(key, None)
-    for split in ('val', 'test'):  # mmengine wants the three keys of a loop together
+    for split in ('val', 'test'):  # mmengine needs the three keys of a loop together
         if not compiled.get(f'{split}_dataloader'):
             for key in (f'{split}_dataloader', f'{split}_cfg', f'{split}_evaluator'):
                 compiled.pop(key, None)
@@ -44,13 +44,13 @@ def train(
     swaps: Iterable[str] = (),
     options: Iterable[str] = (),
 ) -> Path:
-    """Train as the config says.
+    """Train a config.
 
     Args:
         config: A config file.
         work_dir: By default ``work_dirs/<name of the config>``.
-        resume: True goes on from the last checkpoint of the work folder; a path from that one.
-        launcher: 'auto' looks at the environment.
+        resume: True continues from the work folder's last checkpoint; a path continues from that checkpoint.
+        launcher: Name of the launcher; 'auto' reads the environment.
         swaps, options: See :func:`lisa_mm.config.load_config`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The parts' configs that give the shapes of a checkpoint: from its tensors' shapes and its config.json."""
+"""Derive the parts' configs from a checkpoint's tensor shapes and its config.json."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .keys import LORA, PROJECTOR
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Heads of SAM's two-way transformer: in no file of a checkpoint; the value of the release (segment_anything/build_sam.py)
+# Heads of SAM's two-way transformer: checkpoints don't record them; the value of the release (segment_anything/build_sam.py)
 DECODER_HEADS = 8
-# Local windows of the release; only a SAM whose blocks are all global does not show them in its shapes
+# Local windows of the release; the shapes show them unless all blocks of a SAM are global
 WINDOW = 14
 LLAMA_FIELDS = (
     'vocab_size',
@@ -49,14 +49,14 @@ CLIP_FIELDS = (
 
 
 def sam_widths(shapes: Shapes, *, heads: int = DECODER_HEADS) -> dict[str, Any]:
-    """Arguments of ``SAMMaskDecoder`` that give the shapes of a released state dict.
+    """Arguments of ``SAMMaskDecoder`` that match the shapes of a released state dict.
 
     Args:
-        shapes: In the names of the release.
-        heads: Of the mask decoder's transformer.
+        shapes: Shapes by the release's names.
+        heads: Attention heads of the mask decoder's transformer.
 
     Raises:
-        CheckpointError: if a tensor that tells a width is missing.
+        CheckpointError: if a tensor that determines a width is missing.
     """
     try:
         return _sam_widths(shapes, heads)
@@ -99,7 +99,7 @@ def llama_config(written: Mapping[str, Any], where: str) -> dict[str, Any]:
     """``CausalLM(config=...)`` from the config.json of a Llama, LLaVA or LISA folder.
 
     Raises:
-        CheckpointError: if it is another architecture's.
+        CheckpointError: if it describes another architecture.
     """
     if written.get('model_type') not in ('llava', 'llama', 'llava_llama') or 'hidden_size' not in written:
         raise CheckpointError(
@@ -114,7 +114,7 @@ def clip_config(written: Mapping[str, Any], where: str) -> dict[str, Any]:
     """``CLIPVisionTower(config=...)`` from the config.json of a CLIP folder (two towers or the image tower).
 
     Raises:
-        CheckpointError: if it is another architecture's.
+        CheckpointError: if it describes another architecture.
     """
     vision = written.get('vision_config', written)
     if written.get('model_type') not in ('clip', 'clip_vision_model') or 'hidden_size' not in vision:
@@ -126,13 +126,13 @@ def clip_config(written: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def projector_config(shapes: Shapes) -> dict[str, Any]:
-    """The projector part from our names of its tensors."""
+    """The projector's config from the shapes of its tensors, by our names."""
     layers = [name for name in shapes if re.fullmatch(PROJECTOR.replace('.', r'\.') + r'\.layers\.\d+\.weight', name)]
     return dict(type='MLPProjector', depth=len(layers)) if layers else dict(type='LinearProjector')
 
 
 def lora_config(shapes: Shapes) -> dict[str, Any] | None:
-    """``r`` and ``target_modules`` of the adapters of a training state; None without adapters. Alpha is not in the tensors."""
+    """``r`` and ``target_modules`` of a training state's adapters; None without adapters. The tensors do not hold alpha."""
     down = {match['layer']: shape for name, shape in shapes.items() if (match := LORA.fullmatch(name)) and match['side'] == 'A'}
     if not down:
         return None

@@ -1,4 +1,4 @@
-"""What of a checkpoint does not fit a model, in words."""
+"""Describe where a checkpoint does not fit a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHOWN = 5
 
 
 def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Names and shapes of the weights that a model trains against the ``tensors`` of a checkpoint."""
+    """Compare a model's trained weights with the ``tensors`` of a checkpoint, by name and shape."""
     shapes = {name: full_shape(target) for name, target in trained.items()}
     missing = sorted(set(shapes) - set(tensors))
     unexpected = sorted(set(tensors) - set(shapes))
@@ -30,14 +30,14 @@ def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Te
 
 
 def frozen_faults(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
-    """Shapes and hashes of a model's frozen weights against those that a checkpoint recorded."""
+    """Compare a model's frozen weights with those recorded in a checkpoint, by shape and hash."""
     differing = []
     for name in sorted(set(own) & set(recorded)):
         if own[name]['shape'] != recorded[name]['shape']:
             differing.append(name)
             continue
         ours, theirs = own[name]['sha256'], recorded[name]['sha256']
-        # without a dtype in common (float16 against bfloat16) the values cannot be compared
+        # without a common dtype (float16 against bfloat16) the values cannot be compared
         if any(ours[dtype] != theirs[dtype] for dtype in ours.keys() & theirs.keys()):
             differing.append(name)
     missing, unexpected = sorted(set(own) - set(recorded)), sorted(set(recorded) - set(own))
@@ -57,7 +57,7 @@ def frozen_faults(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
 
 
 def _common_module(names: list[str]) -> str:
-    """The longest dotted path that all names begin with."""
+    """The longest dotted path with which all names start."""
     shared = []
     for pieces in zip(*(name.split('.')[:-1] for name in names), strict=False):
         if len(set(pieces)) > 1:

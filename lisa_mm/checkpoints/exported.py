@@ -1,15 +1,15 @@
-"""One folder that holds a whole model, in our names: what an import or an export writes and every tool takes.
+"""One folder that holds a whole model under our names: imports and exports write it, and every tool takes it.
 
 ```
 FOLDER/
-  config.py       a loadable config; ``here://`` in it is this folder, so that it may be moved
+  config.py       a loadable config; ``here://`` in it means this folder, so it may be moved
   model.safetensors, or model-0000i-of-0000N.safetensors with their index
-  tokenizer/      the tokenizer's files as they were, and those of a whole model's processor
-  export.json     where it came from, which parts it holds, the id of [SEG]
+  tokenizer/      the tokenizer's original files, and those of a whole model's processor
+  export.json     its origin, its parts, the id of [SEG]
   tensors.txt     what became of every tensor of the source
 ```
 
-A folder made from a LLaVA, SAM or CLIP checkpoint alone holds some parts only: a training starts from it (``load_from``), the
+A folder made from only a LLaVA, SAM or CLIP checkpoint holds some of the parts: training starts from it (``load_from``), and
 other parts stay as the config builds them.
 """
 
@@ -49,7 +49,7 @@ TOKENIZER_FILES = (
     'vocab.json',
     'merges.txt',
     'chat_template.json',
-    # of a whole multimodal model
+    # files of a whole multimodal model
     'processor_config.json',
     'preprocessor_config.json',
     'video_preprocessor_config.json',
@@ -76,10 +76,10 @@ def read_export(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def new_folder(target: str | Path) -> Iterator[Path]:
-    """A temporary folder that gets its name once all is written; on an error nothing is left of it.
+    """A temporary folder that is renamed once everything is written; on an error it is removed.
 
     Raises:
-        CheckpointError: if the target is there already.
+        CheckpointError: if the target already exists.
     """
     target = Path(target)
     if target.exists():
@@ -109,13 +109,13 @@ def write_exported(
     """Write a folder of this format.
 
     Args:
-        target: Must not exist.
-        source: Tensors in our names.
-        config: Source config; its paths begin with ``here://`` where they are inside the folder.
+        target: The folder; must not exist.
+        source: Tensors by our names.
+        config: Source config; paths inside the folder start with ``here://``.
         tokenizer: A folder whose tokenizer files are copied.
         table: Text of ``tensors.txt``.
-        record: For ``export.json``, beside the format and the parts.
-        max_bytes: Of a shard.
+        record: Fields of ``export.json`` besides the format and the parts.
+        max_bytes: Maximum size of a shard.
     """
     with new_folder(target) as folder:
         write_shards(folder, source.info, source.read, max_bytes=max_bytes)
@@ -130,7 +130,7 @@ def write_exported(
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files of a folder, as they are."""
+    """Copy a folder's tokenizer files unchanged."""
     target.mkdir()
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
@@ -140,16 +140,16 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -> list[str]:
     """Load a folder's tensors into a model, which may have fresh adapters; all processes must call it.
 
-    Nothing of the folder's parts may be missing, left over or of another shape. A language model from before LISA (without
-    ``[SEG]``) has fewer rows of embeddings and head than the model: the rows of the new tokens become the mean of the others.
+    No tensor of the folder's parts may be missing, left over or of another shape. A language model from before LISA (without
+    ``[SEG]``) has fewer rows in embeddings and head than the model: the new tokens' rows become the mean of the others.
 
     Args:
         model: The model, sharded (ZeRO-3) or not.
-        folder: Of this format.
-        whole: Every part of the model must be in the folder.
+        folder: A folder of this format.
+        whole: Require every part of the model in the folder.
 
     Returns:
-        The parts that are not in the folder and stay as they were.
+        The parts that are not in the folder; they stay as they were.
 
     Raises:
         CheckpointError: naming every kind of difference with the first few names.
@@ -184,7 +184,7 @@ def load_exported(model: nn.Module, folder: str | Path, *, whole: bool = True) -
             read_new_rows(module)
     refresh_adapters(model)
     for name, module in model.named_modules():
-        # what a file holds need not be in the checkpoints of a training that starts from it
+        # weights that this file holds need not be in checkpoints of a training that starts from it
         has_a_say = getattr(module, 'from_file', None) is not None and not isinstance(module, LoraLayer)
         if has_a_say and part_of(name + '.') in held:
             module.from_file = True  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue] - torch types attributes as tensors

@@ -1,4 +1,4 @@
-"""A trained or imported model -> the published LISA layout, or one folder of ours."""
+"""Export a trained or imported model to the published LISA layout or one folder of ours."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ FORMATS = ('lisa', 'folder')
 
 @dataclass
 class WholeModel:
-    """A model to be written.
+    """A model to write.
 
     Args:
-        tensors: In our names, adapters merged.
-        config: Source config, paths inside its folder as ``here://``.
+        tensors: Tensors by our names, adapters merged.
+        config: Source config, with paths inside its folder as ``here://``.
         tokenizer: Folder of the tokenizer's files.
-        record: As ``export.json`` has it.
-        table: What becomes of every tensor.
+        record: Contents of ``export.json``.
+        table: What happens to every tensor.
     """
 
     tensors: TensorSource
@@ -67,15 +67,15 @@ def export_checkpoint(
     Args:
         source: A folder of ours, a work folder or checkpoint of training, or a config with ``checkpoint``.
         target: The folder to write; must not exist.
-        checkpoint: After a config.
-        layout: ``'lisa'``: as xinlai/LISA-* are published. ``'folder'``: our own.
-        dtype: 'float32', 'bfloat16' or 'float16' for floating-point tensors; as they are if left out.
-        max_shard_size: Of the written shards; 10GB as the published ones.
-        vision_tower_name: What config.json names as the vision tower, which is not in the layout 'lisa'; the imported one's, else
+        checkpoint: A checkpoint, if ``source`` is a config.
+        layout: ``'lisa'``: the layout of xinlai/LISA-*. ``'folder'``: our own.
+        dtype: 'float32', 'bfloat16' or 'float16' for floating-point tensors; unchanged if left out.
+        max_shard_size: Maximum size of a shard; 10GB as in the published ones.
+        vision_tower_name: Name in config.json of the vision tower, which layout 'lisa' does not contain; the imported one's, else
             openai/clip-vit-large-patch14.
 
     Returns:
-        What became of every tensor.
+        What happened to every tensor.
 
     Raises:
         CheckpointError: if the model does not fit the layout; nothing is written then.
@@ -112,7 +112,7 @@ def export_checkpoint(
 
 
 class CastTensors:
-    """Floating-point tensors of another source in one dtype."""
+    """Another source, with floating-point tensors cast to one dtype."""
 
     def __init__(self, source: TensorSource, dtype: torch.dtype):
         self.source = source
@@ -127,7 +127,7 @@ class CastTensors:
 
 
 class MergedModel:
-    """The tensors of a built model in our names, adapters and rows of new tokens merged one layer at a time.
+    """The tensors of a built model by our names; adapters and new tokens' rows are merged one layer at a time.
 
     Raises:
         CheckpointError: for a quantised language model.
@@ -149,17 +149,17 @@ class MergedModel:
         self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:
-        """One tensor, with what was trained beside it."""
+        """One tensor, with its adapter or new rows merged."""
         value = self._state[name].detach()
         merge = self._merge.get(name)
         return value if merge is None else merge(value)
 
 
 def open_model(source: str | Path, checkpoint: str | Path | None = None) -> WholeModel:
-    """A whole model from what a user names.
+    """Open a whole model from what a user names.
 
     Raises:
-        CheckpointError: for a folder that holds some parts only.
+        CheckpointError: for a folder that holds only some parts.
     """
     source = Path(source)
     opened = open_checkpoint(source, prefer='best') if checkpoint is None and source.is_dir() else None
@@ -170,7 +170,7 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
                 f'{folder} holds {", ".join(record["parts"])} from before LISA: there is no trained [SEG] to export. '
                 'Train from it first (load_from).'
             )
-        config = Config.fromfile(folder / CONFIG).to_dict()  # not load_config: here:// is kept
+        config = Config.fromfile(folder / CONFIG).to_dict()  # not load_config, which would replace here://
         files = WeightFiles(folder)
         table = Table([Row(USED, name, name, info.shape) for name, info in files.info.items()])
         record = {key: value for key, value in record.items() if key not in ('format', 'parts', 'lisa_mm', 'time')}
@@ -198,7 +198,7 @@ def table_of(model: LISA) -> Table:
 
 
 def _published_start(compiled: Config) -> dict[str, Any]:
-    """config.json and generation_config.json of what the training began with, if it was a published folder."""
+    """config.json and generation_config.json of the published folder that training started from, if it did."""
     start = compiled.get('load_from')
     if start and is_exported(start):
         return read_export(Path(start)).get('published', {})
@@ -210,10 +210,10 @@ def _published_start(compiled: Config) -> dict[str, Any]:
 
 
 def self_contained(config: dict[str, Any], model: LISA) -> dict[str, Any]:
-    """A source config whose parts read no file: their architecture is written, their weights are in the folder beside it.
+    """A source config whose parts read no files: it contains their architecture, and the folder beside it their weights.
 
     Raises:
-        CheckpointError: for a part whose architecture only its files tell.
+        CheckpointError: for a part whose architecture is only in its files.
     """
     config = copy.deepcopy(config)
     for key in ('work_dir', 'resume', 'launcher'):

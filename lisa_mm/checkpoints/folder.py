@@ -1,15 +1,15 @@
-"""A checkpoint is a folder: what was trained, what it was trained on (by hash), and the state to go on from.
+"""A checkpoint is a folder with the trained weights, hashes of the frozen weights, and the state to resume from.
 
 ```
 iter_200/
-  weights.safetensors   the trained parameters, and buffers beside them, float32, named as in model.state_dict()
-  frozen.json           name -> shape, dtype, sha256 of everything frozen
+  weights.safetensors   trained parameters and their modules' buffers, float32, named as in model.state_dict()
+  frozen.json           name -> shape, dtype, sha256 of all frozen weights
   meta.json             iteration, world size, ZeRO stage, versions, best score, seed, hashes
   config.py             the config's text, if there was one
-  state/                rank_<r>.pt, common.pt: to resume; not needed to evaluate
+  state/                rank_<r>.pt, common.pt: needed to resume, not to evaluate
 ```
 
-A folder is written as ``.tmp_iter_200``, every file is synced to disk, and only then does it get its name: what is called
+A folder is written as ``.tmp_iter_200``, every file is synced to disk, and only then is it renamed: a folder named
 ``iter_200`` is complete.
 """
 
@@ -36,17 +36,17 @@ from .comparing import frozen_faults, trained_faults
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
 EXPORT = 'export.json'  # marks a folder that holds a whole model, see exported.py
 LAST = 'last_checkpoint'
-CHECKPOINT_MARKS = (META, LAST)  # of a checkpoint folder, of a work folder
+CHECKPOINT_MARKS = (META, LAST)  # marks of a checkpoint folder and of a work folder
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The model's state by name, in two parts: what a checkpoint must hold, and what a file holds already.
+    """Split the model's state in two: tensors that a checkpoint must hold, and tensors that a file already holds.
 
-    The first is what training changes, and frozen weights of parts that were not read from a file (``Part.from_file``).
+    The first are the trained tensors, and frozen weights of parts that were not read from a file (``Part.from_file``).
     A buffer counts as trained if its module has a trained parameter of its own (the running statistics of a trained norm).
 
     Returns:
-        Trained and frozen tensors; the parameters themselves, not copies.
+        Trained and frozen tensors by name; the parameters themselves, not copies.
     """
     trained_modules = {
         name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
@@ -67,7 +67,7 @@ def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, to
 
 
 def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
-    """What the innermost part around a tensor says of its origin."""
+    """The origin of a tensor according to the innermost part around it."""
     module = name
     while module:
         module = module.rpartition('.')[0]
@@ -77,11 +77,11 @@ def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
 
 
 def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.Tensor]:
-    """Copies of all that is trained, on the CPU, floating point in float32; all processes must call it.
+    """Copies of all trained tensors, on the CPU, floating point in float32; all processes must call it.
 
     Args:
         model: The model, sharded or not.
-        keep: False takes part in the gathering and keeps nothing.
+        keep: False joins in the gathering but keeps nothing.
     """
     weights = {}
     for name, value in split_state(model)[0].items():
@@ -94,7 +94,7 @@ def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.T
 
 
 def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
-    """The optimizer's float32 copy of a half-precision parameter, which has more digits, if there is one."""
+    """The optimizer's float32 copy of a half-precision parameter, which is more precise; None if there is none."""
     sharded_without_optimizer = is_sharded_parameter(value) and not has_sharded_optimizer(value)
     if value.dtype not in (torch.bfloat16, torch.float16) or sharded_without_optimizer:
         return None
@@ -104,9 +104,9 @@ def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
 
 
 def describe_frozen(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Name -> shape, dtype and sha256 of all that is frozen; all processes must call it.
+    """Name -> shape, dtype and sha256 of all frozen tensors; all processes must call it.
 
-    A float32 tensor has two hashes, of itself and of its bfloat16 rounding, so that a model built in bfloat16 can be compared.
+    A float32 tensor has two hashes, its own and that of its bfloat16 rounding, so that a model built in bfloat16 can be compared.
     """
     described = {}
     for name, value in split_state(model)[1].items():
@@ -146,13 +146,13 @@ def write_json(path: Path, value: object) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync every file and folder below, and the folder itself."""
+    """fsync a folder with every file and folder below it."""
     for path in [*folder.rglob('*'), folder]:
         fsync_path(path)
 
 
 def fsync_path(path: Path) -> None:
-    """Make one file, or a folder's list of names, durable."""
+    """Make one file, or a folder's entries, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -161,7 +161,7 @@ def fsync_path(path: Path) -> None:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """Give a completely written folder its name; one of the same name from an earlier run makes room."""
+    """Rename a completely written folder; it replaces a folder of that name from an earlier run."""
     sync_folder(temporary)
     if final.exists():
         old = final.with_name(f'.tmp_old_{final.name}')
@@ -175,7 +175,7 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 def point_to(work_dir: Path, folder: Path) -> None:
-    """Replace ``last_checkpoint`` in one step by one that names ``folder``."""
+    """Replace ``last_checkpoint`` atomically, so that it names ``folder``."""
     temporary = work_dir / f'.tmp_{LAST}'
     temporary.write_text(folder.name + '\n', encoding='utf-8')
     fsync_path(temporary)
@@ -184,7 +184,7 @@ def point_to(work_dir: Path, folder: Path) -> None:
 
 
 def remove_leftovers(work_dir: Path) -> list[str]:
-    """Remove what interrupted writes left behind.
+    """Remove leftovers of interrupted writes.
 
     Returns:
         The names of the removed folders.
@@ -196,10 +196,10 @@ def remove_leftovers(work_dir: Path) -> list[str]:
 
 
 def set_aside(work_dir: Path) -> Path | None:
-    """Move an earlier run's checkpoints into ``earlier_<number>``, a work folder of its own to test, infer and resume from.
+    """Move an earlier run's checkpoints into ``earlier_<number>``, a work folder that one can test, infer and resume from.
 
     Returns:
-        That folder; None if there was nothing to move.
+        The new folder; None if there was nothing to move.
     """
     found = [*list_checkpoints(work_dir), *list_checkpoints(work_dir, 'best_*_iter_')]
     if not found:
@@ -225,17 +225,17 @@ def iteration_of(folder: Path) -> int:
 
 
 def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
-    """Resolve what a user calls a checkpoint.
+    """Find the checkpoint that a user's path means.
 
     Args:
         path: A checkpoint folder, a work folder of training, an exported folder, or a weights file.
-        prefer: Of a work folder, ``'last'`` takes the one to resume from, ``'best'`` the best validated one if there is any.
+        prefer: In a work folder, ``'last'`` takes the one to resume from, ``'best'`` the best validated one if there is any.
 
     Returns:
-        A checkpoint folder, or the file as it was given (but for a folder's own ``weights.safetensors``: that gives its folder).
+        A checkpoint folder, or the file as given (a checkpoint's own ``weights.safetensors`` gives its folder).
 
     Raises:
-        CheckpointError: saying what was looked for.
+        CheckpointError: listing what was looked for.
     """
     path = Path(path)
     if path.is_file():
@@ -269,7 +269,7 @@ def find_checkpoint(path: str | Path, *, prefer: str = 'last') -> Path:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """The checkpoint's ``meta.json``.
+    """Read the checkpoint's ``meta.json``.
 
     Raises:
         CheckpointError: if it is missing or damaged.
@@ -278,10 +278,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, on the CPU.
+    """Read the tensors of a checkpoint, on the CPU.
 
     Raises:
-        CheckpointError: if the file is missing, cut off, or not the one that was written.
+        CheckpointError: if the file is missing, truncated, or not the file that was written.
     """
     path = folder / WEIGHTS
     try:
@@ -304,7 +304,7 @@ def load_weights(
         model: The model, with ``requires_grad`` set as in the training that wrote the checkpoint; sharded (ZeRO-3) or not.
         folder: A checkpoint folder, or the work folder of a training run.
         check_frozen: Compare the frozen parts with the ones the checkpoint was trained on, by hash.
-        frozen: The model's own frozen parts as :func:`describe_frozen` gives them, if known already.
+        frozen: Result of :func:`describe_frozen` for the model, if already known.
 
     Returns:
         The checkpoint's ``meta.json``.

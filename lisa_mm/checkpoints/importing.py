@@ -1,4 +1,4 @@
-"""Published checkpoints -> one folder of ours."""
+"""Import published checkpoints into one folder of ours."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def import_checkpoint(
     max_shard_size: str = '5GB',
     data_root: str = 'dataset',
 ) -> Table:
-    """Write a published checkpoint as a folder of ours, its tensors unchanged but for merged LoRA.
+    """Write a published checkpoint as a folder of ours; tensors stay unchanged except for merged LoRA.
 
     Args:
-        source: See :data:`KINDS`; which one it is, its names and its config.json tell.
+        source: One of :data:`KINDS`, recognised by its tensor names and its config.json.
         target: The folder; must not exist.
-        clip: CLIP folder: a LISA or LLaVA folder does not hold the tower's weights, a training state not its config.
-        sam: SAM file that goes beside a LLaVA folder.
-        llm: LLaVA folder whose config.json and tokenizer belong to a training state.
-        template: Conversation template of the model; in no file.
-        lora_alpha: Of a training state's adapters; in no file.
-        lora_rank: What the adapters must have; read from their shapes if left out.
-        decoder_heads: Of SAM's mask decoder; in no file.
-        max_shard_size: Of the written shards.
-        data_root: For the data sets of the folder's config.
+        clip: CLIP folder: LISA and LLaVA folders lack the tower's weights, a training state lacks its config.
+        sam: SAM file to add to a LLaVA folder.
+        llm: LLaVA folder with the config.json and tokenizer of a training state.
+        template: Conversation template of the model; no file records it.
+        lora_alpha: Alpha of a training state's adapters; no file records it.
+        lora_rank: Required rank of the adapters; read from their shapes if left out.
+        decoder_heads: Attention heads of SAM's mask decoder; no file records them.
+        max_shard_size: Maximum size of a written shard.
+        data_root: Root of the data sets in the folder's config.
 
     Returns:
-        What became of every tensor.
+        What happened to every tensor.
 
     Raises:
-        CheckpointError: for what is missing, damaged, unknown or does not fit; nothing is written then.
+        CheckpointError: if something is missing, damaged, unknown or does not fit; nothing is written then.
     """
     source = Path(source)
     if _is_training(source):
@@ -84,11 +84,11 @@ def import_checkpoint(
     if sam is not None:
         tensors.add(WeightFiles(sam), keys.from_sam)
 
-    # Parts, and what they want
+    # Parts, and the tensors they need
     written = read_json(folder / 'config.json') if folder else {}
     shapes = {name: info.shape for name, info in tensors.info.items()}
     model = part_configs(shapes, written, tower_config, where=str(folder or source), heads=decoder_heads)
-    if kind == STATE:  # its config.json is of the model before the new tokens
+    if kind == STATE:  # its config.json describes the model before the new tokens
         model['language_model']['config']['vocab_size'] = shapes.get(f'{keys.LANGUAGE_MODEL}.model.lm_head.weight', (0,))[0]
     table = tensors.table
     table.add_missing_and_reshaped(part_shapes(model, published=written, tokenizer=folder))
@@ -132,17 +132,17 @@ def _is_training(path: Path) -> bool:
 
 
 def open_source(path: Path) -> WeightFiles:
-    """The tensors of what a user wants to import."""
+    """Open the tensors that a user wants to import."""
     if is_exported(path):
         raise CheckpointError(f'{path} is a folder of ours already: use it, or export it to the published layout.')
     return WeightFiles(path)
 
 
 def kind_of(path: Path, files: WeightFiles) -> str:
-    """What a checkpoint is, by its names and its config.json.
+    """The kind of a checkpoint, by its tensor names and its config.json.
 
     Raises:
-        CheckpointError: for a checkpoint of another model.
+        CheckpointError: for another model's checkpoint.
     """
     names = files.info
     if any(name.startswith(keys.WRAPPER) or keys.LORA.fullmatch(name) for name in names):
@@ -165,7 +165,7 @@ def kind_of(path: Path, files: WeightFiles) -> str:
 
 
 def _llm_folder(kind: str, source: Path, llm: str | Path | None) -> Path | None:
-    """Where config.json and tokenizer of the language model are."""
+    """The folder with config.json and tokenizer of the language model."""
     if kind == STATE:
         if llm is None:
             raise CheckpointError(
@@ -199,14 +199,14 @@ def part_configs(
     where: str,
     heads: int = DECODER_HEADS,
 ) -> dict[str, dict[str, Any]]:
-    """Configs of the parts that tensors (by our names) belong to, by the last word of the part's name.
+    """Configs of the parts that own the tensors, by the last word of the part's name.
 
     Args:
-        shapes: By our names.
+        shapes: Shapes by our names.
         written: config.json of the language model's folder.
         tower: ``CLIPVisionTower(config=...)``.
-        where: Names the folder in errors.
-        heads: Of SAM's mask decoder.
+        where: Name of the folder in errors.
+        heads: Attention heads of SAM's mask decoder.
     """
     held = {keys.part_of(name) for name in shapes}
     model: dict[str, dict[str, Any]] = {}
@@ -235,7 +235,7 @@ def _is_sam(name: str) -> bool:
 def part_shapes(
     model: dict[str, dict[str, Any]], *, published: dict[str, Any], tokenizer: Path | None
 ) -> dict[str, tuple[int, ...]]:
-    """Our names and shapes of what the parts want, built on the meta device."""
+    """Our names and shapes of the tensors the parts need, from building them on the meta device."""
     built: dict[str, torch.nn.Module] = {}
     with torch.device('meta'):
         if 'language_model' in model:
@@ -263,16 +263,16 @@ def part_shapes(
 
 
 def _check_rotary_buffer(files: WeightFiles, config: dict[str, Any]) -> str | None:
-    """Raise if a rotary buffer is not the one that follows from the config: the positions would be others.
+    """Raise if a rotary buffer differs from the one given by the config: positions would be wrong.
 
     Returns:
-        Its dtype if that is not the weights', for an export.
+        Its dtype, for an export, if it differs from the weights'.
     """
     name = next((name for name in files.info if name.endswith(keys.INV_FREQ)), None)
     if name is None:
         return None
     buffer, expected = files.read(name), inverse_frequencies(config)
-    # bfloat16 has 8 bits: rounding is at most 2^-9
+    # bfloat16 has 8 significant bits: rounding is at most 2^-9
     if buffer.shape != expected.shape or not torch.allclose(buffer.float(), expected, rtol=2**-8, atol=0):
         raise CheckpointError(
             f'{files.path}: {name} is not 1 / theta^(2i/d) with the rope_theta of config.json: positions would be read wrongly. '
@@ -287,5 +287,5 @@ def _rows(shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def _published_files(folder: Path, names: Iterable[str] = ('config.json', 'generation_config.json')) -> dict[str, Any]:
-    """What an export to the published layout writes again as it was."""
+    """Files that an export to the published layout writes back unchanged."""
     return {name: read_json(folder / name) for name in names if (folder / name).is_file()}

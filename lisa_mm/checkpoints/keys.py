@@ -1,4 +1,4 @@
-"""Names of tensors: published checkpoints <-> ours.
+"""Tensor names: published checkpoints <-> ours.
 
 Our names are those of ``LISA.state_dict()`` without adapters: ``mllm.language_model.model.model.layers.0...``,
 ``mllm.projector...``, ``mllm.vision_tower.model...``, ``seg_head.projection...``, ``mask_decoder...``. The published names are
@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-WRAPPER = 'base_model.model.'  # what peft puts before every name of a training state
+WRAPPER = 'base_model.model.'  # peft's prefix of every name in a training state
 SAM = 'model.visual_model.'
 TOWER = 'model.vision_tower.vision_tower.'
 LORA = re.compile(r'(?P<layer>.+)\.lora_(?P<side>[AB])\.(?P<adapter>[^.]+)\.weight')
-# What training may put beside a weight: LoRA's halves, DoRA's magnitudes, the rows of new tokens
+# Tensors that training may add to a weight: LoRA's halves, DoRA's magnitudes, new tokens' rows
 _BESIDE = re.compile(r'(?P<layer>.+)\.(?:(?:lora_[AB]|lora_magnitude_vector)\.[^.]+\.weight|new_rows)')
 INV_FREQ = '.self_attn.rotary_emb.inv_freq'
 
@@ -28,7 +28,7 @@ LANGUAGE_MODEL, PROJECTOR, VISION_TOWER = 'mllm.language_model', 'mllm.projector
 SEG_HEAD, MASK_DECODER = 'seg_head', 'mask_decoder'
 PARTS = (LANGUAGE_MODEL, PROJECTOR, VISION_TOWER, SEG_HEAD, MASK_DECODER)
 
-# What a checkpoint may hold and no part needs, with the reason that the table shows
+# Tensors that a checkpoint may hold but no part needs, with the reason shown in the table
 IGNORED = (
     (re.compile(r'\.rotary_emb\.inv_freq$'), "a buffer: follows from the config's rope_theta and head width"),
     (re.compile(r'(^|\.)position_ids$'), 'a buffer: 0, 1, 2, ...'),
@@ -42,18 +42,18 @@ CLIP_IGNORED = (
 
 
 def reason_to_ignore(name: str, *, clip: bool = False) -> str | None:
-    """Why a tensor is left out, or None if it is not known to be of no use.
+    """Why a tensor is left out, or None if it is not known to be unused.
 
     Args:
-        name: As published.
-        clip: Whether it is of a CLIP folder, which has a text tower.
+        name: The published name.
+        clip: Whether it comes from a CLIP folder, which has a text tower.
     """
     rules = IGNORED + CLIP_IGNORED if clip else IGNORED
     return next((reason for pattern, reason in rules if pattern.search(name)), None)
 
 
 def from_language_model(name: str) -> str | None:
-    """A LISA, LLaVA or training state's name -> ours; None if it is no name of theirs."""
+    """The name in a LISA, LLaVA or training state -> ours; None if it is not one of theirs."""
     name = name.removeprefix(WRAPPER)
     if name.startswith(SAM):
         return from_sam(name.removeprefix(SAM))
@@ -83,7 +83,7 @@ def from_clip(name: str) -> str | None:
 
 
 def to_published(name: str) -> str | None:
-    """Our name -> the published LISA's; None for the vision tower, which a published LISA does not hold."""
+    """Our name -> the published LISA's; None for the vision tower, which a published LISA does not contain."""
     if name.startswith(f'{VISION_TOWER}.'):
         return None
     if name.startswith(f'{MASK_DECODER}.'):
@@ -112,16 +112,16 @@ def without_adapters(name: str) -> str:
 
 
 def merged_into(name: str) -> str | None:
-    """The weight that an adapter's tensor, or the rows of new tokens, becomes a part of; None for any other name."""
+    """The weight that an adapter's tensor, or new tokens' rows, merge into; None for any other name."""
     beside = _BESIDE.fullmatch(name)
     return f'{beside["layer"]}.weight' if beside else None
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a tensor of our model stands beside a weight: one of LoRA's, or the rows of new tokens."""
+    """Whether a tensor of our model supplements a weight: a LoRA tensor, or the rows of new tokens."""
     return merged_into(name) is not None
 
 
 def part_of(name: str) -> str:
-    """Which of :data:`PARTS` a tensor of ours belongs to."""
+    """The one of :data:`PARTS` that owns a tensor of ours."""
     return next((part for part in PARTS if name.startswith(part + '.')), name.split('.')[0])

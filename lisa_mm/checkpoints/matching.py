@@ -1,4 +1,4 @@
-"""Tensors of one or several checkpoints brought together under our names, adapters merged on the way."""
+"""Combine the tensors of one or several checkpoints under our names, merging adapters on the way."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class MatchedTensors:
     """A :class:`TensorSource` over the files of one or several checkpoints.
 
     Args:
-        lora_alpha: Of the adapters; needed if there are any.
-        lora_rank: What the adapters are expected to have, or None.
+        lora_alpha: Alpha of the adapters; needed if there are any.
+        lora_rank: Expected rank of the adapters, or None.
     """
 
     def __init__(self, *, lora_alpha: float | None = None, lora_rank: int | None = None):
@@ -44,12 +44,12 @@ class MatchedTensors:
         self._current: WeightFiles | None = None
 
     def add(self, files: WeightFiles, rename: Rename, *, clip: bool = False) -> None:
-        """Take a checkpoint's tensors in, a row of the table for each.
+        """Add a checkpoint's tensors, with one table row each.
 
         Args:
             files: The checkpoint.
-            rename: Its name -> ours, None for an unknown one.
-            clip: It is a CLIP folder.
+            rename: Its name -> ours; None for an unknown name.
+            clip: Whether it is a CLIP folder.
         """
         halves: dict[str, dict[str, str]] = {}
         for name, info in files.info.items():
@@ -104,12 +104,12 @@ class MatchedTensors:
                 f'{files.path}: LoRA of {layer.removeprefix(WRAPPER)} has rank {rank}, but {expected} is expected. alpha / r '
                 f'would be wrong: give --lora-r {rank} and the --lora-alpha of that training.'
             )
-        self.lora_rank = rank  # one rank for all layers: alpha / r is one number
+        self.lora_rank = rank  # one rank for all layers, so alpha / r is one number
         assert self.lora_alpha is not None
         return Adapter(files, sides['A'], sides['B'], self.lora_alpha / rank)
 
     def read(self, name: str) -> Tensor:
-        """One tensor under our name, its adapter added in float32 and rounded once."""
+        """One tensor by our name, with its adapter added in float32 and rounded once."""
         files, source = self._places[name]
         if self._current is not None and self._current is not files:
             self._current.close()
@@ -124,6 +124,6 @@ class MatchedTensors:
         return merged.to(value.dtype)
 
     def close(self) -> None:
-        """Unmap what is open."""
+        """Unmap all open files."""
         if self._current is not None:
             self._current.close()

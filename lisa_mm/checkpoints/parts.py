@@ -1,4 +1,4 @@
-"""The parts of a trained model as files that a config's ``pretrained`` reads."""
+"""Write a trained model's parts as files for the ``pretrained`` of configs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def export_parts(model: LISA, folder: str | Path, dtype: torch.dtype = torch.flo
     """Write language model and vision tower as Hugging Face folders, SAM in its release's keys, the rest as safetensors.
 
     Args:
-        model: Without LoRA.
-        folder: Gets ``language_model/``, ``vision_tower/``, ``sam``, ``projector`` and ``seg_head`` ``.safetensors``.
-        dtype: Of the files.
+        model: A model without LoRA.
+        folder: Receives ``language_model/``, ``vision_tower/``, ``sam``, ``projector`` and ``seg_head`` ``.safetensors``.
+        dtype: Dtype of the files.
 
     Returns:
-        Parameters of each part.
+        Number of parameters of each part.
     """
     beside = [name for name in model.state_dict() if is_adapter(name)]
     if beside:

@@ -1,6 +1,6 @@
-"""The layout in which LISA's checkpoints are published: file set, names, shards and config fields of xinlai/LISA-*.
+"""The layout of LISA's published checkpoints: file set, names, shards and config fields of xinlai/LISA-*.
 
-tests/golden/MANIFEST.md, section 2, describes it. The vision tower is not in it: config.json names it.
+tests/golden/MANIFEST.md, section 2, describes it. It lacks the vision tower, which config.json names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WANTED_TYPES = {
     'mask_decoder': ('SAMMaskDecoder',),
     'mask_decoder.image_encoder': ('SAMImageEncoder',),
 }
-MAX_LENGTH = 512  # of the published tokenizer_config.json, from the training's model_max_length
+MAX_LENGTH = 512  # in the published tokenizer_config.json, from the training's model_max_length
 
 
 def write_published(
@@ -48,16 +48,16 @@ def write_published(
     """Write a folder in the published layout.
 
     Args:
-        target: Must not exist.
-        tensors: A whole model in our names, adapters merged.
-        model: Its config.
+        target: The folder; must not exist.
+        tensors: A whole model by our names, adapters merged.
+        model: Config of the model.
         tokenizer: Folder with a sentencepiece ``tokenizer.model``.
-        record: ``published`` of it holds the config.json that an imported model came with; its fields are kept.
-        max_bytes: Of a shard.
-        vision_tower_name: For config.json.
+        record: Its ``published`` holds the config.json of an imported model, whose fields are kept.
+        max_bytes: Maximum size of a shard.
+        vision_tower_name: Name of the vision tower in config.json.
 
     Raises:
-        CheckpointError: if a part is none that the layout can hold.
+        CheckpointError: if the layout cannot hold a part.
     """
     check_types(model, tokenizer)
     config = published_config(tensors, model, record, tokenizer, vision_tower_name)
@@ -98,12 +98,12 @@ def check_types(model: Mapping[str, Any], tokenizer: Path) -> None:
 
 
 class PublishedTensors:
-    """A model's tensors in the names and the order of the published files, with the rotary buffers they hold.
+    """A model's tensors with the names, order and rotary buffers of the published files.
 
     Args:
-        tensors: In our names.
-        config: As written to config.json.
-        buffer_dtype: Of the rotary buffers, if it is not the weights'.
+        tensors: Tensors by our names.
+        config: Contents of config.json.
+        buffer_dtype: Dtype of the rotary buffers, if it differs from the weights'.
     """
 
     def __init__(self, tensors: TensorSource, config: Mapping[str, Any], buffer_dtype: str | None = None):
@@ -125,14 +125,14 @@ class PublishedTensors:
                 )
 
     def read(self, name: str) -> Tensor:
-        """One tensor under its published name."""
+        """One tensor by its published name."""
         if name.endswith(keys.INV_FREQ):
             return inverse_frequencies(self._config).to(self.info[name].dtype)
         return self._tensors.read(self._ours[name])
 
 
 def _place(ours: str) -> int:
-    """Order of the parts in the published files; inside a part the model's own order is the same as there."""
+    """Rank of a tensor's part in the published files; within a part, the model's own order is the same."""
     if ours.startswith(f'{keys.LANGUAGE_MODEL}.model.lm_head.'):
         return 9
     order = (keys.LANGUAGE_MODEL, keys.PROJECTOR, keys.MASK_DECODER, keys.SEG_HEAD)
@@ -154,7 +154,7 @@ def write_bins(folder: Path, tensors: PublishedTensors, max_bytes: int) -> None:
     shards = split_shards(tensors.info, max_bytes)
     files = shard_names(len(shards), 'pytorch_model', '.bin')
     for file, names in zip(files, shards, strict=True):
-        # a tensor that is a view would take its whole storage along
+        # a view would save its whole storage
         torch.save({name: _own_storage(tensors.read(name)) for name in names}, folder / file)
     if len(shards) > 1:
         weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
@@ -170,7 +170,7 @@ def _own_storage(value: Tensor) -> Tensor:
 def published_config(
     tensors: TensorSource, model: Mapping[str, Any], record: Mapping[str, Any], tokenizer: Path, vision_tower_name: str | None
 ) -> dict[str, Any]:
-    """config.json: the one the model came with, or the fields that the published ones have.
+    """config.json: the model's original one, or the fields of the published ones.
 
     The fields are those of tests/golden/models/lisa-tiny-hf/config.json, which LISA's own merge script wrote.
     """
@@ -230,7 +230,7 @@ def published_config(
 
 
 def write_tokenizer(source: Path, folder: Path, *, wrapped: bool) -> None:
-    """The tokenizer's files with the new tokens; copied as they are if they name ``[SEG]`` already."""
+    """Write the tokenizer's files with the new tokens; they are copied unchanged if they already name ``[SEG]``."""
     shutil.copyfile(source / 'tokenizer.model', folder / 'tokenizer.model')
     content = {}
     for name in ('tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'):

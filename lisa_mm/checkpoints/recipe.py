@@ -1,4 +1,4 @@
-"""The config of an imported checkpoint: it evaluates as it is, and trains on from the folder with the published recipe."""
+"""The config of an imported checkpoint: evaluates it as it is, and continues its training with the published recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from .. import get_config
 
-HERE = 'here://'  # the folder that holds the config, see lisa_mm.config.load_config
+HERE = 'here://'  # the config's own folder, see lisa_mm.config.load_config
 HERE_TOKENIZER = 'here://tokenizer'
 
 
@@ -16,8 +16,8 @@ def fine_tuning_config(parts: dict[str, dict[str, Any]], *, data_root: str) -> d
     """A source config with the parts of a checkpoint.
 
     Args:
-        parts: ``language_model``, ``vision_tower``, ``projector``, ``seg_head``, ``mask_decoder``; those that there are.
-        data_root: As the original's ``--dataset_dir``.
+        parts: ``language_model``, ``vision_tower``, ``projector``, ``seg_head``, ``mask_decoder``; as far as they exist.
+        data_root: Root folder, like the original's ``--dataset_dir``.
     """
     mllm = {key: parts[key] for key in ('vision_tower', 'projector', 'language_model') if key in parts}
     model: dict[str, Any] = {'type': 'LISA'}

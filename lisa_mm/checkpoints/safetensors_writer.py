@@ -1,7 +1,7 @@
-"""Safetensors files written tensor by tensor: a shard is never in memory as a whole.
+"""Write safetensors files tensor by tensor, so that a whole shard is never in memory.
 
-The format (https://github.com/huggingface/safetensors#format): eight bytes with the length of a JSON header, the header, the
-tensors' bytes in the order of their offsets. The package writes from a dict, which would hold a whole shard and a copy of it.
+The format (https://github.com/huggingface/safetensors#format): eight bytes with the length of a JSON header, the header, and
+the tensors' bytes in offset order. The safetensors package writes from a dict, which holds a whole shard and a copy of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parse_size(text: str) -> int:
 
 
 def split_shards(info: Mapping[str, TensorInfo], max_bytes: int) -> list[list[str]]:
-    """Names in order, cut where the next tensor would make a shard larger than ``max_bytes``."""
+    """Names in order, split where the next tensor would make a shard larger than ``max_bytes``."""
     shards: list[list[str]] = [[]]
     size = 0
     for name, tensor in info.items():
@@ -53,10 +53,10 @@ def write_shards(folder: Path, info: Mapping[str, TensorInfo], read: Callable[[s
     """Write ``model.safetensors``, or shards with their index.
 
     Args:
-        folder: Exists.
-        info: Of every tensor, in the order to write.
-        read: Gives one tensor of that shape and dtype.
-        max_bytes: Of a shard.
+        folder: An existing folder.
+        info: Every tensor's shape and dtype, in the order to write.
+        read: Returns a tensor with that shape and dtype.
+        max_bytes: Maximum size of a shard.
     """
     shards = split_shards(info, max_bytes)
     files = shard_names(len(shards), 'model', '.safetensors')
@@ -70,7 +70,7 @@ def write_shards(folder: Path, info: Mapping[str, TensorInfo], read: Callable[[s
 
 def write_file(path: Path, info: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> None:
     """Write one file."""
-    # wide types first, so that every tensor lies at a multiple of its type's size
+    # wide types first, so that every tensor starts at a multiple of its type's size
     ordered = dict(sorted(info.items(), key=lambda item: -item[1].dtype.itemsize))
     header: dict[str, object] = {'__metadata__': {'format': 'pt'}}
     offset = 0

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, read one by one: no more than one shard is mapped at a time."""
+"""Read a checkpoint's tensors one by one, with at most one shard mapped at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What is known of a tensor before it is read."""
+    """Shape and dtype of a tensor, known before it is read."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -47,7 +47,7 @@ class TensorInfo:
 
 
 class TensorSource(Protocol):
-    """Named tensors with their shapes; the order of ``info`` is the cheapest one to read in."""
+    """Named tensors with their shapes; the order of ``info`` is the cheapest reading order."""
 
     info: dict[str, TensorInfo]
 
@@ -63,7 +63,7 @@ class WeightFiles:
         path: ``.safetensors``, or a pickled torch file (read with ``weights_only=True``), or a folder of them.
 
     Raises:
-        CheckpointError: for a missing, damaged or refused file, or an index that does not fit its shards.
+        CheckpointError: for a missing, damaged or unsafe file, or an index that does not match its shards.
     """
 
     def __init__(self, path: str | Path):
@@ -86,10 +86,10 @@ class WeightFiles:
             )
 
     def read(self, name: str) -> Tensor:
-        """One tensor; its shard stays open until one of another shard is asked for."""
+        """One tensor; its shard stays open until a tensor of another shard is read."""
         file = self.file_of[name]
         if self._open is None or self._open[0] != file:
-            self._open = None  # unmaps the other one first
+            self._open = None  # unmaps the other shard first
             self._open = (file, _Shard(file))
         return self._open[1].read(name)
 
@@ -118,7 +118,7 @@ class _Shard:
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """The tensors of a safetensors file in the order in which they lie in it (the package sorts them by name)."""
+    """The tensors of a safetensors file in file order (the package sorts them by name)."""
     with path.open('rb') as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), 'little')))
     header.pop('__metadata__', None)
@@ -130,10 +130,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def find_files(path: Path) -> tuple[list[Path], dict[str, str]]:
-    """The weight files of a path in order, and what their index says (empty without one).
+    """The weight files of a path in order, and the contents of their index (empty without one).
 
     Raises:
-        CheckpointError: if there are none, or one that the index or the shards' numbering names is missing.
+        CheckpointError: if there are none, or if a file named by the index or the shard numbers is missing.
     """
     if path.is_file():
         return [path], {}
@@ -173,10 +173,10 @@ def _numbered_shards(path: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
-        CheckpointError: if it is missing or no JSON object.
+        CheckpointError: if it is missing or not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding='utf-8'))

@@ -1,4 +1,4 @@
-"""What became of every tensor of a checkpoint."""
+"""What happened to every tensor of a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Row:
     """One tensor.
 
     Args:
-        status: Of the six above.
+        status: One of the six above.
         source: Its name in the checkpoint; empty if it is missing.
-        target: Its name here; empty if it is not used.
-        shape: In the checkpoint, or the wanted one if it is missing.
-        note: A reason, or the wanted shape.
+        target: Its name here; empty if it is unused.
+        shape: Its shape in the checkpoint, or the expected shape if it is missing.
+        note: A reason, or the expected shape.
     """
 
     status: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass
 class Table:
-    """All tensors of a checkpoint, and those that the model wants in vain."""
+    """All tensors of a checkpoint, and those the model needs but does not find."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class Table:
         return [row for row in self.rows if row.status == status]
 
     def check(self, where: str) -> None:
-        """Raise if a tensor is not explained.
+        """Raise if a tensor is unaccounted for.
 
         Raises:
             CheckpointError: with the first tensors of every kind.
@@ -78,14 +78,14 @@ class Table:
             )
 
     def summary(self) -> str:
-        """Counts by part, and why tensors are not needed."""
+        """Counts by part, and the reasons why tensors are not needed."""
         counts = Counter((row.status, part_of(row.target) if row.target else '') for row in self.rows)
         lines = [f'{count:6d} {status:11s} {part}'.rstrip() for (status, part), count in counts.items() if status != IGNORED]
         reasons = Counter(row.note for row in self.of(IGNORED))
         return '\n'.join(lines + [f'{count:6d} {IGNORED:11s} {reason}' for reason, count in reasons.items()])
 
     def text(self) -> str:
-        """One line a tensor."""
+        """One line per tensor."""
         lines = [f'{"status":11s} tensor of the checkpoint -> here, shape, note']
         for row in self.rows:
             arrow = f' -> {row.target}' if row.target else ''

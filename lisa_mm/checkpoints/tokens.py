@@ -1,4 +1,4 @@
-"""Whether a tokenizer and a head speak of the same ``[SEG]``."""
+"""Check that the tokenizer's ``[SEG]`` id matches the embedding rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .exported import TOKENIZER_FILES
 def seg_token(folder: Path, rows: int, *, template: str) -> tuple[int, bool]:
     """The id of ``[SEG]`` in a trained LISA, and whether images are wrapped in ``<im_start>``, ``<im_end>``.
 
-    The published program adds ``[SEG]`` and then the two image tokens to the vocabulary (if they are not there yet, as in LLaVA
-    Lightning 7B) and then gives embeddings and head as many rows as the tokenizer has tokens. So the ids are the last rows.
+    The published program adds ``[SEG]`` and then the two image tokens to the vocabulary (unless they are there, as in LLaVA
+    Lightning 7B), then gives embeddings and head as many rows as the tokenizer has tokens. So the ids are the last rows.
 
     Args:
-        folder: With the tokenizer's files; the three tokens are registered if they are not among them.
-        rows: Of embeddings and head.
-        template: Of the conversations.
+        folder: Folder with the tokenizer's files; the three tokens are registered if they are missing.
+        rows: Number of rows of embeddings and head.
+        template: Conversation template.
 
     Raises:
-        CheckpointError: if the ids do not fit the rows.
+        CheckpointError: if the ids do not match the rows.
     """
     require_tokenizer(folder)
     lengths = {}

@@ -1,6 +1,6 @@
-"""Configs: read (``load``, below the models) and compiled (``compile``, above all that it builds).
+"""Reading configs (``load``, a layer below the models) and compiling them (``compile``, above everything it builds).
 
-The names are loaded when they are asked for, so that reading a config does not load what compiling it needs.
+Names are imported lazily, so that reading a config does not load what compiling it needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be said of the runner's keys (data loaders, optimizer, schedules, hooks, metrics) before there is a runner."""
+"""Checks of the runner's settings (data loaders, optimizer, schedules, hooks, metrics) that need no runner."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_sched
 
 
 def check_part(registry: Registry, part: object, where: str, faults: list[str], *, build: bool = False, **given: Any) -> Any:
-    """Type and arguments of a part from one of mmengine's registries.
+    """Check type and arguments of a part from one of mmengine's registries.
 
     Args:
-        registry: Of its role.
-        part: ``dict(type=..., **arguments)``; an object that is built already is not judged.
+        registry: The registry of its role.
+        part: ``dict(type=..., **arguments)``; an object that is already built is not checked.
         where: Its path in the config.
-        faults: Gets what is wrong.
-        build: Also build it, where that needs no data: its own checks of values run.
-        given: Arguments that the runner gives.
+        faults: Receives the faults.
+        build: Also build the part if that needs no data, so that its own value checks run.
+        given: Arguments that the runner supplies.
 
     Returns:
-        Its class, or None.
+        The part's class, or None.
     """
     if not isinstance(part, dict):
         if isinstance(part, (str, int, float, list, tuple)):
@@ -53,13 +53,13 @@ def check_part(registry: Registry, part: object, where: str, faults: list[str], 
             cls(**given, **arguments)
         except UserError as error:
             faults += [f'{where}: {fault}' for fault in getattr(error, 'faults', [str(error)])]
-        except (TypeError, ValueError, AssertionError, KeyError) as error:  # how mmengine and mmcv refuse values
+        except (TypeError, ValueError, AssertionError, KeyError) as error:  # errors by which mmengine and mmcv reject values
             faults.append(f'{where}: {name} does not take {arguments}: {error}.')
     return cls
 
 
 def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> Any:
-    """Run and keep the user's faults; None then."""
+    """Run an action; on a user's error, keep its faults and return None."""
     try:
         return action()
     except ConfigError as error:
@@ -70,7 +70,7 @@ def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> A
 
 
 def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> None:
-    """Keys and numbers of a data loader, its sampler and its collation."""
+    """Check keys and numbers of a data loader, its sampler and its collation."""
     faults += [f'{where} has no {key!r}.{nearest(key, LOADER_KEYS)}' for key in loader if key not in LOADER_KEYS]
     for key, least in (('batch_size', 1), ('num_workers', 0)):
         value = loader.get(key, least)
@@ -85,12 +85,12 @@ def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> No
 
 
 def check_pipeline(pipeline: Sequence[Any], where: str, faults: list[str]) -> None:
-    """Whether each step finds what it needs: by ``needs`` and ``gives`` of the transforms' classes, as far as they have them."""
+    """Check that each step finds its inputs, by the ``needs`` and ``gives`` of the transform classes that have them."""
     classes: list[Any] = [
         TRANSFORMS.get(step['type']) if isinstance(step, dict) and 'type' in step else None for step in pipeline
     ]
     if not all(hasattr(cls, 'needs') and hasattr(cls, 'gives') for cls in classes):
-        return  # a foreign step may give anything
+        return  # a third-party step may give anything
     known: set[str] = set()
     for number, cls in enumerate(classes):
         for key in sorted(set(cls.needs) - known):
@@ -105,7 +105,7 @@ def check_pipeline(pipeline: Sequence[Any], where: str, faults: list[str]) -> No
 
 
 def check_dataset(dataset: dict[str, Any], where: str, data_root: str | None, faults: list[str]) -> None:
-    """Type and arguments of a data set; its root is filled in from the config's."""
+    """Check type and arguments of a data set; its root is filled in from the config."""
     if data_root and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
         dataset['data_root'] = data_root
     if check_part(DATASETS, dataset, where, faults) and 'data_root' not in dataset and takes(DATASETS, dataset, 'data_root'):
@@ -126,7 +126,7 @@ def check_hooks(config: Config, faults: list[str]) -> None:
 
 
 def without(part: object, key: str) -> Any:
-    """A part without a key that the runner takes out."""
+    """A part without a key that the runner removes."""
     return {k: v for k, v in part.items() if k != key} if isinstance(part, dict) else part
 
 
@@ -173,7 +173,7 @@ def check_optimizer(config: Config, model: nn.Module | None, faults: list[str]) 
 
 
 def fill(part: dict[str, Any], values: Mapping[str, Any], where: str, faults: list[str]) -> None:
-    """Write derived values; a written one that differs is a fault."""
+    """Fill in derived values; a different written value is a fault."""
     for key, value in values.items():
         if value is None:
             continue
@@ -183,7 +183,7 @@ def fill(part: dict[str, Any], values: Mapping[str, Any], where: str, faults: li
 
 
 def as_list(value: object) -> Sequence[Any]:
-    """None, one or several."""
+    """None, one value or several, as a sequence."""
     if value is None:
         return []
     return value if isinstance(value, (list, tuple)) else [value]

@@ -1,4 +1,4 @@
-"""Configs: the only way in for every tool, and what follows from them."""
+"""Compile configs: fill in what follows from their parts. Every tool goes through here."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from .checks import (
 )
 from .files import drop_replaced_parts
 
-DERIVED = {'vision_preprocess', 'tokenizer', 'mask_preprocess'}  # what transforms take of the model's parts
+DERIVED = {'vision_preprocess', 'tokenizer', 'mask_preprocess'}  # arguments of transforms that come from the model's parts
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def compile_config(source: Config) -> Config:
-    """Fill in what follows from the parts; pure, without weights or data.
+    """Fill in the values that follow from the parts; a pure function, without weights or data.
 
-    Builds the parts on the meta device and hands to data sets, transforms, collation and schedules what the parts say of
-    themselves.
+    Builds the parts on the meta device and passes their properties to data sets, transforms, collation and
+    schedules.
 
     Raises:
         ConfigError: all faults at once.
@@ -41,7 +41,7 @@ def compile_config(source: Config) -> Config:
 
 
 def compile_with_model(source: Config) -> tuple[Config, Any]:
-    """As :func:`compile_config`, and the model on the meta device."""
+    """Like :func:`compile_config`, but also returns the model on the meta device."""
     config = Config(with_weights(copy.deepcopy(source.to_dict())))
     faults: list[str] = []
     derived, built = derive_from_model(config.model, faults)
@@ -50,7 +50,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
         if loader:
             compile_dataloader(loader, derived, config.get('data_root'), name, faults)
     if config.get('train_cfg'):
-        given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner gives these two
+        given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
         check_part(LOOPS, config.train_cfg, 'train_cfg', faults, **given)
     check_metrics(config, faults)
     check_strategy(config, faults)
@@ -63,7 +63,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
 
 
 def with_weights(node: object) -> Any:
-    """``weights://NAME`` -> the path of weights that ship with the package."""
+    """``weights://NAME`` -> the path of weights shipped with the package."""
     from .. import PACKAGE_DIR
 
     if isinstance(node, dict):
@@ -76,7 +76,7 @@ def with_weights(node: object) -> Any:
 
 
 def derive_from_model(model: ConfigDict, faults: list[str]) -> tuple[dict[str, Any], Any]:
-    """Build the model's parts on the meta device; what the pipelines need, by argument name, and the model (None with faults)."""
+    """Build the model's parts on the meta device; returns the pipelines' arguments by name, and the model (None with faults)."""
     from ..models import model_class
     from ..models.phases import shapes_only
     from ..models.token_ids import token_ids
@@ -126,7 +126,7 @@ def compile_dataloader(
             spot = f'{path}.pipeline[{number}]'
             accepted = {k: v for k, v in derived.items() if takes(TRANSFORMS, transform, k)}
             fill(transform, accepted, spot, faults)
-            # of a part that has faults nothing follows: that is said once
+            # a faulty part derives nothing and is already reported: don't report its missing arguments too
             unknown = {k: {} for k in DERIVED - set(derived) - set(transform) if takes(TRANSFORMS, transform, k)}
             check_part(TRANSFORMS, transform, spot, faults, build=not unknown, **unknown)
         if 'mask_tokens' in derived and takes(DATASETS, dataset, 'mask_tokens'):
@@ -139,7 +139,7 @@ def compile_dataloader(
 
 
 def datasets_in(node: object, path: str) -> Iterator[tuple[Any, str]]:
-    """A data set and those it is made of or keeps clear of: lists of them, or lists by group."""
+    """A data set with its members and the data sets it excludes, which may be lists or lists by group."""
     if not isinstance(node, dict):
         return
     yield node, path
@@ -152,7 +152,7 @@ def datasets_in(node: object, path: str) -> Iterator[tuple[Any, str]]:
 
 
 def derived_values(source: Config, compiled: Config) -> list[tuple[str, Any]]:
-    """Key and value of everything that compilation added or replaced."""
+    """Key and value of everything that compiling added or replaced."""
 
     def walk(old: object, new: object, path: str) -> Iterator[tuple[str, Any]]:
         if isinstance(new, dict) and isinstance(old, dict):

@@ -1,4 +1,4 @@
-"""What a command line changes in a config: whole parts, and single keys."""
+"""Command-line edits of a config: whole parts and single keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ..errors import ConfigError, nearest
 from ..registry import MLLMS, takes
 
-LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}  # the latter is mmengine's
+LOADER_KEYS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}  # the last one is mmengine's
 
 RUNNER_KEYS = frozenset(
     [
@@ -58,17 +58,17 @@ PART_PATHS = {
     'lora': ('model', 'lora'),
     'strategy': ('strategy',),
 }
-# Where --swap finds the files of a part, below a folder _base_
+# Folders below _base_ where --swap finds the files of a part
 PART_FOLDERS = {part: part if part == 'lora' else 'strategies' if part == 'strategy' else f'{part}s' for part in PART_PATHS}
-# What the recipe says and not the part: a swap keeps it
+# Settings of the recipe rather than the part: a swap keeps them
 KEPT = {'strategy': ('accumulation', 'target_batch', 'gradient_clipping')}
-# Dicts without a type of their own: an option may add these keys
+# Dicts without a type of their own, and the keys that an option may add
 OPEN_KEYS = {
     'optim_wrapper': ('type', 'optimizer', 'paramwise_cfg', 'constructor'),
     **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader'), LOADER_KEYS),
 }
-OPEN_PARTS = ('model.losses',)  # further parts go in by any name, with their type
-# Parts between two others: their weights fit only the neighbours they were trained with
+OPEN_PARTS = ('model.losses',)  # more parts may be added under any name, with their type
+# Parts between two others, whose weights fit only the neighbours they were trained with
 BRIDGES = {
     'mllm': [('model', 'seg_head')],
     'language_model': [('model', 'seg_head'), ('model', 'mllm', 'projector')],
@@ -114,13 +114,13 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
 
 
 def overlay_files(part: str, config: Path | None, imports: object) -> dict[str, Path]:
-    """The files that ``--swap`` finds for a part, by name; of two with one name the first counts.
+    """The files that ``--swap`` finds for a part, by name; the first of two with the same name counts.
 
     Args:
         part: A key of ``PART_FOLDERS``.
-        config: The config that is edited: the folders ``_base_`` beside and above it come first.
-        imports: Its ``custom_imports``, imported before: then come the folders ``configs/_base_`` inside those packages, and last
-            the overlays that ship with lisa_mm.
+        config: The config to edit: the ``_base_`` folders beside and above it come first.
+        imports: Its ``custom_imports``, already imported: the folders ``configs/_base_`` in those packages come next, and last
+            the overlays shipped with lisa_mm.
     """
     from .. import PACKAGE_DIR
 
@@ -134,12 +134,12 @@ def overlay_files(part: str, config: Path | None, imports: object) -> dict[str, 
 
 
 def plugin_configs(imports: object) -> Iterator[Path]:
-    """The folders ``configs`` inside the packages of ``custom_imports``, from the named one up to the outermost."""
+    """The ``configs`` folders in the packages of ``custom_imports``, from the named package up to the outermost."""
     names = imports.get('imports') if isinstance(imports, Mapping) else None
     for name in [names] if isinstance(names, str) else names or ():
         levels = name.split('.')
         for depth in range(len(levels), 0, -1):
-            module = sys.modules.get('.'.join(levels[:depth]))  # absent where allow_failed_imports lets it be
+            module = sys.modules.get('.'.join(levels[:depth]))  # absent if allow_failed_imports permits it
             yield from (Path(folder) / 'configs' for folder in getattr(module, '__path__', ()))
 
 
@@ -157,7 +157,7 @@ def untie(source: dict[str, Any], path: tuple[str, ...], edit: str) -> None:
 
 
 def apply_option(source: dict[str, Any], option: str) -> None:
-    """Set one key, in place. The key must exist, be a known runner key, or be an argument that the part there takes."""
+    """Set one key, in place. The key must exist, be a known runner key, or be an argument of the part there."""
     dotted, equals, text = option.partition('=')
     if not equals:
         raise ConfigError(f'--cfg-options {option!r}: give key=value.')
@@ -177,7 +177,7 @@ def apply_option(source: dict[str, Any], option: str) -> None:
         raise ConfigError(f'--cfg-options {dotted}: no such key.{nearest(last, allowed)}')
     if last in node and node[last] == value and type(node[last]) is type(value):
         return
-    node[last] = value  # an argument the part does not take is found by compile_config
+    node[last] = value  # compile_config reports an argument that the part does not take
 
 
 def step_into(node: object, key: str, dotted: str) -> Any:
@@ -190,14 +190,14 @@ def step_into(node: object, key: str, dotted: str) -> Any:
 
 
 def as_index(node: list[Any], key: str, dotted: str) -> int:
-    """A list's index in a dotted path."""
+    """The index of a list in a dotted path."""
     if not key.isdigit() or int(key) >= len(node):
         raise ConfigError(f'--cfg-options {dotted}: {key!r} is no index of a list of {len(node)}.')
     return int(key)
 
 
 def parse_literal(text: str) -> Any:
-    """A Python literal, or the text itself: paths with blanks and commas stay whole."""
+    """Parse a Python literal, or return the text itself: paths with blanks and commas stay whole."""
     lowered = {'true': True, 'false': False, 'none': None, 'null': None}
     if text.lower() in lowered:
         return lowered[text.lower()]

@@ -1,4 +1,4 @@
-"""Config files of both of mmengine's styles, one over the other, and what a changed ``type`` leaves behind."""
+"""Merge config files of both mmengine styles, and clean up after a changed ``type``."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ OTHERS = (MODELS, DATASETS, DATA_SAMPLERS, TRANSFORMS, METRICS, HOOKS, LOOPS, ST
 
 
 def flattened(path: Path, read: Read) -> dict[str, Any]:
-    """A config as plain data. A file with ``_base_ = [...]`` may stand over files with ``read_base``, which mmengine refuses.
+    """A config as plain data. A file with ``_base_ = [...]`` may have bases with ``read_base``, which mmengine refuses.
 
-    What it sets is merged into its bases key by key, as in mmengine; a part whose ``type`` it changes loses the arguments of the
-    old type, and weights between two parts go when one of the two is another.
+    Its settings are merged into its bases key by key, as in mmengine; a part whose ``type`` changes loses the old type's
+    arguments, and weights between two parts are dropped if one of the two changes.
 
     Args:
         path: A config file of either style.
-        read: Reads one file that mmengine can read.
+        read: Reads one file in a form that mmengine supports.
 
     Raises:
-        ConfigError: for a base that is not there, or bases that set the same key.
+        ConfigError: for a missing base, or bases that set the same key.
     """
     try:
         bases = Config._get_base_files(str(path)) if path.suffix == '.py' else []
     except SyntaxError:
-        bases = []  # read says where
+        bases = []  # read reports the place
     if not bases:
         return read(path)
     flat: dict[str, Any] = {}
@@ -69,16 +69,16 @@ def flattened(path: Path, read: Read) -> dict[str, Any]:
 
 
 def _merged(path: Path, flat: dict[str, Any], read: Read) -> dict[str, Any]:
-    """What ``path`` says over its bases, by mmengine's own rules (``_delete_``, ``_base_.name``)."""
+    """Merge ``path`` into its bases by mmengine's own rules (``_delete_``, ``_base_.name``)."""
     with TemporaryDirectory() as scratch:
         base, leaf = Path(scratch) / 'flat_base.py', Path(scratch) / path.name
         base.write_text(''.join(f'{key} = {value!r}\n' for key, value in flat.items()), encoding='utf-8')
-        Config._substitute_predefined_vars(str(path), str(leaf))  # {{fileDirname}} is that of the file itself
+        Config._substitute_predefined_vars(str(path), str(leaf))  # {{fileDirname}} is the folder of the file itself
         lines = leaf.read_text(encoding='utf-8').splitlines()
         for node in ast.parse('\n'.join(lines)).body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == '_base_':
                 assert node.end_lineno is not None
-                blank = [''] * (node.end_lineno - node.lineno)  # errors name the lines of the file itself
+                blank = [''] * (node.end_lineno - node.lineno)  # keeps line numbers in errors
                 lines[node.lineno - 1 : node.end_lineno] = [f'_base_ = [{str(base)!r}]', *blank]
         leaf.write_text('\n'.join(lines), encoding='utf-8')
         try:
@@ -88,15 +88,15 @@ def _merged(path: Path, flat: dict[str, Any], read: Read) -> dict[str, Any]:
 
 
 def follow_types(before: dict[str, Any], after: dict[str, Any], edit: str) -> None:
-    """What follows from parts whose ``type`` an edit changed, said in the log.
+    """Clean up after an edit that changed the ``type`` of parts, and log it.
 
-    Arguments of the old type that the new one does not know go; what the edit itself wrote stays, and is a fault if the new type
-    does not take it. Weights that were made for such a part's neighbour go too, as with ``--swap``.
+    Arguments of the old type that the new one lacks are dropped; those the edit itself wrote stay, and are faults if the new type
+    does not take them. Neighbours' weights trained for the old part are dropped too, as with ``--swap``.
 
     Args:
-        before: Without the edit.
-        after: With it; changed in place.
-        edit: Names the edit in the log.
+        before: The config without the edit.
+        after: The config with it; changed in place.
+        edit: Name of the edit in the log.
     """
     _drop_left_over(before, after, edit, '')
     for part, bridges in BRIDGES.items():
@@ -131,7 +131,7 @@ def _at(node: object, path: tuple[str, ...]) -> Any:
 
 
 def say_dropped(edit: str, path: str, gone: list[str], new: type, of: str = '') -> None:
-    """List what of a part is left out."""
+    """Log the arguments dropped from a part."""
     print_log(f'{edit}: {path} is a {new.__name__}, which does not take {", ".join(gone)}{of}: dropped', logger='current')
 
 
@@ -147,7 +147,7 @@ def find_class(name: object) -> tuple[Any, type] | None:
 
 
 def without_replaced_parts(source: Config) -> Config:
-    """A copy of a source after :func:`drop_replaced_parts` of mllm and mask decoder."""
+    """A copy of a source config after :func:`drop_replaced_parts` on mllm and mask decoder."""
     config = Config(copy.deepcopy(source.to_dict()))
     for key, registry in (('mllm', MLLMS), ('mask_decoder', MASK_DECODERS)):
         if isinstance(config.model.get(key), dict):
@@ -156,10 +156,10 @@ def without_replaced_parts(source: Config) -> Config:
 
 
 def drop_replaced_parts(registry: RoleRegistry, part: dict[str, Any], where: str) -> None:
-    """Take out parts inside a part that only other classes of its role have: a whole model has a tower of its own.
+    """Remove nested parts that only other classes of this role have: a whole model has a tower of its own.
 
     Args:
-        registry: Of the part's role.
+        registry: The registry of the part's role.
         part: ``dict(type=..., ...)``; changed in place.
         where: Its path in the config.
     """

@@ -1,4 +1,4 @@
-"""Reading a config: its bases, whole-part swaps, options and plugins."""
+"""Read a config: its bases, whole-part swaps, options and plugins."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
 
     Args:
         path: A config file.
-        swaps: ``part=name``: takes the whole part from ``_base_/<folder>/<name>.py`` beside the config, in the ``configs`` of a
-            plugin that it imports, or in those that ship; folders are mllms, vision_towers, projectors (none ships),
+        swaps: ``part=name`` takes the whole part from ``_base_/<folder>/<name>.py`` beside the config, in the ``configs`` of an
+            imported plugin, or in the shipped ones; folders are mllms, vision_towers, projectors (none is shipped),
             language_models, mask_decoders, lora and strategies.
-        options: ``key.sub=value``; values are Python literals, anything else is a string.
+        options: ``key.sub=value``; values are Python literals, otherwise strings.
 
     Returns:
-        The source, with nothing derived yet: what a work folder keeps.
+        The source config as a work folder keeps it, without derived values.
 
     Raises:
         ConfigError: for an unknown file, a misspelt key, or an option that changes nothing.
@@ -50,10 +50,10 @@ def load_config(path: str | Path, swaps: Iterable[str] = (), options: Iterable[s
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The content of a config file whose bases, if any, are of its own style; whatever stops the file is told with its line.
+    """The content of a config file whose bases, if any, have the same style; errors in the file are reported with their line.
 
     Raises:
-        ConfigError: for a file that does not run, or a base file that is not there.
+        ConfigError: for a file that does not run, or a missing base file.
     """
     try:
         return Config.fromfile(path).to_dict()
@@ -92,11 +92,11 @@ def with_here(node: object, folder: Path) -> Any:
 
 
 def check_top_level(content: Mapping[str, Any], where: str) -> None:
-    """Names that are no runner key are variables and dropped; one that is nearly a runner key is a mistake."""
+    """Drop names that are not runner keys, as variables; a name close to a runner key is a mistake."""
     faults = []
     for key in content:
         if key not in RUNNER_KEYS:
-            # also beside the right key: a base gives that one, and the leaf's value would be dropped in silence
+            # even beside the right key: that may come from a base, and the leaf's value would be dropped silently
             close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
             if close:
                 faults.append(

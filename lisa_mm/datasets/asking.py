@@ -1,4 +1,4 @@
-"""Texts and masks to conversations, with the strings of the recipe."""
+"""Turn texts and masks into conversations, with the recipe's strings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .masks import EncodedMask
 
 @dataclass
 class Thing:
-    """Something that can be asked for.
+    """An object that a question can ask for.
 
     Args:
-        text: A phrase or a sentence; of several spellings training draws one.
-        mask: Encoded.
-        is_sentence: Whether the text stands alone, or names a thing.
+        text: A phrase or a sentence; training draws one of several spellings.
+        mask: Its encoded mask.
+        is_sentence: True if the text is a sentence of its own, False if it names an object.
     """
 
     text: str | list[str]
@@ -34,7 +34,7 @@ class Thing:
 
 
 def ask_about(things: Sequence[Thing], at_most: int, rng: np.random.Generator, *, test_mode: bool = False) -> Asked:
-    """Up to so many things without replacement, each its own conversation; in testing all of them, the answer in the prompt."""
+    """Up to ``at_most`` things without replacement, one conversation each; in testing all, with the answer in the prompt."""
     if test_mode:
         questions = [prompts.validation_question(thing.spellings[0], thing.is_sentence) for thing in things]
         return Asked([[(q, prompts.VALIDATION_ANSWER)] for q in questions], [thing.mask for thing in things])
@@ -43,7 +43,7 @@ def ask_about(things: Sequence[Thing], at_most: int, rng: np.random.Generator, *
 
 
 def turn_about(thing: Thing, rng: np.random.Generator) -> tuple[str, str]:
-    """A question of the recipe about a thing, and an answer with one ``[SEG]``."""
+    """One of the recipe's questions about a thing, and an answer with one ``[SEG]``."""
     text = pick(thing.spellings, rng)
     if thing.is_sentence:
         question = pick(prompts.LONG_QUESTIONS, rng).format(sentence=text)
@@ -53,12 +53,12 @@ def turn_about(thing: Thing, rng: np.random.Generator) -> tuple[str, str]:
 
 
 def pick(items: Sequence[str], rng: np.random.Generator) -> str:
-    """One of them, all alike."""
+    """One of them, uniformly at random."""
     return items[int(rng.integers(len(items)))] if len(items) > 1 else items[0]
 
 
 def choose(items: list[Any], at_most: int, rng: np.random.Generator) -> list[Any]:
-    """Up to so many items without replacement; all of them, in order, if they are no more."""
+    """Up to ``at_most`` items without replacement; all of them, in order, if there are no more."""
     if len(items) <= at_most:
         return list(items)
     return [items[i] for i in rng.choice(len(items), at_most, replace=False)]

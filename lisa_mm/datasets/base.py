@@ -1,4 +1,4 @@
-"""What every data set of segmentation conversations shares."""
+"""The base of every data set of segmentation conversations."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FAULTS_SHOWN = 10
 
 @dataclass
 class Asked:
-    """What is asked about one image.
+    """The questions about one image.
 
     Args:
-        conversations: One list of (question, answer) a row.
-        masks: Encoded (see :mod:`lisa_mm.datasets.masks`), one per mask token (``[SEG]``), in the order of the rows.
+        conversations: One list of (question, answer) per row.
+        masks: Encoded masks (see :mod:`lisa_mm.datasets.masks`), one per mask token (``[SEG]``), in the order of the rows.
     """
 
     conversations: list[list[Turn]]
@@ -40,7 +40,7 @@ class Asked:
 
 
 class SegDatasetOptions(TypedDict, total=False):
-    """What every data set takes beside its own arguments, see :class:`BaseSegDataset`."""
+    """Arguments that every data set takes besides its own, see :class:`BaseSegDataset`."""
 
     pipeline: list[Any] | None
     seed: int
@@ -52,23 +52,23 @@ class SegDatasetOptions(TypedDict, total=False):
 
 
 class BaseSegDataset(BaseDataset):
-    """One sample = one image, its conversations, its masks still encoded.
+    """One sample = one image, its conversations, and its masks, still encoded.
 
     In training, item ``n`` of an endless sequence is a pure function of (seed, n): which image, which texts, which templates.
-    Every image comes once before any comes twice. In testing, item ``n`` is record ``n``.
+    Every image appears once before any appears twice. In testing, item ``n`` is record ``n``.
 
-    A reader subclasses it with :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files` its index is kept on disk. It
+    A reader implements :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files`, its index is kept on disk. It
     takes and passes on ``**options: Unpack[SegDatasetOptions]``.
 
     Args:
-        data_root: Root folder as the original's ``--dataset_dir``.
+        data_root: Root folder, like the original's ``--dataset_dir``.
         pipeline: Transforms, dict -> dict.
-        seed: Of the sampling.
-        test_mode: Validation or testing.
-        indices: The first so many records, or a list of them.
-        skip_bad: Leave broken records out, count and log them, where the default is to refuse the data set.
+        seed: Seed of the sampling.
+        test_mode: True for validation and testing.
+        indices: Number of first records to use, or a list of record numbers.
+        skip_bad: If True, leave out, count and log broken records; by default they make the data set fail.
         cache_index: Keep the index on disk (see :func:`lisa_mm.datasets.index.cache_path`).
-        mask_tokens: Tokens of an answer that ask for a mask (derived from the language model).
+        mask_tokens: Answer tokens that ask for a mask (derived from the language model).
     """
 
     METAINFO = {}
@@ -110,7 +110,7 @@ class BaseSegDataset(BaseDataset):
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        """What can be said of the arguments before data is read."""
+        """Faults of the arguments that can be found before data is read."""
         return [
             f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
             f'{nearest(str(arguments[key]), allowed)}'
@@ -120,21 +120,21 @@ class BaseSegDataset(BaseDataset):
 
     @classmethod
     def check_choices(cls, **given: str) -> None:
-        """Raise a ConfigError for a value that is not in :attr:`CHOICES`."""
+        """Raise a ConfigError for a value outside :attr:`CHOICES`."""
         faults = cls.argument_faults(given)
         if faults:
             raise ConfigError(faults)
 
     @property
     def title(self) -> str:
-        """Names the data set in logs and reports."""
+        """Name of the data set in logs and reports."""
         return type(self).__name__
 
     @abstractmethod
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Records of JSON's types with ``sample_id``, ``img_path`` (None: text alone) and what :meth:`ask` needs, checked.
+        """Checked records of JSON types with ``sample_id``, ``img_path`` (None: text alone) and the fields :meth:`ask` needs.
 
-        Broken ones go through :meth:`guarded`, those without anything to ask through :meth:`leave_out`.
+        Read each record inside :meth:`guarded`; count records without anything to ask by :meth:`leave_out`.
         """
 
     @abstractmethod
@@ -142,7 +142,7 @@ class BaseSegDataset(BaseDataset):
         """Conversations and masks of a record; all randomness comes from ``rng``."""
 
     def controls(self) -> tuple[str, ...]:
-        """Values of its argument ``control`` that ask otherwise than the record says, to see whether a model listens."""
+        """Values of the argument ``control`` that ask other questions than the record's, to see whether a model listens."""
         return ()
 
     def objects(self, record: dict[str, Any]) -> list[EncodedMask]:
@@ -151,13 +151,13 @@ class BaseSegDataset(BaseDataset):
         return []
 
     def source_files(self) -> list[Path] | None:
-        """Files and folders the index is made of; None (the default) keeps no index on disk."""
+        """Files and folders that the index depends on; None (the default) keeps no index on disk."""
         return None
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
-        """All that can be asked about a record, in the simple schema (``phrase``, ``question`` or ``turns``; encoded ``masks``).
+        """All possible questions about a record, in the simple schema (``phrase``, ``question`` or ``turns``; encoded ``masks``).
 
-        By default one draw of :meth:`ask`.
+        By default, one draw of :meth:`ask`.
         """
         asked = self.ask(record, np.random.default_rng(0))
         rows, used = [], 0
@@ -169,18 +169,18 @@ class BaseSegDataset(BaseDataset):
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Around the reading of one record: its DataError is kept, and all come at once at the end."""
+        """Wraps the reading of one record: its DataError is kept, and all errors are raised at once at the end."""
         try:
             yield
         except DataError as error:
             self.faults.append(error)
 
     def leave_out(self, reason: str) -> None:
-        """Count a record that is not broken but has nothing to train on."""
+        """Count a valid record that has nothing to train on."""
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
     def full_init(self) -> None:
-        """Open the index kept on disk, or make and keep it."""
+        """Open the index on disk, or build it and keep it there."""
         if self._fully_initialized:
             return
         path, stamp = self._cache()
@@ -241,10 +241,10 @@ class BaseSegDataset(BaseDataset):
         return self.data_list
 
     def restrict(self, numbers: Sequence[int] | np.ndarray, reason: str) -> None:
-        """Keep these records only; the others are counted as left out.
+        """Keep only these records; count the others as left out.
 
         Raises:
-            DataError: if none is kept.
+            DataError: if none remains.
         """
         gone = len(self) - len(numbers)
         if gone:
@@ -259,12 +259,12 @@ class BaseSegDataset(BaseDataset):
         return len(self.index)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Record ``idx``, as :meth:`load_data_list` made it."""
+        """Record ``idx`` as :meth:`load_data_list` returned it."""
         self.full_init()
         return {**self.index[idx], 'sample_idx': idx}
 
     def record_index(self, n: int) -> int:
-        """Which record item ``n`` is."""
+        """The number of the record behind item ``n``."""
         if self.test_mode:
             return n
         turn, position = divmod(n, len(self))
@@ -290,7 +290,7 @@ class BaseSegDataset(BaseDataset):
 
 
 def build_transforms(pipeline: Sequence[Any] | None) -> list[Any]:
-    """Transforms of a pipeline, from this package's registry (and its parents), whatever mmengine's default scope is."""
+    """Build a pipeline's transforms from this package's registry (and its parents), for any default scope of mmengine."""
     return [TRANSFORMS.build(transform) if isinstance(transform, dict) else transform for transform in pipeline or []]
 
 

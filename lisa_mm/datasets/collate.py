@@ -1,4 +1,4 @@
-"""Samples to a batch: each image once, rows point at it."""
+"""Collate samples into a batch: each image appears once, and rows point to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..tokens import IGNORE_INDEX
 
 @FUNCTIONS.register_module()
 def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str, Any]:
-    """Joins samples to a batch; :class:`lisa_mm.models.batch.ModelInputs` says the names and shapes of ``inputs``.
+    """Collate samples into a batch; :class:`lisa_mm.models.batch.ModelInputs` lists the names and shapes of ``inputs``.
 
     Args:
-        batch: What the pipeline packed, one a sample.
-        pad_token_id: Fills rows up to the longest (derived from the tokenizer).
+        batch: Packed results of the pipeline, one per sample.
+        pad_token_id: Pads rows to the longest one (derived from the tokenizer).
     """
     rows = [row for item in batch for row in item['inputs']['rows']]
     counts = [len(item['inputs']['rows']) for item in batch]
@@ -34,7 +34,7 @@ def seg_collate(batch: list[dict[str, Any]], pad_token_id: int = 0) -> dict[str,
 
 
 def stack_images(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Images of one size stacked; what a whole model's processor gives differs in shape from image to image and stays apart."""
+    """Stack images of equal size; inputs from a whole model's processor differ in shape per image and stay separate."""
     stacked: dict[str, Any] = {'mask_images': torch.stack([item['mask_image'] for item in items])}
     if 'image_inputs' in items[0]:
         stacked['image_inputs'] = [item['image_inputs'] for item in items]

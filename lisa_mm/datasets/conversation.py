@@ -1,4 +1,4 @@
-"""Conversations as text, and as tokens of which the answers carry loss."""
+"""Conversations as text, and as tokens whose answers carry loss."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ LLAMA_2_SYSTEM = (
     'and assist the user with a variety of tasks using natural language.'
 )
 
-A_DAY = datetime(2024, 7, 26)  # what Llama 3.1's template says when it is not told the date
+A_DAY = datetime(2024, 7, 26)  # the default date of Llama 3.1's template
 _CALL_OF_DATE = re.compile(r"""strftime_now\((?P<quote>['"])(?P<format>.*?)(?P=quote)\)""")
 
-Turn = tuple[str, str | None]  # question, answer; None asks for the answer
+Turn = tuple[str, str | None]  # question, answer; an answer of None asks for it
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a conversation's text.
+    """A piece of conversation text.
 
     Args:
-        text: The piece.
+        text: The text.
         carries_loss: Whether its tokens are trained.
-        apart: Whether no token joins it with what stands before.
+        apart: Whether it is tokenised apart from the text before it.
     """
 
     text: str
@@ -51,7 +51,7 @@ class Segment:
 
 
 def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
-    """A conversation in a template.
+    """Render a conversation in a template.
 
     Args:
         turns: Questions and answers; a last answer of None leaves the prompt open for generation.
@@ -59,7 +59,7 @@ def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerB
         tokenizer: Needed for 'chat', whose template it holds.
 
     Returns:
-        Pieces whose texts joined are the conversation (without the first bos).
+        Pieces whose joined texts are the conversation (without the first bos).
     """
     if template == 'chat':
         assert tokenizer is not None
@@ -83,7 +83,7 @@ def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerB
 
 
 def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-    """Render once with marks in place of the answers: templates may trim or drop, so lengths of prefixes can't be trusted."""
+    """Render once with marks in place of the answers: templates may trim or drop text, so prefix lengths are unreliable."""
     as_list = _wants_lists(tokenizer)
     messages = []
     for i, (question, answer) in enumerate(turns):
@@ -104,7 +104,7 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
                 f'the chat template drops answer {i} of a conversation of {len(turns)} turns: split it into single turns.'
             )
         pieces.append((before, answer))
-    # what stands between an answer and the next question differs from turn to turn, but each begins with the end of the turn
+    # the text between an answer and the next question differs from turn to turn, but always starts with the end of the turn
     follows = [before for before, _ in pieces[1:]] + [text] if pieces else []
     closing = _common_closing(follows, tokenizer)
     said, apart = _before_answers(tokenizer)
@@ -120,10 +120,10 @@ def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> l
 
 
 def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **options: Any) -> str:
-    """The tokenizer's own template, the same on every day, and without thinking before an answer.
+    """Apply the tokenizer's own template with a fixed date and without thinking before an answer.
 
-    Llama 3.2 and SmolLM3 write today's date into the system text: a sample would be another one tomorrow. Qwen3 and SmolLM3 put
-    an empty thought before the answer in training texts; for generation to begin in the same way they must be told not to think.
+    Llama 3.2 and SmolLM3 write today's date into the system text: a sample would differ tomorrow. Qwen3 and SmolLM3 put
+    an empty thought before the answer in training texts; they must be told not to think for generation to begin the same way.
     """
     template = _CALL_OF_DATE.sub(lambda call: repr(A_DAY.strftime(call['format'])), tokenizer.get_chat_template())
     return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, enable_thinking=False, **options))
@@ -131,11 +131,11 @@ def _apply_template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str,
 
 @lru_cache(maxsize=8)
 def _before_answers(tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
-    """How a training text goes on where generation would begin.
+    """How a training text continues at the point where generation begins.
 
     Returns:
-        What stands between an open prompt and the answer (Mistral's blank): the model must say it. Whether the answer must be
-        tokenised apart: where the prompt's last characters would join it, the model would be asked what it was not taught.
+        The text between an open prompt and the answer (Mistral's blank), which the model must say. Whether the answer must be
+        tokenised apart: if the prompt's last characters merged into it, generation would start from untrained tokens.
     """
     as_list = _wants_lists(tokenizer)
     asked = [_message('user', 'a', as_list)]
@@ -153,10 +153,10 @@ def _message(role: str, text: str, as_list: bool) -> dict[str, Any]:
 
 
 def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> str:
-    """White space and the special token that end every answer; '' if there is none.
+    """White space and the special token that end every answer; '' if there are none.
 
     It is not always the tokenizer's eos: Gemma ends a turn with ``<end_of_turn>``, Phi-3 with ``<|end|>``. The model must
-    learn to say it, or it never stops.
+    learn to produce it, or it never stops.
     """
     own = {SEG_TOKEN, IMAGE_START, IMAGE_END, str(tokenizer.bos_token)}
     known = {*map(str, tokenizer.all_special_tokens), *tokenizer.get_added_vocab()} - own  # type: ignore - no types in transformers
@@ -180,7 +180,7 @@ def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _wants_lists(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Templates of some multimodal models take ``[{'type': 'text', ...}]`` only, and drop or refuse a plain text."""
+    """Whether the template only takes ``[{'type': 'text', ...}]``: some multimodal models drop or refuse plain text."""
     probe = '@@question@@'
     try:
         text = _apply_template(tokenizer, [{'role': 'user', 'content': probe}])
@@ -197,20 +197,20 @@ def encode(
     image_ids: Sequence[int] | None = None,
     wrap_image: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and labels of one conversation.
+    """Encode one conversation as token ids and labels.
 
-    The text around each ``<image>`` is tokenised on its own, as the published models were trained; the first token is bos where
+    The text around each ``<image>`` is tokenised separately, as the published models were trained; the first token is bos if
     the tokenizer has one. A token carries loss if it overlaps a piece that does.
 
     Args:
-        segments: Of :func:`render`.
-        tokenizer: Of the model.
-        num_image_tokens: Of an image, where all have the same.
-        image_ids: Or the tokens this image takes, as its processor says; -200 where a feature goes.
-        wrap_image: Put the two image tokens around.
+        segments: Pieces from :func:`render`.
+        tokenizer: The model's tokenizer.
+        num_image_tokens: Number of tokens of an image, if it is the same for all images.
+        image_ids: Otherwise, this image's tokens from its processor, -200 for each feature.
+        wrap_image: Put the two image tokens around the image.
 
     Returns:
-        ids (L,) int64 with ``num_image_tokens`` times -200 for each ``<image>``; labels (L,) int64, -100 without loss.
+        ids (L,) int64 with ``num_image_tokens`` times -200 for each ``<image>``; labels (L,) int64, -100 where there is no loss.
     """
     if (num_image_tokens is None) == (image_ids is None):
         raise DataError('encode() needs num_image_tokens or image_ids: one number for all images, or the tokens of this one.')
@@ -256,8 +256,8 @@ def mark_loss(ids: Tensor, labels: Tensor, tokenizer: PreTrainedTokenizerBase) -
 
     Args:
         ids: (L,), without padding.
-        labels: (L,), -100 without loss.
-        tokenizer: Decodes.
+        labels: (L,), -100 where there is no loss.
+        tokenizer: Decodes the ids.
 
     Returns:
         The text, special tokens included.

@@ -1,4 +1,4 @@
-"""Images as viewers, annotation tools and ``cv2.imread`` show them: turned as their EXIF tag says."""
+"""Images as viewers, annotation tools and ``cv2.imread`` show them: rotated as their EXIF tag says."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 def upright(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB; a camera that was held upright leaves the pixels sideways and says so in a tag."""
-    image.load()  # Pillow turns a tiff here, and takes its tag away
+    """(H, W, 3) uint8 RGB; a camera held upright stores the pixels sideways and says so in a tag."""
+    image.load()  # Pillow rotates a tiff here and removes its tag
     turn = TURNS.get(_orientation(image))
     rgb = image.convert('RGB')
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB.
+    """Read an image as (H, W, 3) uint8 RGB.
 
     Raises:
-        OSError, SyntaxError: if it is missing or unreadable (Pillow raises the latter for a broken png).
+        OSError, SyntaxError: if the file is missing or unreadable (Pillow raises the latter for a broken png).
     """
     with Image.open(path) as image:
         return upright(image)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of what :func:`read_image` gives, from the header; of a png, Pillow looks for a tag behind the pixels too.
+    """(height, width) of the result of :func:`read_image`, from the header; for a png, Pillow also reads tags after the pixels.
 
     Raises:
-        OSError, SyntaxError: if it is missing or its header unreadable.
+        OSError, SyntaxError: if the file is missing or its header unreadable.
     """
     with Image.open(path) as image:
         width, height = image.size
-        if isinstance(image, TiffImageFile):  # its size may be turned already, by the version of Pillow
+        if isinstance(image, TiffImageFile):  # depending on Pillow's version, its size is already rotated
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
         return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
 

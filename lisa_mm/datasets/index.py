@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 CACHE_VARIABLE = 'LISA_MM_CACHE'
-VERSION = 1  # of the format below and of what the readers put into a record
+VERSION = 1  # version of the format below and of the records that readers make
 
 
 class RecordIndex:
-    """Records as one array of bytes. Workers and ranks share its pages: opened from disk, it is mapped and not read.
+    """Records as one array of bytes. Workers and ranks share its pages: an index on disk is mapped, not read.
 
-    A record is JSON: nothing in it can run, and an index written by somebody else is only data.
+    A record is JSON: it cannot run code, so an index written by somebody else is only data.
 
     Args:
         data: (N,) uint8, all records.
-        starts: (R,) int64, where each begins.
-        ends: (R,) int64, where each ends.
-        left_out: Reason -> how many records were left out when the index was made.
+        starts: (R,) int64, where each record begins.
+        ends: (R,) int64, where each record ends.
+        left_out: Reason -> number of records left out when the index was made.
     """
 
     def __init__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, left_out: Mapping[str, int] | None = None):
@@ -36,7 +36,7 @@ class RecordIndex:
 
     @classmethod
     def from_records(cls, records: Iterable[Mapping[str, Any]], left_out: Mapping[str, int] | None = None) -> RecordIndex:
-        """Encode records; their values must be what JSON knows."""
+        """Encode records; their values must be JSON types."""
         pieces = [json.dumps(record, ensure_ascii=False, separators=(',', ':')).encode() for record in records]
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if pieces else ends
@@ -53,9 +53,9 @@ class RecordIndex:
         return RecordIndex(self.data, self.starts[numbers], self.ends[numbers], left_out=self.left_out)
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write it; a reader sees all of it or nothing, and of two writers the last one wins."""
+        """Write the index; a reader sees all of it or nothing, and the last of two writers wins."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        # not by tempfile: the others of a group, who share the cache, could not read its files
+        # not tempfile: other members of a group share the cache and could not read its files
         temporary = path.with_name(f'{path.name}.{uuid.uuid4().hex}.tmp')
         arrays = {'data': self.data, 'starts': self.starts, 'ends': self.ends}
         for name, array in arrays.items():
@@ -66,11 +66,11 @@ class RecordIndex:
         os.replace(temporary, f'{path}.json')
         for old in path.parent.glob(f'{path.name}.*.npy'):
             if fingerprint not in old.name:
-                old.unlink(missing_ok=True)  # a process that has it mapped keeps it
+                old.unlink(missing_ok=True)  # a process that has mapped it keeps it
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> RecordIndex | None:
-        """The index written under this path, or None if there is none of this fingerprint that can be read: it is made anew."""
+        """The index at this path, or None if no readable one has this fingerprint; it must be rebuilt then."""
         try:
             meta = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
             if meta['fingerprint'] != fingerprint:
@@ -88,7 +88,7 @@ def cache_path(identity: Mapping[str, Any]) -> Path | None:
     """Where the index of a data set is kept: below ``$LISA_MM_CACHE`` or the user's cache folder; None if that is 'off'.
 
     Args:
-        identity: What the index depends on beside its files: class, arguments, root.
+        identity: What the index depends on besides its files: class, arguments, root.
     """
     folder = os.environ.get(CACHE_VARIABLE) or os.path.join(
         os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'lisa_mm', 'index'
@@ -100,7 +100,7 @@ def cache_path(identity: Mapping[str, Any]) -> Path | None:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Of names, sizes and times of files and folders (a folder's time changes as files come and go)."""
+    """A hash of names, sizes and times of files and folders (a folder's time changes as files come and go)."""
     digest = hashlib.sha256()
     for file in files:
         try:

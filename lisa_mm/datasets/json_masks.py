@@ -1,4 +1,4 @@
-"""Masks as they stand in a json of ours: polygon, RLE, or path of a png."""
+"""Masks in our JSON files: polygon, RLE, or path of a png."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def read_masks(masks: object, folder: Path, file: Path, where: str) -> list[Enco
     """The ``masks`` of a row, encoded as :func:`lisa_mm.datasets.masks.decode_mask` takes them.
 
     Args:
-        masks: A list; each mask is a path of a png (not 0 = object), an RLE ``{"size", "counts"}``, a polygon ``[[x, y], ...]``
-            or ``[x, y, x, y, ...]``, or a list of polygons and RLEs whose union it is. An empty list is an empty mask.
-        folder: Paths of pngs are below it.
-        file: The json, for errors.
+        masks: A list; each mask is a path of a png (nonzero = object), an RLE ``{"size", "counts"}``, a polygon ``[[x, y], ...]``
+            or ``[x, y, x, y, ...]``, or a list of polygons and RLEs, which means their union. An empty list is an empty mask.
+        folder: The folder that png paths are relative to.
+        file: The JSON file, for errors.
         where: The row, for errors.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Our own simple schema: a json or jsonl of questions, so that data of your own needs no Python."""
+"""Our own simple schema: a json or jsonl of questions, so that your own data needs no Python."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from .tokenizer import count_masks
 
 @DATASETS.register_module()
 class JsonlSegDataset(BaseSegDataset):
-    """A jsonl (one row a line) or json (a list of rows); rows of one image become one sample.
+    """A jsonl (one row per line) or json (a list of rows); rows of one image become one sample.
 
     A row is one of::
 
         {"image": "a.jpg", "phrase": "the red cup", "masks": [MASK]}             asked with the recipe's strings
         {"image": "a.jpg", "question": "What holds tea?", "masks": [MASK]}       a sentence, answered with the recipe's strings
         {"image": "a.jpg", "question": "...", "answer": "The cup [SEG] and the pot [SEG].", "masks": [MASK, MASK]}
-        {"image": "a.jpg", "turns": [["question", "answer"], ...], "masks": [...]}   one mask a [SEG], in order
+        {"image": "a.jpg", "turns": [["question", "answer"], ...], "masks": [...]}   one mask per [SEG], in order
         {"question": "...", "answer": "..."}                                     text alone
 
     ``image`` is a path below the folder of the file. A mask is a polygon ``[[x, y], ...]``, an RLE, or the path of a png; without
-    an answer all masks of a row together are its target, none at all an empty one.
+    an answer, the union of a row's masks is its target; without masks, the target is empty.
 
-    Testing: if the file has phrases, every phrase is a sample; else every row with a mask is. What has no answer is asked with
-    the answer in the prompt; answers of the file stand there as they are.
+    Testing: if the file has phrases, every phrase is a sample; otherwise every row with a mask is. A row without an answer gets
+    the recipe's answer in the prompt; answers from the file are used as they are.
 
     Args:
-        data_root: Holds ``file``.
+        data_root: Folder that contains ``file``.
         file: Path of the json or jsonl below ``data_root``.
-        phrases_per_image: At most, in training; in testing every sample asks one.
-        questions_per_image: At most, in training.
+        phrases_per_image: Maximum number in training; in testing every sample asks one.
+        questions_per_image: Maximum number in training.
         name_in_answer: In training, the probability that the answer to a phrase repeats it: ``It is the red cup [SEG].`` A model
-            from scratch learns so to bring the words of a question to its ``[SEG]``.
+            trained from scratch thus learns to carry the question's words to its ``[SEG]``.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -92,7 +92,7 @@ class JsonlSegDataset(BaseSegDataset):
 
     @staticmethod
     def _one_each(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Testing: one row a sample."""
+        """For testing: one row per sample."""
         kind = 'phrases' if any(record['phrases'] for record in found) else 'questions'
         empty: dict[str, Any] = {'phrases': [], 'questions': []}
         return [
@@ -104,7 +104,7 @@ class JsonlSegDataset(BaseSegDataset):
 
     @staticmethod
     def _raw_rows(path: Path) -> Iterator[tuple[str, int, Any]]:
-        """Where, number, and the row or what reads it."""
+        """Place, number, and the row or a function that reads it."""
         if path.suffix == '.json':
             rows = read_json(path)
             if not isinstance(rows, list):
@@ -126,7 +126,7 @@ class JsonlSegDataset(BaseSegDataset):
                     yield where, number, lambda line=line, where=where: parse(line, where)
 
     def _row(self, raw: Any, path: Path, where: str) -> dict[str, Any]:
-        """A row checked: image, masks, and phrase or turns (an answer of None is to be made up)."""
+        """Check a row: image, masks, and phrase or turns (an answer of None is filled in later)."""
         kinds = [key for key in ('phrase', 'question', 'turns') if isinstance(raw, dict) and key in raw]
         if len(kinds) != 1:
             keys = sorted(raw) if isinstance(raw, dict) else type(raw).__name__
@@ -205,7 +205,7 @@ class JsonlSegDataset(BaseSegDataset):
 
 
 def joined(masks: list[EncodedMask]) -> EncodedMask:
-    """Several encoded masks as one: their union."""
+    """The union of several encoded masks, as one."""
     if len(masks) == 1:
         return masks[0]
     return {'union': masks}

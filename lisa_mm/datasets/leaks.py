@@ -1,4 +1,4 @@
-"""Images of training that are also in an evaluation split."""
+"""Training images that are also in an evaluation split."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 
 from .base import BaseSegDataset
 
-# COCO's numbers mean the same image in train2014, val2014 and train2017
+# a COCO number means the same image in train2014, val2014 and train2017
 COCO_NAME = re.compile(r'(?:^|COCO_(?:train|val|test)20\d\d_)(\d{12})\.(?:jpg|jpeg|png)$')
 
 
 @dataclass
 class ImageSet:
-    """What identifies the images of evaluation splits.
+    """Identities of the images of evaluation splits.
 
     Args:
-        ids: Image ids, see :func:`image_id`, with the split they are of.
+        ids: Image ids, see :func:`image_id`, with their split.
         sizes: Sizes of the files in bytes.
-        hashes: sha256 of the files, with the split they are of.
+        hashes: sha256 of the files, with their split.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class ImageSet:
             self.hashes.setdefault(content_hash(path), dataset.title)
 
     def find(self, path: str) -> tuple[str, str] | None:
-        """How an image is known ('image id' or 'content') and of which split; None if it is not.
+        """How an image was recognised ('image id' or 'content') and its split; None if it is unknown.
 
-        Only files as large as one of the set are read: equal content has equal size.
+        Only files whose size occurs in the set are read: equal content has equal size.
         """
         split = self.ids.get(image_id(path))
         if split is not None:
@@ -54,7 +54,7 @@ class ImageSet:
 
 
 def image_id(path: str) -> str:
-    """The number of a COCO image, or the real path: a name like ``1.jpg`` says nothing across data sets.
+    """The number of a COCO image, otherwise the real path: a name like ``1.jpg`` identifies nothing across data sets.
 
     >>> image_id('/a/COCO_train2014_000000000009.jpg') == image_id('/b/train2017/000000000009.jpg')
     True
@@ -85,7 +85,7 @@ def find_leaks(dataset: BaseSegDataset, held_out: ImageSet) -> list[tuple[int, s
 
 
 def exclude(dataset: BaseSegDataset, held_out: ImageSet, titles: Sequence[str]) -> dict[str, int]:
-    """Take records of held-out images out of a data set; how many by which sign."""
+    """Remove records of held-out images from a data set; returns how many, by kind of match."""
     leaks = find_leaks(dataset, held_out)
     if not leaks:
         return {}

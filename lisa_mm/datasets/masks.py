@@ -1,4 +1,4 @@
-"""Encoded masks: they stay so until a worker needs pixels."""
+"""Masks, which stay encoded until a worker needs pixels."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ Polygon = list[float]  # x, y, x, y, ...
 
 
 class RLE(TypedDict):
-    """COCO's run lengths, down the columns, compressed or not."""
+    """COCO's column-major run lengths, compressed or not."""
 
     size: list[int]
     counts: str | list[int]
 
 
 class Shape(TypedDict):
-    """A polygon of a ReasonSeg json; its label says whether it is a target, ignored, or left out."""
+    """A polygon of a ReasonSeg json; its label marks it as target, ignored, or left out."""
 
     label: str
     points: list[list[float]]
 
 
 class ShapesMask(TypedDict):
-    """As in a ReasonSeg json."""
+    """A mask as in a ReasonSeg json."""
 
     shapes: list[Shape]
 
 
 class RLEMask(TypedDict):
-    """As in COCO."""
+    """A run-length mask as in COCO."""
 
     rle: RLE
 
 
 class PolygonsMask(TypedDict):
-    """COCO's polygons and RLEs, their union; none at all is an empty mask. ``size`` [H, W] is compared with the image's."""
+    """The union of COCO's polygons and RLEs; an empty list is an empty mask. ``size`` [H, W] is compared with the image's."""
 
     segmentations: list[Polygon | RLE]
     size: NotRequired[list[int]]
 
 
 class LabelMapMask(TypedDict):
-    """Where a png holds a value."""
+    """The pixels where a png holds a value."""
 
     label_map: str
     value: int
 
 
 class PngMask(TypedDict):
-    """Where a png is not 0."""
+    """The pixels where a png is not 0."""
 
     png: str
 
 
 class UnionMask(TypedDict):
-    """Of several; of none an empty mask."""
+    """The union of several masks; an empty mask if there are none."""
 
     union: list[EncodedMask]
 
@@ -76,20 +76,20 @@ EncodedMask = ShapesMask | RLEMask | PolygonsMask | LabelMapMask | PngMask | Uni
 def decode_mask(
     spec: EncodedMask, height: int, width: int, where: str, *, maps: dict[str, np.ndarray] | None = None
 ) -> np.ndarray:
-    """One mask from its encoded form.
+    """Decode one mask.
 
     Args:
         spec: One of the kinds above.
-        height: Of the image in pixels.
-        width: Of the image in pixels.
-        where: Names file and record in errors.
-        maps: Pngs read so far, by path, for masks of one image: a label map of three classes is read once.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        where: File and record, for errors.
+        maps: Pngs read so far for one image, by path: a label map of three classes is read once.
 
     Returns:
         (H, W) uint8: 1 object, 0 background, 255 ignored.
 
     Raises:
-        DataError: for a mask of another size than the image, or one that can't be read.
+        DataError: for a mask that differs in size from the image or can't be read.
     """
     if 'shapes' in spec:
         return draw_shapes(spec['shapes'], height, width)
@@ -122,10 +122,10 @@ def decode_mask(
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
-    """A png with one number a pixel, (H, W); of a palette image the indices.
+    """Read a png with one number per pixel, (H, W); palette images give their indices.
 
     Raises:
-        DataError: if it is missing, unreadable or has several channels.
+        DataError: if the file is missing, unreadable or has several channels.
     """
     try:
         with Image.open(path) as file:
@@ -141,10 +141,10 @@ def read_label_map(path: str | Path) -> np.ndarray:
 def encode_segmentation(segmentation: object, height: int, width: int) -> list[Polygon | RLE]:
     """COCO's ``segmentation`` (polygons, an RLE, or a list of RLEs) -> a list of flat polygons and compressed RLEs.
 
-    An empty list stays one: the published validation sets count such an annotation as an empty mask.
+    An empty list stays empty: the published validation sets count such an annotation as an empty mask.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: with the fault of the annotation.
     """
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
@@ -177,7 +177,7 @@ def _compressed(rle: Mapping[str, Any], height: int, width: int) -> RLE:
 
 
 def encode_mask(mask: np.ndarray) -> RLE:
-    """(H, W) -> a compressed RLE of JSON's types."""
+    """(H, W) -> a compressed RLE of JSON types."""
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}  # pyright: ignore[reportAttributeAccessIssue] - bytes, which pycocotools' stub calls str
 
@@ -195,7 +195,7 @@ def _decode_rle(rle: RLE, height: int, width: int, where: str) -> np.ndarray:
 
 
 def _union(segmentations: list[Polygon | RLE], height: int, width: int, where: str) -> np.ndarray:
-    """Parts of one annotation may overlap: the mask stays 0 or 1 (the original adds them up to 2)."""
+    """The union of an annotation's parts, which may overlap: the mask stays 0 or 1 (the original adds up to 2)."""
     mask = np.zeros((height, width), dtype=np.uint8)
     polygons = [part for part in segmentations if not isinstance(part, dict)]
     if polygons:
@@ -208,7 +208,7 @@ def _union(segmentations: list[Polygon | RLE], height: int, width: int, where: s
 
 
 def shape_kind(shape: Shape) -> str:
-    """'target', 'ignore' or 'flag' (left out), by the label, as in ReasonSeg."""
+    """The kind of a polygon by its label, as in ReasonSeg: 'target', 'ignore' or 'flag' (left out)."""
     label = str(shape['label']).lower()
     if label == 'flag':
         return 'flag'
@@ -216,7 +216,7 @@ def shape_kind(shape: Shape) -> str:
 
 
 def draw_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
-    """ReasonSeg's polygons, from the largest to the smallest area: outline and fill, coordinates cut to int.
+    """Draw ReasonSeg's polygons from largest to smallest area: outline and fill, coordinates truncated to int.
 
     Returns:
         (H, W) uint8: 1 target, 255 ignored, 0 elsewhere.

@@ -1,4 +1,4 @@
-"""The mixture of a training: groups by their rates, then data sets of a group and images of a data set uniformly at random."""
+"""The training mixture: draws a group by its rate, then a data set and an image uniformly at random."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..registry import DATASETS
 from .base import BaseSegDataset, build_transforms
 from .leaks import ImageSet, exclude
 
-RATES = {'sem_seg': 9, 'refer_seg': 3, 'vqa': 3, 'reason_seg': 1}  # of the published recipe
+RATES = {'sem_seg': 9, 'refer_seg': 3, 'vqa': 3, 'reason_seg': 1}  # rates of the published recipe
 
 
 def shares(datasets: Mapping[str, Any], rates: Mapping[str, float] | None) -> dict[str, float]:
-    """Share of the draws of each group that has data sets and a rate above 0: the recipe's groups first, then as written."""
+    """Each group's share of the draws, for groups with data sets and a rate above 0: the recipe's groups first."""
     wanted = {**RATES, **(rates or {})}
     used = [group for group in dict.fromkeys([*RATES, *datasets]) if datasets.get(group) and wanted[group] > 0]
     total = sum(wanted[group] for group in used)
@@ -30,16 +30,16 @@ def shares(datasets: Mapping[str, Any], rates: Mapping[str, float] | None) -> di
 class MixtureDataset(Dataset):
     """Draws a group by its rate, a data set of the group, and an image of the data set.
 
-    Item ``n`` is a pure function of (seed, n), whatever the workers, ranks and resumes, and as quick at n = 4,000,000 as at 0:
-    the draw decides on a data set, whose own item ``n`` it is.
+    Item ``n`` is a pure function of (seed, n), independent of workers, ranks and resumes, and as fast at n = 4,000,000 as at 0:
+    the draw selects a data set, and the item is that data set's own item ``n``.
 
     Args:
         datasets: Group -> list of data sets; an empty group is left out. The recipe's groups are 'sem_seg', 'refer_seg', 'vqa'
-            and 'reason_seg'; any others go beside them.
-        rates: Group -> rate of the draws. The recipe's groups have 9 : 3 : 3 : 1 unless given; others must be given.
-        exclude_val: Evaluation data sets: training images that are in one of them, by image id or content, are taken out.
-        pipeline: Transforms of every sample; the data sets have none.
-        seed: Of the draws and of data sets that have no seed of their own.
+            and 'reason_seg'; any others may be added.
+        rates: Group -> rate of the draws. The recipe's groups default to 9 : 3 : 3 : 1; other groups need a rate.
+        exclude_val: Evaluation data sets; training images that occur in one of them, by image id or content, are removed.
+        pipeline: Transforms of every sample; the data sets have no pipeline of their own.
+        seed: Seed of the draws, and of data sets without a seed of their own.
 
     Raises:
         ConfigError: for a group without a rate, a rate that is not a number >= 0, or a data set with a pipeline of its own.
@@ -66,7 +66,7 @@ class MixtureDataset(Dataset):
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        """What can be said of the arguments before data is read."""
+        """Faults of the arguments that can be found before data is read."""
         datasets, rates = arguments.get('datasets') or {}, arguments.get('rates') or {}
         faults = [
             f'MixtureDataset.datasets.{group} has no rate: give rates={{{group!r}: ...}}, beside 9 for sem_seg, 3 for refer_seg '
@@ -106,7 +106,7 @@ class MixtureDataset(Dataset):
         return built
 
     def _exclude(self, evaluation: list[Any]) -> dict[str, int]:
-        """Take held-out images out of every data set; data set -> how many."""
+        """Remove held-out images from every data set; data set -> how many."""
         if not evaluation:
             return {}
         held_out, titles = ImageSet(), []
@@ -132,7 +132,7 @@ class MixtureDataset(Dataset):
         return {}
 
     def full_init(self) -> None:
-        """Nothing is left to do."""
+        """Nothing to do: the members are already loaded."""
 
     def __len__(self) -> int:
         return sum(len(dataset) for dataset in self.members())

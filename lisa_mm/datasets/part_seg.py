@@ -15,7 +15,7 @@ from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .masks import encode_segmentation
 from .reading import CocoFile
 
-# name -> annotation file, folder of the images
+# name -> annotation file, image folder
 LAYOUTS = {
     'paco_lvis': ('vlpart/paco/annotations/paco_lvis_v1_train.json', 'coco'),
     'pascal_part': ('vlpart/pascal_part/train.json', 'vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages'),
@@ -26,13 +26,13 @@ LAYOUTS = {
 class PartSegDataset(BaseSegDataset):
     """A COCO json whose categories are objects (``dog``) and parts (``dog:left eye``).
 
-    Up to ``parts_per_image`` annotations of an image are asked for; a part is called half "dog left eye", half "the left eye of
-    the dog". An image without annotation is left out, and counted.
+    Up to ``parts_per_image`` annotations of an image are asked for; a part is called "dog left eye" or "the left eye of the dog",
+    with equal probability. Images without annotations are left out and counted.
 
     Args:
-        data_root: Holds ``vlpart``, and ``coco`` for PACO.
+        data_root: Folder that contains ``vlpart``, and ``coco`` for PACO.
         name: 'paco_lvis' or 'pascal_part'.
-        parts_per_image: At most, in training.
+        parts_per_image: Maximum number in training.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -85,7 +85,7 @@ class PartSegDataset(BaseSegDataset):
                 file=self._file,
                 record=where,
             )
-        # the record stands even if its annotations are broken: that is no image without annotation
+        # keep the record even if its annotations are broken: the image does have annotations
         path = Path(self.data_root) / LAYOUTS[self.name][1] / image['file_name']
         record = records.setdefault(
             number, {'sample_id': f'{self.name}/{image["file_name"]}', 'img_path': str(path), 'parts': []}
@@ -101,7 +101,7 @@ class PartSegDataset(BaseSegDataset):
 
     @staticmethod
     def things(record: dict[str, Any]) -> list[Thing]:
-        """Every annotation of an image."""
+        """All annotations of an image, as things to ask for."""
         return [Thing(part['texts'], part['mask']) for part in record['parts']]
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
@@ -112,7 +112,7 @@ class PartSegDataset(BaseSegDataset):
 
 
 def spellings(category: str) -> list[str]:
-    """How a category is called in a question; a meaning in brackets is left out.
+    """Names of a category in questions; a meaning in brackets is left out.
 
     >>> spellings('mouse_(computer_equipment):left_button')
     ['mouse left_button', 'the left_button of the mouse']

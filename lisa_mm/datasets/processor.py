@@ -21,14 +21,14 @@ MARK = '@@question@@'
 
 
 def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str, Tensor], list[int]]:
-    """An image as a model's own processor sees it.
+    """Process an image with a model's own processor.
 
     Args:
         spec: ``preprocess`` of :class:`lisa_mm.models.mllms.HFMLLM`.
         image: (H, W, 3) uint8 RGB.
 
     Returns:
-        The model's inputs for this image, and the ids of its tokens: -200 where a feature goes, others around and between.
+        The model's inputs for this image, and the ids of its tokens: -200 for each feature, other ids around and between.
     """
     processor = load_processor(spec['processor'])
     text = spec.get('image_text') or image_text(spec['processor'])
@@ -50,10 +50,10 @@ def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str
 
 @lru_cache(maxsize=4)
 def load_processor(folder: str) -> Any:
-    """The processor of a folder.
+    """Load the processor of a folder.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if the folder holds no processor.
     """
     if not Path(folder).is_dir():
         raise CheckpointError(f'processor: {folder} is no folder. Give the folder of the whole model or of its processor.')
@@ -65,7 +65,7 @@ def load_processor(folder: str) -> Any:
 
 @lru_cache(maxsize=4)
 def image_text(folder: str) -> str:
-    """What a chat template puts for an image, e.g. ``<|vision_start|><|image_pad|><|vision_end|>``; else the image token."""
+    """A chat template's text for an image, e.g. ``<|vision_start|><|image_pad|><|vision_end|>``; or the image token."""
     processor = load_processor(folder)
     if not getattr(processor, 'chat_template', None):
         return str(processor.image_token)
@@ -89,5 +89,5 @@ def _blank_tokens(spec: str, height: int, width: int) -> int:
 
 
 def blank_image_tokens(spec: ProcessorImageSpec, height: int, width: int) -> int:
-    """Feature tokens of an image of this size."""
+    """Number of feature tokens for an image of this size."""
     return _blank_tokens(json.dumps(spec, sort_keys=True), height, width)

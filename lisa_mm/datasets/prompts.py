@@ -22,7 +22,7 @@ VALIDATION_ANSWER = '[SEG].'
 
 
 def validation_question(text: str, is_sentence: bool) -> str:
-    """The question of validation; the blank after the newline and the stripped text are the original's."""
+    """The question of validation; the blank after the newline and the stripping of the text come from the original."""
     text = text.strip()
     if is_sentence:
         return f'<image>\n {text} Please output segmentation mask.'

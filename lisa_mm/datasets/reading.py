@@ -1,4 +1,4 @@
-"""Files of annotations, read without running anything that is in them."""
+"""Read annotation files without running anything in them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..errors import DataError
 
 
 def read_json(path: Path) -> Any:
-    """A json in UTF-8, or in cp1252 as some files of ReasonSeg are.
+    """Read a JSON file in UTF-8, or in cp1252 like some files of ReasonSeg.
 
     Raises:
-        DataError: if it is missing or no json.
+        DataError: if it is missing or not JSON.
     """
     try:
         raw = path.read_bytes()
@@ -38,11 +38,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a csv in UTF-8 whose first line names its columns, each with the number of its line.
+    """Yield the rows of a UTF-8 csv whose first line names the columns, each with its line number.
 
     Args:
         path: The file.
-        columns: Those that must be there; others are handed on too.
+        columns: Required columns; others are passed on too.
 
     Raises:
         DataError: if the file is missing, in another encoding or lacks a column; at a row that has more or fewer values.
@@ -70,10 +70,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 
 def field(record: object, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:
-    """A key of a record, of one of these types.
+    """The value of a record's key, which must have one of these types.
 
     Raises:
-        DataError: naming what is there instead.
+        DataError: naming the value found instead.
     """
     if not isinstance(record, dict):
         raise DataError(f'{file}: {where} is a {type(record).__name__}, an object is needed.', file=file, record=where)
@@ -86,12 +86,12 @@ def field(record: object, key: str, kinds: type | tuple[type, ...], where: str, 
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Plain containers and numpy scalars only: a pickle of a stranger could run anything else."""
+    """Loads plain containers and numpy scalars only: a stranger's pickle could run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {
             ('collections', 'OrderedDict'): OrderedDict,
-            ('_codecs', 'encode'): codecs.encode,  # how Python 3 writes bytes into an old pickle
+            ('_codecs', 'encode'): codecs.encode,  # Python 3 writes bytes into an old pickle this way
             ('numpy', 'dtype'): _plain_dtype,
             ('numpy.core.multiarray', 'scalar'): _plain_scalar,
             ('numpy._core.multiarray', 'scalar'): _plain_scalar,
@@ -116,10 +116,10 @@ def _plain_scalar(dtype: np.dtype, content: bytes | str) -> Any:
 
 
 def read_refs(path: Path) -> list[dict[str, Any]]:
-    """The list of referring expressions of ``refs(*.p)`` (a pickle, also of Python 2) or ``grefs(*.json)``.
+    """Read the referring expressions of ``refs(*.p)`` (a pickle, also from Python 2) or ``grefs(*.json)``.
 
     Raises:
-        DataError: if it is missing, no pickle, or holds more than plain containers and numbers.
+        DataError: if it is missing, not a pickle, or holds more than plain containers and numbers.
     """
     if path.suffix == '.json':
         refs = read_json(path)
@@ -128,7 +128,7 @@ def read_refs(path: Path) -> list[dict[str, Any]]:
             refs = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
         except OSError as error:
             raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
-        # a broken pickle may raise nearly anything; all of it means the same to a user
+        # a broken pickle may raise almost any error; to a user they all mean the same
         except Exception as error:
             raise DataError(
                 f'{path} is no pickle of referring expressions: {error or type(error).__name__}. Get the file again.', file=path
@@ -142,10 +142,10 @@ class CocoFile:
     """Images, annotations and categories of a COCO json, by id.
 
     Args:
-        path: The json.
+        path: The JSON file.
 
     Raises:
-        DataError: if it is not of this form.
+        DataError: if it does not have this form.
     """
 
     def __init__(self, path: Path):
@@ -155,7 +155,7 @@ class CocoFile:
         self.images, self.annotations, self.categories = ({entry.get('id'): entry for entry in group} for group in lists.values())
 
     def image(self, number: object, where: str, file: Path) -> dict[str, Any]:
-        """The entry of an image: ``file_name``, ``height``, ``width``; ``where`` in ``file`` names it."""
+        """An image's entry: ``file_name``, ``height``, ``width``; errors name ``where`` in ``file``."""
         if number not in self.images:
             raise DataError(
                 f'{file}: {where} names image {number!r}, which is not among the images of {self.path.name}.',

@@ -1,4 +1,4 @@
-"""ReasonSeg: one implicit question an image (Lai et al., CVPR 2024)."""
+"""ReasonSeg: one implicit question per image (Lai et al., CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ CONTROLS = ('none', 'other_question')
 
 @DATASETS.register_module()
 class ReasonSegDataset(BaseSegDataset):
-    """``data_root/reason_seg/ReasonSeg/<split>/*.jpg`` with a json each, and ``explanatory/train.json``.
+    """``data_root/reason_seg/ReasonSeg/<split>/*.jpg`` with one json per image, and ``explanatory/train.json``.
 
-    Training: up to ``texts_per_image`` texts, each its own conversation about the same mask. Where the json carries ``others``
+    Training: up to ``texts_per_image`` texts, each in its own conversation about the same mask. If the json has ``others``
     (our demo: further objects of the scene), up to ``others_per_image`` of them are asked about too. An image with an explanation
-    gives, with probability ``explanatory``, a text-only answer; else half ``[SEG]``, half ``[SEG]`` and explanation (recipe).
-    Testing: the first text, the answer ``[SEG].`` given in the prompt.
+    gives a text-only answer with probability ``explanatory``; otherwise ``[SEG]`` with or without it, half each (recipe).
+    Testing: the first text, with the answer ``[SEG].`` given in the prompt.
 
     Args:
-        data_root: Holds ``reason_seg/ReasonSeg``.
-        split: A folder of it: 'train', 'val', 'test'.
-        texts_per_image: At most, in training.
-        others_per_image: At most, in training.
-        explanatory: Probability above; negative leaves explanations out.
-        control: In testing, 'other_question' asks the question of another object of the image (``others``), or where the data set
-            has none, of the next image; the masks stay. What a model that listens scores then is low.
+        data_root: Folder that contains ``reason_seg/ReasonSeg``.
+        split: Subfolder 'train', 'val' or 'test'.
+        texts_per_image: Maximum number in training.
+        others_per_image: Maximum number in training.
+        explanatory: The probability above; a negative value leaves explanations out.
+        control: In testing, 'other_question' asks about another object of the image (``others``) or, if the data set has none,
+            asks the next image's question; the masks stay. A model that listens then scores low.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -176,12 +176,12 @@ class ReasonSegDataset(BaseSegDataset):
 
 
 def natural_key(path: Path) -> list[Any]:
-    """train_2 before train_10."""
+    """Sort key that puts train_2 before train_10."""
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r'(\d+)', path.name)]
 
 
 def check_target(target: Mapping[str, Any], where: str) -> None:
-    """What a ReasonSeg json must hold.
+    """Check the contents of a ReasonSeg json.
 
     Raises:
         DataError: naming file and record.

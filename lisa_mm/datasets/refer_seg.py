@@ -24,16 +24,16 @@ CLEF_IMAGES = 'images/saiapr_tc-12'
 class ReferSegDataset(BaseSegDataset):
     """``data_root/refer_seg/<name>/{refs(<split_by>).p, instances.json}`` with images below ``refer_seg/images``.
 
-    Training: up to ``sentences_per_image`` expressions of an image, each its own conversation. Testing: all expressions of the
-    split, the answer in the prompt. gRefCOCO: an expression of several objects has their union as its mask, one of none an empty
-    mask (``no_target``).
+    Training: up to ``sentences_per_image`` expressions per image, each in its own conversation. Testing: all expressions of the
+    split, with the answer in the prompt. gRefCOCO: the mask of an expression is the union of its objects, or empty if it has none
+    (``no_target``).
 
     Args:
-        data_root: Holds ``refer_seg``.
+        data_root: Folder that contains ``refer_seg``.
         name: 'refcoco', 'refcoco+', 'refcocog', 'refclef' or 'grefcoco'.
-        split: 'train', 'val', 'test', 'testA', 'testB' or 'testC' (refCLEF's 'testAB' is in A and in B).
-        split_by: Who made the split: 'unc', 'umd' or 'google'; by default 'umd' for refCOCOg, else 'unc'.
-        sentences_per_image: At most, in training.
+        split: 'train', 'val', 'test', 'testA', 'testB' or 'testC' (refCLEF's 'testAB' belongs to both A and B).
+        split_by: Author of the split: 'unc', 'umd' or 'google'; by default 'umd' for refCOCOg, otherwise 'unc'.
+        sentences_per_image: Maximum number in training.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -152,8 +152,8 @@ class ReferSegDataset(BaseSegDataset):
 
     @staticmethod
     def things(record: dict[str, Any]) -> list[Thing]:
-        """Every expression of an image with its mask, in the order of the file."""
-        # validation asks in lower case too, as the original
+        """All expressions of an image with their masks, in file order."""
+        # validation also asks in lower case, as the original does
         return [Thing(text.strip().lower(), ref['mask']) for ref in record['refs'] for text in ref['texts']]
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
@@ -164,7 +164,7 @@ class ReferSegDataset(BaseSegDataset):
 
 
 def in_split(given: str, wanted: str) -> bool:
-    """Whether a ref's split is the one asked for; 'testAB' belongs to testA and testB.
+    """Whether a ref's split is the wanted one; 'testAB' belongs to both testA and testB.
 
     >>> in_split('testAB', 'testB'), in_split('val', 'train')
     (True, False)

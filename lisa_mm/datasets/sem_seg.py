@@ -21,17 +21,17 @@ from .classes import class_names
 from .masks import read_label_map
 from .reading import field, read_json
 
-# 20,000 files take minutes to read: say so
+# 20,000 files take minutes to read, so report progress
 MANY_FILES = 5000
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set's files lie below ``data_root``.
+    """Folders of a data set below ``data_root``.
 
     Args:
-        images: Folder of the jpg.
-        label_maps: Folder of the png of the same name.
+        images: Folder of the jpg files.
+        label_maps: Folder of the png files with the same names.
     """
 
     images: str
@@ -44,24 +44,24 @@ LAYOUTS = {
     'mapillary': Layout('mapillary/{split}/images', 'mapillary/{split}/v2.0/labels'),
 }
 SPLITS = {'ade20k': 'training', 'cocostuff': 'train2017', 'mapillary': 'training'}
-# what no user would ask for; the original did
+# names that no user would ask for; the original asked for them
 NEVER_ASKED = ('unlabeled', 'ego vehicle')
 
 
 @DATASETS.register_module()
 class SemSegDataset(BaseSegDataset):
-    """A folder of images and one of label maps; up to ``classes_per_image`` classes of an image are asked for.
+    """A folder of images and one of label maps; asks for up to ``classes_per_image`` classes per image.
 
-    ADE20K: png value 0 is ignored, value v is class v - 1. COCO-Stuff: classes whose names hold "-" are ignored. Mapillary: the
-    names are ``readable`` of ``config_v2.0.json``; equal names of several classes stay several classes. 255 is always ignored.
-    An image without any class is left out beforehand, and counted.
+    ADE20K: png value 0 is ignored, value v is class v - 1. COCO-Stuff: classes with "-" in their names are ignored. Mapillary:
+    names come from ``readable`` in ``config_v2.0.json``; classes with equal names stay separate. 255 is always ignored.
+    Images without any class are left out beforehand and counted.
 
     Args:
-        data_root: Holds the folders of :data:`LAYOUTS`.
+        data_root: Folder that contains the folders of :data:`LAYOUTS`.
         name: 'ade20k', 'cocostuff' or 'mapillary'.
-        split: Of the folders; by default the training split.
-        classes_per_image: At most, in training.
-        never_asked: Names, in lower case, that are not asked for.
+        split: Split in the folders' names; by default the training split.
+        classes_per_image: Maximum number in training.
+        never_asked: Lower-case names that are never asked for.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -155,7 +155,7 @@ class SemSegDataset(BaseSegDataset):
         return np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)
 
     def _checked(self, path: Path, values: np.ndarray) -> list[int]:
-        """Values that are classes; one that is neither class nor ignored is a fault."""
+        """The values that are classes; a value that is neither a class nor ignored is a fault."""
         unknown = [int(v) for v in values if v != IGNORED and not 0 <= v < len(self.names)]
         if unknown:
             raise DataError(
@@ -166,11 +166,11 @@ class SemSegDataset(BaseSegDataset):
         return [int(v) for v in values if v != IGNORED and self.name_of(int(v)) is not None]
 
     def name_of(self, value: int) -> str | None:
-        """The class of a png value; None is ignored."""
+        """The class of a png value; None if it is ignored."""
         return self.names[value]
 
     def things(self, record: dict[str, Any]) -> list[Thing]:
-        """The classes of an image, by png value."""
+        """The classes of an image, in the order of png values."""
         path = record['label_map']
         return [Thing(str(self.name_of(v)), {'label_map': path, 'value': v}) for v in record['values']]
 
@@ -182,7 +182,7 @@ class SemSegDataset(BaseSegDataset):
 
 
 def value_names(name: str, data_root: str | Path) -> list[str | None]:
-    """The class of each png value of a data set; None is ignored."""
+    """The class of each png value of a data set; None if it is ignored."""
     if name == 'ade20k':
         return [None, *class_names('ade20k')]
     if name == 'cocostuff':

@@ -1,4 +1,4 @@
-"""Tokenizers with the tokens of LISA: those that become masks, others of an answer, and those around an image."""
+"""Tokenizers with LISA's tokens: mask tokens, other answer tokens, and the two around an image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain', 'chat')
 
 
 def added_tokens(wrap_image: bool, mask_tokens: Sequence[str] = MASK_TOKENS, answer_tokens: Sequence[str] = ()) -> list[str]:
-    """The tokens that a tokenizer gets, in the order of their ids: those of the published models come first and keep theirs.
+    """The tokens added to a tokenizer, in id order: the published models' tokens come first and keep their ids.
 
     >>> added_tokens(True, ('[SEG]', '[PART]'), ('[REJ]',))
     ['[SEG]', '<im_start>', '<im_end>', '[PART]', '[REJ]']
 
     Raises:
-        ConfigError: for tokens that cannot be told apart in a text.
+        ConfigError: for tokens that cannot be distinguished in a text.
     """
     first, *others = check_tokens(mask_tokens, answer_tokens)
     return [first, *([IMAGE_START, IMAGE_END] if wrap_image else []), *others]
 
 
 def check_tokens(mask_tokens: Sequence[str], answer_tokens: Sequence[str]) -> list[str]:
-    """All tokens of an answer, mask tokens first.
+    """All answer tokens, mask tokens first.
 
     Raises:
-        ConfigError: if the first is not ``[SEG]``, or for one that is empty, holds white space, or lies inside another.
+        ConfigError: if the first is not ``[SEG]``, or if one is empty, contains white space, or lies inside another.
     """
     for name, tokens in (('mask_tokens', mask_tokens), ('answer_tokens', answer_tokens)):
         if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
@@ -55,7 +55,7 @@ def check_tokens(mask_tokens: Sequence[str], answer_tokens: Sequence[str]) -> li
 
 
 def count_masks(text: str, mask_tokens: Sequence[str] = MASK_TOKENS) -> int:
-    """How many masks a text asks for.
+    """Number of masks that a text asks for.
 
     >>> count_masks('The cup [SEG] has a handle [PART].', ('[SEG]', '[PART]'))
     2
@@ -71,22 +71,22 @@ def build_tokenizer(
     mask_tokens: tuple[str, ...] = MASK_TOKENS,
     answer_tokens: tuple[str, ...] = (),
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder with ``[SEG]``, and ``<im_start>``, ``<im_end>`` when images are wrapped.
+    """Load a folder's tokenizer and add ``[SEG]``, and ``<im_start>`` and ``<im_end>`` if images are wrapped.
 
     The published models (a Llama's ``tokenizer.model``) were trained with white space stripped around the added tokens and with
-    ``[SEG]`` not special; their ids are kept. Every other tokenizer gets ``[SEG]`` as a special token that keeps its
-    surroundings.
+    ``[SEG]`` not special; their ids are kept. Every other tokenizer gets ``[SEG]`` as a special token that keeps the
+    white space around it.
 
     Args:
         pretrained: Folder with the tokenizer's files.
         template: Name of the conversation template; checked here, used by the conversation transforms.
         wrap_image: Add the two image tokens.
         mask_tokens: Tokens that become masks, ``[SEG]`` first.
-        answer_tokens: Further tokens of an answer, such as ``[REJ]``, ``<p>``, ``</p>``.
+        answer_tokens: Other answer tokens, such as ``[REJ]``, ``<p>``, ``</p>``.
 
     Raises:
         CheckpointError: if the folder holds no tokenizer.
-        ConfigError: for an unknown template, for tokens that cannot be told apart, or 'chat' without a chat template.
+        ConfigError: for an unknown template, for tokens that cannot be distinguished, or 'chat' without a chat template.
     """
     if template not in TEMPLATES:
         raise ConfigError(f'template {template!r} is unknown.{nearest(template, TEMPLATES)}')
@@ -119,7 +119,7 @@ def build_tokenizer(
 
 
 def is_published_llama(folder: Path) -> bool:
-    """Whether the folder is a Llama, LLaVA or LISA of the sentencepiece kind."""
+    """Whether the folder is a Llama, LLaVA or LISA with a sentencepiece tokenizer."""
     if not (folder / 'tokenizer.model').is_file():
         return False
     config = folder / 'config.json'

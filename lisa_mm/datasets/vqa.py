@@ -23,13 +23,13 @@ ASKS, ANSWERS = ('human', 'user'), ('gpt', 'assistant')
 class VQADataset(BaseSegDataset):
     """LLaVA-Instruct-150k, or any json of ``{"image", "conversations": [{"from": "human" | "gpt", "value"}]}`` rows.
 
-    Each row is one sample of one conversation. ``<image>`` is moved to the start of its question. A row without ``image`` is text
-    alone. A row may carry ``masks`` (polygon, RLE or path of a png), one for each ``[SEG]`` of its answers.
+    Each row is one sample with one conversation. ``<image>`` moves to the start of its question. A row without ``image`` is text
+    alone. A row may have ``masks`` (polygon, RLE or path of a png), one per ``[SEG]`` in its answers.
 
     Args:
-        data_root: Holds ``file`` and ``image_folder``.
-        file: The json, below ``data_root``.
-        image_folder: Where the images are, below ``data_root``.
+        data_root: Folder that contains ``file`` and ``image_folder``.
+        file: Path of the json below ``data_root``.
+        image_folder: Image folder below ``data_root``.
         options: See :class:`BaseSegDataset`.
     """
 
@@ -76,7 +76,7 @@ class VQADataset(BaseSegDataset):
             raise DataError(f'{path}: {where} has {marks} {IMAGE_PLACEHOLDER}, one is allowed.', file=path, record=where)
         if marks and image is None:
             raise DataError(f'{path}: {where} says {IMAGE_PLACEHOLDER} but names no image.', file=path, record=where)
-        if image is not None and not marks:  # an image that nothing points at is looked at first
+        if image is not None and not marks:  # an image without a mark comes first
             turns[0] = (f'{IMAGE_PLACEHOLDER}\n{turns[0][0]}', turns[0][1])
         masks = read_masks(row.get('masks', []), path.parent, path, where)
         count = sum(count_masks(answer, self.mask_tokens) for _, answer in turns)
@@ -98,7 +98,7 @@ class VQADataset(BaseSegDataset):
 
 
 def read_turns(said: list[Any], file: Path, where: str) -> list[tuple[str, str]]:
-    """LLaVA's list of ``from`` and ``value`` -> (question, answer) pairs; what is said before the first question is left out.
+    """LLaVA's list of ``from`` and ``value`` -> (question, answer) pairs; text before the first question is left out.
 
     Raises:
         DataError: if the speakers don't alternate, a text is empty, or an answer holds ``<image>``.

@@ -1,4 +1,4 @@
-"""The data doctor: what is wrong with data, what a mixture gives, how it looks, and how to write it in the simple schema."""
+"""The data doctor: finds faults in data, measures and shows a mixture, and converts data to the simple schema."""
 
 from .check import Finding, check
 from .convert import convert

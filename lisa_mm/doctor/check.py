@@ -1,4 +1,4 @@
-"""All faults of data sets in one pass."""
+"""Find all faults of data sets in one pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..registry import DATASETS
 from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS
 from .sets import dataset_configs
 
-# an answer that holds one of these ends, or begins, a turn of some template
+# an answer with one of these ends, or starts, a turn in some template
 SEPARATORS = ('</s>', '<s>', '[INST]', '[/INST]', '<<SYS>>', 'USER:', 'ASSISTANT:', '<|im_start|>', '<|im_end|>', '<|eot_id|>')
 RESERVED = (IMAGE_START, IMAGE_END)
 
@@ -30,10 +30,10 @@ class Finding:
 
     Args:
         level: 'error' fails the check, 'note' does not.
-        dataset: Its title.
-        file: At fault.
-        record: In the file.
-        problem: In words, with the remedy.
+        dataset: Title of the data set.
+        file: The file at fault.
+        record: The record in the file.
+        problem: The fault and its remedy.
     """
 
     level: str
@@ -43,17 +43,17 @@ class Finding:
     problem: str
 
     def as_dict(self) -> dict[str, str]:
-        """For json."""
+        """The finding for JSON."""
         return asdict(self)
 
 
 def check(config: Config, *, images: bool = True, workers: int = 4) -> list[Finding]:
-    """Every fault of every data set of a config, of all splits; nothing stops at the first.
+    """Every fault of every data set of a config, in all splits; the check continues after each fault.
 
     Args:
         config: A source from :func:`lisa_mm.config.load_config`.
-        images: Decode every image and mask; without, only annotation files are read and images looked for.
-        workers: Threads that decode.
+        images: Decode every image and mask; otherwise only read annotation files and look for images.
+        workers: Number of decoding threads.
 
     Raises:
         ConfigError: if the config names no data set, or one that is not registered.
@@ -77,7 +77,7 @@ def check(config: Config, *, images: bool = True, workers: int = 4) -> list[Find
 
 
 def open_leniently(entry: dict[str, Any]) -> tuple[BaseSegDataset | None, list[Finding]]:
-    """A data set with its broken records left out, and what is wrong with them; None if nothing of it can be used."""
+    """A data set without its broken records, and their faults; None if it is unusable."""
     if DATASETS.get(entry['type']) is None:
         raise ConfigError(f'{entry["type"]!r} is no registered data set.')
     title = ' '.join(str(entry[key]) for key in ('type', 'name', 'file', 'split') if entry.get(key))
@@ -99,7 +99,7 @@ def records(dataset: BaseSegDataset) -> Iterator[dict[str, Any]]:
 
 
 def check_texts(dataset: BaseSegDataset) -> Iterator[Finding]:
-    """Empty texts and texts with words that a template or the model keeps for itself."""
+    """Find empty texts, and texts with words reserved by a template or the model."""
     for record in records(dataset):
         file = record['img_path'] or record['sample_id']
         for row in dataset.rows(record):
@@ -114,7 +114,7 @@ def check_texts(dataset: BaseSegDataset) -> Iterator[Finding]:
 
 
 def text_problem(text: str, who: str, *, phrase: bool, mask_tokens: Sequence[str] = MASK_TOKENS) -> str | None:
-    """What is wrong with a text, or None."""
+    """The fault of a text, or None."""
     if not text.replace(IMAGE_PLACEHOLDER, '').strip():
         return f'{who} is empty. Write it or delete the row.'
     kept = [*SEPARATORS, *RESERVED, *([*mask_tokens, IMAGE_PLACEHOLDER] if phrase else [])]
@@ -125,7 +125,7 @@ def text_problem(text: str, who: str, *, phrase: bool, mask_tokens: Sequence[str
 
 
 def check_pixels(dataset: BaseSegDataset, workers: int) -> Iterator[Finding]:
-    """Images that can't be decoded, masks that can't or are of another size, and empty masks."""
+    """Find images that can't be decoded, masks that can't be decoded or differ in size, and empty masks."""
     with ThreadPoolExecutor(max_workers=max(1, workers)) as threads:
         for findings in threads.map(lambda record: list(_check_record(dataset, record)), records(dataset)):
             yield from findings
@@ -156,7 +156,7 @@ def _check_record(dataset: BaseSegDataset, record: dict[str, Any]) -> Iterator[F
 
 
 def _empty_mask(dataset: BaseSegDataset, record: dict[str, Any], spec: dict[str, Any], mask: np.ndarray) -> Iterator[Finding]:
-    """Drawn shapes that leave no pixel are a fault; a mask that is meant to be empty is worth a note."""
+    """Report an empty mask: drawn shapes that cover no pixel are an error, an intentionally empty mask is a note."""
     drawn = bool(spec.get('segmentations')) or any(
         str(shape['label']).lower() not in ('flag',) and 'ignore' not in str(shape['label']).lower()
         for shape in spec.get('shapes', [])
@@ -167,14 +167,14 @@ def _empty_mask(dataset: BaseSegDataset, record: dict[str, Any], spec: dict[str,
 
 
 def check_duplicates(dataset: BaseSegDataset) -> Iterator[Finding]:
-    """One content under two names in one data set: a note, for it only shifts the proportions."""
+    """Find equal content under two names in a data set: a note, because it only shifts the proportions."""
     by_size: dict[int, list[str]] = {}
     for path in dict.fromkeys(path for path in image_paths(dataset) if path):
         try:
             with open(path, 'rb') as file:
                 by_size.setdefault(file.seek(0, 2), []).append(path)
         except OSError:
-            continue  # a missing image is found where records are checked
+            continue  # missing images are found when records are checked
     for paths in by_size.values():
         first: dict[str, str] = {}
         for path in paths if len(paths) > 1 else []:
@@ -184,7 +184,7 @@ def check_duplicates(dataset: BaseSegDataset) -> Iterator[Finding]:
 
 
 def check_leaks(opened: list[tuple[str, BaseSegDataset]]) -> Iterator[Finding]:
-    """Training images that are in an evaluation split, by image id or content."""
+    """Find training images that are also in an evaluation split, by image id or content."""
     held_out = ImageSet()
     for split, dataset in opened:
         if split != 'train':

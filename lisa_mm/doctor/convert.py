@@ -1,4 +1,4 @@
-"""Any registered data set in our simple schema."""
+"""Convert any registered data set to our simple schema."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..registry import DATASETS
 def convert(entry: dict[str, Any], path: str | Path) -> int:
     """Write a data set as a jsonl for :class:`lisa_mm.datasets.JsonlSegDataset`; images stay where they are.
 
-    Pixels that a ReasonSeg json ignores become background, as in training.
+    Ignored pixels of a ReasonSeg json become background, as in training.
 
     Args:
-        entry: The data set's config.
-        path: The jsonl; image paths in it are relative to its folder.
+        entry: Config of the data set.
+        path: The jsonl to write; its image paths are relative to its folder.
 
     Returns:
         The number of rows.

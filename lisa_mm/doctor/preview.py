@@ -1,4 +1,4 @@
-"""A sheet of samples as the model gets them."""
+"""A sheet of samples as the model receives them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LINES = 9
 def preview(
     dataset_config: dict[str, Any], encoder_config: dict[str, Any], path: str | Path, *, count: int, start: int = 0
 ) -> Path:
-    """Write a PNG: a line a sample with image, masks, and each row's exact text; «...» carries loss.
+    """Write a PNG with one line per sample: image, masks, and each row's exact text; «...» carries loss.
 
     Args:
-        dataset_config: Compiled.
+        dataset_config: Compiled config of the data set.
         encoder_config: The pipeline's EncodeConversations, compiled.
-        path: Of the PNG.
-        count: Samples.
-        start: The first item.
+        path: Path of the PNG.
+        count: Number of samples.
+        start: Number of the first item.
     """
     dataset = DATASETS.build(without_pipeline(dataset_config))
     load, decode, encoder = LoadImage(), DecodeMasks(), TRANSFORMS.build(encoder_config)
@@ -57,14 +57,14 @@ def preview(
 
 
 def with_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """The masks over the image, a colour each."""
+    """Draw the masks over the image, each in its own colour."""
     for number, mask in enumerate(masks):
         image = draw_overlay(image, mask == 1, COLORS[number % len(COLORS)], alpha=0.45)
     return image
 
 
 def conversation_text(rows: list[Any], tokenizer: PreTrainedTokenizerBase) -> str:
-    """Every row decoded from its tokens; the middle of a long one is left out."""
+    """Every row, decoded from its tokens; the middle of a long row is left out."""
     texts = []
     for number, (ids, labels) in enumerate(rows):
         trained = int((labels != -100).sum())

@@ -13,10 +13,10 @@ from ..errors import ConfigError
 
 
 def dataset_configs(config: Config) -> list[tuple[str, dict[str, Any]]]:
-    """(split, config) of every single data set of a config; members of a mixture each on their own, without pipelines.
+    """(split, config) of every data set of a config; members of a mixture are listed separately, without pipelines.
 
     Args:
-        config: A source: nothing is derived, so that neither weights nor tokenizers are needed.
+        config: A source config: nothing is derived, so neither weights nor tokenizers are needed.
     """
     found: list[tuple[str, dict[str, Any]]] = []
     for loader in DATALOADERS:
@@ -55,5 +55,5 @@ def compiled_dataset(path: str | Path, options: list[str], split: str) -> tuple[
 
 
 def without_pipeline(dataset: dict[str, Any]) -> dict[str, Any]:
-    """A data set's config whose items are as the reader gives them: masks encoded, nothing loaded."""
+    """A data set's config whose items come straight from the reader: masks encoded, nothing loaded."""
     return {key: value for key, value in dataset.items() if key != 'pipeline'}

@@ -1,4 +1,4 @@
-"""What a training's data set really gives, measured on its first items."""
+"""Measure what a training data set really yields, on its first items."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def measure(dataset_config: dict[str, Any], encoder_config: dict[str, Any], coun
     """Draw items and count.
 
     Args:
-        dataset_config: Compiled.
+        dataset_config: Compiled config of the data set.
         encoder_config: The pipeline's EncodeConversations, compiled.
-        count: Items.
+        count: Number of items.
 
     Returns:
         ``groups`` and ``datasets`` (title -> asked and sampled share), ``tokens_per_row``, ``masks_per_image``, ``mask_areas``
@@ -58,12 +58,12 @@ def measure(dataset_config: dict[str, Any], encoder_config: dict[str, Any], coun
 
 
 def members_of(dataset: BaseSegDataset | MixtureDataset) -> list[Any]:
-    """The data sets of a mixture, or the one."""
+    """The data sets of a mixture, or a single data set as a list."""
     return dataset.members() if isinstance(dataset, MixtureDataset) else [dataset]
 
 
 def asked_shares(dataset: BaseSegDataset | MixtureDataset) -> dict[str, dict[str, float]]:
-    """The shares that the rates ask for."""
+    """The shares requested by the rates."""
     if not isinstance(dataset, MixtureDataset):
         return {'groups': {'all': 1.0}, 'datasets': {getattr(dataset, 'title', 'all'): 1.0}}
     shares = {
@@ -73,7 +73,7 @@ def asked_shares(dataset: BaseSegDataset | MixtureDataset) -> dict[str, dict[str
 
 
 def mask_areas(sample: dict[str, Any]) -> list[float]:
-    """Share of the image that each mask covers."""
+    """The share of the image covered by each mask."""
     if not sample['encoded_masks']:
         return []
     height, width = image_size(sample['img_path'])
@@ -103,7 +103,7 @@ def describe(result: dict[str, Any]) -> str:
 
 
 def plot(result: dict[str, Any], path: str | Path) -> Path:
-    """Four panels: mixture asked and sampled, tokens a row, masks an image, mask areas."""
+    """Plot four panels: requested and sampled mixture, tokens per row, masks per image, mask areas."""
     figure = Figure(figsize=(12, 7), layout='constrained')
     axes = figure.subplots(2, 2)
     names = list(result['datasets'])

@@ -1,4 +1,4 @@
-"""How a model is trained: loop, strategies, schedule, sampler, hooks."""
+"""Training: loop, strategies, schedule, sampler, hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model runs, and with how many digits a GPU multiplies float32."""
+"""The device of a model, and a GPU's precision for float32 products."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lisa_mm.errors import ConfigError
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of that name; of None the GPU where there is one, else the CPU.
+    """The device of that name; for None, the GPU if there is one, otherwise the CPU.
 
     Raises:
-        ConfigError: for another name, or a GPU that there is not.
+        ConfigError: for an unknown name, or a GPU that does not exist.
     """
     if device is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -46,9 +46,9 @@ def describe_device(device: torch.device, dtype: str) -> str:
 def set_tf32(on: bool) -> None:
     """Turn TF32 (10 mantissa bits) on or off for float32 products and convolutions on a GPU.
 
-    Torch leaves it on for convolutions and off for products, so that "float32" means two things in one model: the patches of CLIP
-    and SAM would have three digits and all that follows seven. This interface, and not ``fp32_precision`` of torch 2.9, is in all
-    versions that are supported; the two must not be mixed.
+    Torch leaves it on for convolutions and off for products, so "float32" means two things in one model: the patches of CLIP
+    and SAM would have three digits, everything after them seven. All supported versions have this interface, unlike
+    ``fp32_precision`` of torch 2.9; the two must not be mixed.
     """
     torch.backends.cuda.matmul.allow_tf32 = on
     torch.backends.cudnn.allow_tf32 = on

@@ -1,4 +1,4 @@
-"""The pass over a test set."""
+"""The loop over a test set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lisa_mm.registry import LOOPS
 
 @LOOPS.register_module()
 class EvaluationLoop(TestLoop):
-    """mmengine's ``TestLoop`` with a bar that tells how long it takes.
+    """mmengine's ``TestLoop`` with a progress bar that shows the time left.
 
     Args:
-        runner, dataloader, evaluator, fp16: Of mmengine.
-        title: Stands before the bar.
+        runner, dataloader, evaluator, fp16: As in mmengine.
+        title: Label of the progress bar.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class EvaluationLoop(TestLoop):
         self.title = title
 
     def run(self) -> dict[str, Any]:
-        """Run the model over all batches; the metrics of all processes together."""
+        """Run the model over all batches; returns the metrics over all processes."""
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()

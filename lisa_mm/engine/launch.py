@@ -1,4 +1,4 @@
-"""Which launcher started this process, and the environment that every launcher is brought to."""
+"""Detects the launcher of this process and sets one environment for all launchers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import subprocess
 
 from lisa_mm.errors import ConfigError
 
-# holds the process that filled the environment of a world of one
+# holds the id of the process that set the environment of a world of one
 _MADE_UP = 'LISA_MM_ALONE'
 
 
 def detect_launcher(local_rank: int | None = None) -> str:
-    """Find out how the process was started and set what is missing of RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+    """Detect how the process was started; set missing RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
-    ``torchrun`` and ``deepspeed`` set RANK and WORLD_SIZE, slurm's ``srun`` its own names; ``python`` alone sets nothing and gets
-    the values of a world of one, so that DeepSpeed does not look for MPI.
+    ``torchrun`` and ``deepspeed`` set RANK and WORLD_SIZE, slurm's ``srun`` sets its own names; plain ``python`` sets nothing and
+    gets the values of a world of one, so that DeepSpeed does not look for MPI.
 
     Args:
-        local_rank: What a launcher passed as ``--local_rank``; the environment's LOCAL_RANK wins.
+        local_rank: The ``--local_rank`` that a launcher passed; the environment's LOCAL_RANK wins.
 
     Returns:
         ``'pytorch'``, ``'slurm'`` or ``'none'``.
 
     Raises:
-        ConfigError: if only a part of what a launcher sets is there.
+        ConfigError: if only some of a launcher's variables are set.
     """
     env = os.environ
     made_up_by = env.pop(_MADE_UP, None)
     if made_up_by is not None and env.get('WORLD_SIZE') == '1' and 'TORCHELASTIC_RUN_ID' not in env:
-        # set by this function, in an earlier call or in the process that started this one, whose port is taken
+        # set by this function, in an earlier call or in the parent process, whose port is taken
         env[_MADE_UP] = str(os.getpid())
         if made_up_by != str(os.getpid()):
             env['MASTER_PORT'] = str(_free_port())
@@ -43,7 +43,7 @@ def detect_launcher(local_rank: int | None = None) -> str:
         return 'pytorch'
     if 'WORLD_SIZE' in env and int(env['WORLD_SIZE']) > 1:
         raise ConfigError(f'WORLD_SIZE is {env["WORLD_SIZE"]}, but RANK is not set. Start with torchrun, or set both.')
-    # in a shell of salloc SLURM_NTASKS is there without SLURM_PROCID: a plain python in it is one process
+    # a shell of salloc has SLURM_NTASKS but no SLURM_PROCID: plain python in it is one process
     if 'SLURM_PROCID' in env and int(env.get('SLURM_NTASKS', '1')) > 1:
         env.setdefault('MASTER_ADDR', _first_slurm_node())
         # every task of a job computes the same port
@@ -80,8 +80,8 @@ def _first_slurm_node() -> str:
 
 
 def leave_group_at_exit() -> None:
-    """Leave the process group before the interpreter ends: gloo's threads that outlive it now and then abort a finished run."""
-    # once, however many strategies a process builds
+    """Leave the process group before the interpreter exits: gloo's threads sometimes outlive it and abort a finished run."""
+    # only once, however many strategies a process builds
     atexit.unregister(_leave_group)
     atexit.register(_leave_group)
 

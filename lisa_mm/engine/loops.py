@@ -23,19 +23,19 @@ CANNOT_SEEK = "train_dataloader.sampler.type is {!r}, which cannot resume: use s
 class IterTrainLoop(BaseLoop):
     """Trains for a number of optimizer steps, each over ``strategy.accumulation`` micro-batches.
 
-    Schedules, logs, checkpoints and validation count optimizer steps. A resumed run begins the sampler where the checkpoint
-    stood; nothing is replayed. The logged losses are the means over micro-batches and processes.
+    Schedules, logs, checkpoints and validation count optimizer steps. A resumed run starts the sampler where the checkpoint
+    was written; nothing is replayed. The logged losses are means over micro-batches and processes.
 
     Args:
-        runner: The runner; its strategy is one of this package.
+        runner: The runner, with one of this package's strategies.
         dataloader: The data loader or its config, with a sampler that can ``seek``.
-        max_iters: Optimizer steps.
-        val_interval: Validate after every so many, and at the end; 0 only at the end.
-        val_begin: Not before this one.
-        val_at_start: Also validate before the first step: where the curves begin.
+        max_iters: Number of optimizer steps.
+        val_interval: Optimizer steps between validations; training always ends with one, and 0 validates only then.
+        val_begin: First optimizer step after which to validate.
+        val_at_start: Also validate before the first step, where the curves start.
 
     Raises:
-        ConfigError: if the sampler cannot seek, or a count is no whole number.
+        ConfigError: if the sampler cannot seek, or a count is not a whole number.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IterTrainLoop(BaseLoop):
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        """What can be said of the arguments before there is a runner."""
+        """Faults of the arguments that can be found without a runner."""
         faults = [
             f'train_cfg.{key} is {arguments[key]!r}; give a whole number >= 0.'
             for key in ('max_iters', 'val_interval', 'val_begin')
@@ -82,26 +82,26 @@ class IterTrainLoop(BaseLoop):
 
     @property
     def max_iters(self) -> int:
-        """Optimizer steps of the whole run."""
+        """Number of optimizer steps of the whole run."""
         return self._max_iters
 
     @property
     def iter(self) -> int:
-        """Optimizer steps done."""
+        """Number of optimizer steps done."""
         return self._iter
 
     @property
     def max_epochs(self) -> int:
-        """One: to mmengine the whole training is one epoch."""
+        """Always 1: to mmengine the whole training is one epoch."""
         return 1
 
     @property
     def epoch(self) -> int:
-        """0."""
+        """Always 0."""
         return self._epoch
 
     def run(self) -> torch.nn.Module:
-        """Train; returns the model."""
+        """Train and return the model."""
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
@@ -120,7 +120,7 @@ class IterTrainLoop(BaseLoop):
         return runner.model
 
     def run_iter(self, micro_batches: Iterator[dict]) -> None:
-        """One optimizer step; the hooks get its first micro-batch."""
+        """Run one optimizer step; the hooks get its first micro-batch."""
         strategy = self.runner.strategy
         count = strategy.accumulation
         first = batch = next(micro_batches)
@@ -136,9 +136,9 @@ class IterTrainLoop(BaseLoop):
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value.detach().float()
             fault = fault or self._find_fault(parts, batch)
-            # a process that stopped alone would leave the others waiting: all agree once, before the gradients are averaged
+            # a process that stopped alone would keep the others waiting: all agree once, before the gradients are averaged
             if last or strategy.world_size == 1:
-                values = torch.stack(list(sums.values())).tolist() if last else []  # one read of the device for all
+                values = torch.stack(list(sums.values())).tolist() if last else []  # one device read for all losses
                 means = self._agree({name: value / count for name, value in zip(sums, values, strict=False)}, fault)
             strategy.backward_and_step(total, last=last)
         self.runner.call_hook('after_train_iter', batch_idx=self._iter, data_batch=first, outputs=means)
@@ -162,7 +162,7 @@ class IterTrainLoop(BaseLoop):
                 self.runner.val_loop.run()
 
     def _find_fault(self, parts: dict[str, torch.Tensor], batch: dict) -> str | None:
-        """What to tell of a micro-batch with a loss that is not finite."""
+        """A description of a micro-batch with a non-finite loss; None if all losses are finite."""
         if torch.stack([value.detach().float() for value in parts.values()]).isfinite().all():
             return None
         values = ', '.join(f'{name}={float(value.detach()):g}' for name, value in parts.items())

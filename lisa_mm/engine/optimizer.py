@@ -1,4 +1,4 @@
-"""What can be said of an optimizer's config before it is built."""
+"""Checks of an optimizer's config that need no optimizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import check_arguments
 
 MISPLACED = {'clip_grad': 'gradient_clipping', 'accumulative_counts': 'accumulation'}
-# mmengine's DefaultOptimWrapperConstructor, which passes over all other keys in silence
+# of mmengine's DefaultOptimWrapperConstructor, which silently ignores all other keys
 PARAMWISE = (
     'custom_keys',
     'bias_lr_mult',
@@ -32,12 +32,12 @@ MULTIPLIERS = ('lr_mult', 'decay_mult')
 
 
 def optim_wrapper_faults(optim_wrapper: Mapping[str, Any], wrapper_type: str, strategy: str) -> list[str]:
-    """What does not go with the strategy, or is no key.
+    """Faults: settings that do not suit the strategy, and unknown keys.
 
     Args:
-        optim_wrapper: As in a config.
-        wrapper_type: The wrapper that the strategy works with.
-        strategy: Its name.
+        optim_wrapper: The config's optimizer wrapper.
+        wrapper_type: The wrapper that the strategy uses.
+        strategy: Name of the strategy.
     """
     faults = [
         f'optim_wrapper.{key} is {optim_wrapper[key]!r}: give strategy.{ours} instead.'
@@ -56,11 +56,11 @@ def optim_wrapper_faults(optim_wrapper: Mapping[str, Any], wrapper_type: str, st
 
 
 def optimizer_faults(optim_wrapper: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Of the optimizer and of rates by part.
+    """Faults of the optimizer and of learning rates by part.
 
     Args:
-        optim_wrapper: As in a config.
-        names: Of all parameters of the model; empty where there is none yet.
+        optim_wrapper: The config's optimizer wrapper.
+        names: Names of all parameters of the model; empty if there is no model yet.
     """
     optimizer = dict(optim_wrapper.get('optimizer') or {})
     name = optimizer.pop('type', None)
@@ -79,7 +79,7 @@ def optimizer_faults(optim_wrapper: Mapping[str, Any], names: Iterable[str]) -> 
 
 
 def paramwise_faults(paramwise: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Rates by part that reach nothing."""
+    """Faults: learning rates by part that match no parameter."""
     where, names = 'optim_wrapper.paramwise_cfg', list(names)
     faults = [f'{where} has no {key!r}.{nearest(key, PARAMWISE)}' for key in paramwise if key not in PARAMWISE]
     parts = {'.'.join(name.split('.')[:depth]) for name in names for depth in (1, 2, 3)}
@@ -101,10 +101,10 @@ def paramwise_faults(paramwise: Mapping[str, Any], names: Iterable[str]) -> list
 
 @contextmanager
 def without_parameter_lines() -> Iterator[None]:
-    """Keep the lines out of the log that mmengine's constructor writes for each parameter.
+    """Suppress the log lines that mmengine's constructor writes for each parameter.
 
-    With rates by part it warns of each frozen parameter, and tells each setting of each trained one: hundreds of lines, between
-    which a real warning is lost. ``ParametersHook`` logs the same as one table.
+    With rates by part, it warns about each frozen parameter and logs each setting of each trained one: hundreds of lines that
+    hide any real warning. ``ParametersHook`` logs the same as one table.
     """
 
     def is_other(record: logging.LogRecord) -> bool:
@@ -120,10 +120,10 @@ def without_parameter_lines() -> Iterator[None]:
 
 
 def joined_groups(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The trained parameters in one group for each different setting.
+    """Join the trained parameters into one group per distinct setting.
 
-    mmengine's constructor makes a group of every parameter when there are rates by part, and DeepSpeed then flattens, reduces,
-    clips and updates each for itself.
+    With rates by part, mmengine's constructor makes every parameter a group, and DeepSpeed then flattens, reduces, clips
+    and updates each one separately.
     """
     joined: list[dict[str, Any]] = []
     for group in groups:
@@ -138,7 +138,7 @@ def joined_groups(groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rate_of(name: str, optim_wrapper: Mapping[str, Any]) -> float:
-    """The full learning rate of a parameter: the longest custom key in its name decides, as in mmengine."""
+    """A parameter's full learning rate: the longest custom key in its name decides, as in mmengine."""
     keys = (optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
     base = float((optim_wrapper.get('optimizer') or {}).get('lr', 0.0))
     found = next((key for key in sorted(sorted(keys), key=len, reverse=True) if key in name), None)

@@ -1,4 +1,4 @@
-"""What this package changes in other libraries, each change with its reason. Look here first when one of them is upgraded.
+"""All changes this package makes to other libraries, each with its reason. Look here first after upgrading one of them.
 
 Importing this module changes nothing: each function is called at the moment it is due, most of them by the DeepSpeed strategy.
 
@@ -11,7 +11,7 @@ Importing this module changes nothing: each function is called at the moment it 
 | what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
 | the class of a transformers module | :func:`lisa_mm.models.precision.keep_float32` | a cast would round its buffers |
 
-The last one stands with the models, which may not import the engine; it changes one object, never transformers' own class.
+The last one is with the models, which may not import the engine; it changes one object, never transformers' own class.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def linear_given_back() -> Iterator[None]:
 def register_todays_optimizers() -> None:
     """Let mmengine's DeepSpeed strategy register the optimizers that DeepSpeed has today.
 
-    mmengine's own function imports optimizers that DeepSpeed no longer has, and fails when a process builds a second strategy,
-    because they are registered already.
+    mmengine's own function imports optimizers that DeepSpeed has removed, and fails when a process builds a second strategy,
+    because they are already registered.
     """
     import mmengine._strategy.deepspeed as mmengine_deepspeed
 
@@ -85,7 +85,7 @@ def _register_optimizers() -> list[str]:
 def leave_out_shm_op() -> None:
     """Tell DeepSpeed that its shared-memory collective cannot be built here, before it sets up processes.
 
-    On a CPU it would compile the operation for a minute, and gloo does the same work without it.
+    On a CPU it would spend a minute compiling the operation, although gloo does the same work without it.
     """
     import deepspeed
 
@@ -93,7 +93,7 @@ def leave_out_shm_op() -> None:
 
 
 class _Shapes:
-    """Shapes, out of sight of DeepSpeed's hooks."""
+    """Shapes, hidden from DeepSpeed's hooks."""
 
     def __init__(self, pieces: list[Tensor]):
         self.shapes = [piece.shape for piece in pieces]
@@ -101,15 +101,15 @@ class _Shapes:
 
 @contextmanager
 def same_on_all_processes(model: nn.Module) -> Iterator[None]:
-    """Around ZeRO-3's initialisation: micro-batches of the processes may differ in images with masks, and in rows.
+    """Wraps ZeRO-3's initialisation, so that processes may differ in rows and in images with masks.
 
-    DeepSpeed follows which modules run, forwards and backwards, and stops if two processes disagree
-    (``runtime/zero/partitioned_param_coordinator.py``). Two things that it follows depend on the batch:
+    DeepSpeed traces which modules run, forwards and backwards, and stops if two processes disagree
+    (``runtime/zero/partitioned_param_coordinator.py``). Two traced things depend on the batch:
 
     - Losses run once per image with masks. They have no parameters, so their collection becomes a leaf, which DeepSpeed does not
-      look into.
-    - A seg head returns one tensor per row, a mask decoder one per image, and each would be a step of the module's backward: they
-      leave the module as one tensor, and are taken apart behind DeepSpeed's hooks.
+      trace into.
+    - A seg head returns one tensor per row, a mask decoder one per image, and each would be a step of the backward:
+      they leave the module as one tensor and are split after DeepSpeed's hooks.
 
     Args:
         model: The model that DeepSpeed is about to wrap; the forwards of its seg heads and mask decoders are replaced.
@@ -123,7 +123,7 @@ def same_on_all_processes(model: nn.Module) -> Iterator[None]:
     for part in parts:
         part.forward = _joining(part.forward)  # pyright: ignore[reportAttributeAccessIssue] - its hook takes the tensor apart
     yield
-    # registered last, so that it runs behind the hooks that DeepSpeed has set meanwhile
+    # registered last, so that it runs after DeepSpeed's hooks
     for part in parts:
         part.register_forward_hook(_take_apart)
 

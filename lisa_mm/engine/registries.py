@@ -1,6 +1,6 @@
 """Children of mmengine's remaining registries, so that the scope ``lisa_mm`` is known in each.
 
-Without them mmengine warns, for every optimizer and schedule it builds, that it does not know the scope.
+Without them, mmengine warns about an unknown scope for every optimizer and schedule it builds.
 """
 
 from __future__ import annotations

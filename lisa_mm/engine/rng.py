@@ -1,4 +1,4 @@
-"""The state of all random generators of a process, in types that a weights-only load accepts."""
+"""The state of a process's random generators, in types that a weights-only load accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 
 
 def rng_state() -> dict[str, Any]:
-    """The generators of python, numpy, torch and the current GPU."""
+    """The states of the generators of python, numpy, torch and the current GPU."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         'python': random.getstate(),
@@ -27,7 +27,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put the generators back to what :func:`rng_state` returned."""
+    """Restore the states that :func:`rng_state` returned."""
     version, internal, gauss = state['python']
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = state['numpy']
@@ -46,10 +46,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """What runs inside leaves the random generators as it found them.
+    """Restore the random generators after the block.
 
-    A validation, or the making of a data loader's iterator, happens at other moments in a resumed run than in an uninterrupted
-    one; neither may change the dropout masks that follow.
+    A resumed run validates, and creates its data loader's iterator, at other moments than an uninterrupted run;
+    neither may change the dropout masks that follow.
     """
     state = rng_state()
     try:

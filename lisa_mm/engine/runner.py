@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 @RUNNERS.register_module()
 class LisaRunner(FlexibleRunner):
-    """Takes the keys of mmengine's ``FlexibleRunner``; what is left out gets defaults that work.
+    """Takes the keys of mmengine's ``FlexibleRunner``; missing keys get working defaults.
 
     Args:
         model: The model or its config.
-        env_cfg: As mmengine's, and ``tf32``: whether a GPU multiplies float32 with fewer digits (see :func:`.device.set_tf32`),
-            in training and validation alike; off if left out. Under bfloat16 it hardly matters.
-        config_text: The config's source; every checkpoint keeps it. By default ``cfg`` as text.
-        resume: True goes on from the work folder's last checkpoint, or begins if there is none; a path goes on from that one.
-        load_from: A checkpoint whose weights to begin with, unless there is one to resume from. An exported folder then gives the
+        env_cfg: As in mmengine, plus ``tf32``: whether a GPU multiplies float32 with fewer digits (see :func:`.device.set_tf32`),
+            in training and validation; off by default. Under bfloat16 it hardly matters.
+        config_text: The config's source, kept in every checkpoint. By default ``cfg`` as text.
+        resume: True continues from the work folder's last checkpoint, or starts if there is none; a path continues from it.
+        load_from: A checkpoint with the initial weights, unless a checkpoint is resumed. An exported folder then gives the
             frozen parts.
-        settings: FlexibleRunner's other arguments.
+        settings: Other arguments of FlexibleRunner.
     """
 
     model: torch.nn.Module
@@ -57,13 +57,13 @@ class LisaRunner(FlexibleRunner):
         if settings.get('default_scope') in (None, 'mmengine'):
             settings['default_scope'] = 'lisa_mm'
         settings['log_processor'] = {'by_epoch': False, **(settings.get('log_processor') or {})}
-        # an epoch's sampler seed means nothing to a sampler without epochs
+        # a sampler without epochs has no use for a seed per epoch
         defaults = {'checkpoint': {'type': 'SafeCheckpointHook'}, 'logger': {'type': 'ProgressHook'}, 'sampler_seed': None}
         settings['default_hooks'] = {**defaults, **(settings.get('default_hooks') or {})}
         self.resumed = False
         self.is_training = False
         self._config_text = config_text
-        # mmengine refuses it beside a named checkpoint to resume from, where it gives the frozen parts: see load_or_resume
+        # mmengine refuses it together with a checkpoint to resume, but it gives the frozen parts: see load_or_resume
         load_from = settings.pop('load_from', None)
         super().__init__(model, **settings)
         self._load_from = load_from
@@ -75,7 +75,7 @@ class LisaRunner(FlexibleRunner):
 
     @property
     def config_text(self) -> str | None:
-        """What a checkpoint keeps as ``config.py``."""
+        """The text that a checkpoint keeps as ``config.py``."""
         if self._config_text is None and len(self.cfg):
             self._config_text = self.cfg.pretty_text
         return self._config_text
@@ -91,7 +91,7 @@ class LisaRunner(FlexibleRunner):
         if strategy is None:
             strategy = {'type': 'LisaSingleDeviceStrategy' if launcher == 'none' else 'LisaDeepSpeedStrategy'}
         if isinstance(strategy, dict):
-            strategy_class(strategy.get('type'))  # says what is wrong with a strategy that is none of ours
+            strategy_class(strategy.get('type'))  # reports a strategy that is not one of ours
             strategy = {**strategy, 'train_micro_batch_size_per_gpu': self._micro_batch()}
             strategy.setdefault('work_dir', self.work_dir)
             strategy.setdefault('experiment_name', settings.get('experiment_name'))
@@ -114,7 +114,7 @@ class LisaRunner(FlexibleRunner):
     ) -> DataLoader:
         """Build a data loader; the seekable sampler gets the batch size, and with a GPU batches lie in pinned memory."""
         if isinstance(dataloader, dict) and torch.cuda.is_available():
-            dataloader = {'pin_memory': True, **dataloader}  # only from there a copy to the GPU runs beside the work
+            dataloader = {'pin_memory': True, **dataloader}  # only pinned memory can be copied to the GPU during other work
         sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
         if (
             isinstance(dataloader, dict)
@@ -126,7 +126,7 @@ class LisaRunner(FlexibleRunner):
         return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
 
     def train(self) -> torch.nn.Module:
-        """Train; returns the model."""
+        """Train and return the model."""
         self.is_training = True
         with linear_given_back():
             return super().train()
@@ -142,11 +142,11 @@ class LisaRunner(FlexibleRunner):
             return super().test()
 
     def test_on(self, dataloader: dict[str, Any], title: str) -> dict[str, float]:
-        """A pass of :meth:`test` over a data loader, with a fresh evaluator; the runner may make several.
+        """Run :meth:`test` over a data loader with a fresh evaluator; may be called several times.
 
         Args:
-            dataloader: Its config.
-            title: Stands before the bar.
+            dataloader: Config of the data loader.
+            title: Label of the progress bar.
         """
         self._test_dataloader = dataloader
         self._test_evaluator = self._evaluator_of_tests
@@ -155,12 +155,12 @@ class LisaRunner(FlexibleRunner):
 
     @property
     def tests(self) -> EvaluationLoop:
-        """The loop of the last pass."""
+        """The loop of the last test."""
         assert isinstance(self.test_loop, EvaluationLoop)
         return self.test_loop
 
     def load_or_resume(self) -> None:
-        """Resume, load weights, or neither; with ``resume=True`` an empty work folder is a beginning."""
+        """Resume, load weights, or neither; ``resume=True`` starts anew in an empty work folder."""
         if self._has_loaded or (not self._resume and self._load_from is None):
             return
         self._has_loaded = True
@@ -182,7 +182,7 @@ class LisaRunner(FlexibleRunner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable[..., Any] = 'default',
     ) -> None:
-        """Go on from a checkpoint, see the strategy's ``resume``."""
+        """Continue from a checkpoint, see the strategy's ``resume``."""
         checkpoint = self.strategy.resume(
             filename,
             resume_optimizer=resume_optimizer,
@@ -202,10 +202,10 @@ class LisaRunner(FlexibleRunner):
         """Write a checkpoint into the work folder; all processes must call it.
 
         Args:
-            name: The folder's name.
-            iteration: Optimizer steps done.
-            best_score: The best validation score so far.
-            with_state: With what is needed to resume.
+            name: Name of the folder.
+            iteration: Number of optimizer steps done.
+            best_score: Best validation score so far.
+            with_state: Include the state needed to resume.
         """
         self.strategy.save_checkpoint(
             str(Path(self.work_dir) / name),
@@ -220,7 +220,7 @@ class LisaRunner(FlexibleRunner):
 
 
 def _scalars(hub: MessageHub) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """A message hub's curves in types that a weights-only load accepts; the rest of a hub belongs to the running process."""
+    """A message hub's curves, in types that a weights-only load accepts; its other contents belong to the running process."""
     buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items()}
     return {name: (torch.as_tensor(values), torch.as_tensor(counts)) for name, (values, counts) in buffers.items()}
 

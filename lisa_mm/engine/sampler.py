@@ -1,4 +1,4 @@
-"""The sampler of training: it never ends, and begins anywhere."""
+"""The training sampler, which never ends and can start anywhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lisa_mm.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class SeekableSampler(Sampler):
-    """Yields global sample indices that grow forever; a data set maps each to a sample by a pure function of (seed, index).
+    """Yields ever-growing global sample indices; a data set maps each to a sample by a pure function of (seed, index).
 
     The k-th index of rank r of W with batch size b is ``n = ((k // b) * W + r) * b + k % b``: all ranks together consume
-    0, 1, 2, ... in order, whatever W is.
+    0, 1, 2, ... in order, for any W.
 
     Args:
         dataset: Not read; the runner passes it to every sampler.
-        batch_size: Samples of one micro-batch of one process; the runner takes it from the data loader.
-        seed: Not read: the order is fixed, the data set's mapping holds the randomness.
-        rank: This process; by default as launched.
+        batch_size: Samples of one process's micro-batch; the runner takes it from the data loader.
+        seed: Not read: the order is fixed, and the data set's mapping holds the randomness.
+        rank: Rank of this process; by default as launched.
         world_size: Number of processes; by default as launched.
 
     Example:
@@ -52,7 +52,7 @@ class SeekableSampler(Sampler):
         self._start = 0
 
     def seek(self, batches: int) -> None:
-        """Begin the next iteration after so many micro-batches of this rank."""
+        """Start the next iteration after this many micro-batches of this rank."""
         if batches < 0:
             raise ConfigError(f'SeekableSampler.seek got {batches} batches; it must not be negative.')
         self._start = batches
@@ -65,8 +65,8 @@ class SeekableSampler(Sampler):
             batch += 1
 
     def __len__(self) -> int:
-        # mmengine asks for it; there is no end
+        # mmengine needs a length; there is no end
         return sys.maxsize
 
     def set_epoch(self, epoch: int) -> None:
-        """Without effect: there are no epochs, mmengine calls it on every sampler."""
+        """Does nothing: there are no epochs, but mmengine calls it on every sampler."""

@@ -1,4 +1,4 @@
-"""The learning rate's schedule, counted in optimizer steps."""
+"""The learning rate schedule, counted in optimizer steps."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lisa_mm.errors import ConfigError
 class WarmupDecayLR(_ParamScheduler):
     """Linear warm-up from 0 to the optimizer's lr, then linear to 0.
 
-    Optimizer step i (from 0) has ``lr * i / warmup`` before ``warmup`` and ``lr * (total - i) / (total - warmup)`` from there on:
-    what DeepSpeed's ``WarmupDecayLR(warmup_type='linear')`` gives at ``last_batch_iteration=i``.
+    Optimizer step i (from 0) has ``lr * i / warmup`` before ``warmup`` and ``lr * (total - i) / (total - warmup)`` later, as
+    in DeepSpeed's ``WarmupDecayLR(warmup_type='linear')`` at ``last_batch_iteration=i``.
 
     Args:
         optimizer: The optimizer or its wrapper.
-        total_iters: Optimizer steps of the whole run; left out, the train loop's ``max_iters``.
-        warmup_iters: Optimizer steps of the warm-up; a run shorter than twice that warms up for its first half.
-        by_epoch: Only False: an iteration of the train loop is an optimizer step, whatever the accumulation.
+        total_iters: Optimizer steps of the whole run; the train loop's ``max_iters`` if left out.
+        warmup_iters: Optimizer steps of the warm-up; a run shorter than twice this warms up during its first half.
+        by_epoch: Must be False: an iteration of the train loop is an optimizer step at any accumulation.
         end: The train loop's ``max_iters``, which mmengine passes.
         last_step, verbose: As in mmengine.
 
@@ -54,7 +54,7 @@ class WarmupDecayLR(_ParamScheduler):
         super().__init__(optimizer, 'lr', last_step=last_step, by_epoch=False, verbose=verbose)
 
     def factor(self, step: int) -> float:
-        """The share of the full learning rate that optimizer step ``step`` (from 0) has."""
+        """The fraction of the full learning rate at optimizer step ``step`` (from 0)."""
         if step < self.warmup_iters:
             return step / self.warmup_iters
         return max(0.0, (self.total_iters - step) / max(1, self.total_iters - self.warmup_iters))
@@ -63,7 +63,7 @@ class WarmupDecayLR(_ParamScheduler):
         return [base * self.factor(self.last_step) for base in self.base_values]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands and what it was; its shape is the config's."""
+        """The current step and the numbers of the schedule; its shape comes from the config."""
         return {
             'last_step': self.last_step,
             'global_step': self._global_step,
@@ -73,7 +73,7 @@ class WarmupDecayLR(_ParamScheduler):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the saved step of *this* config's schedule; each changed number is a line of the log."""
+        """Go to the saved step of *this* config's schedule; log each changed number."""
         for name in ('total_iters', 'warmup_iters', 'base_values'):
             old, new = state_dict[name], getattr(self, name)
             if old != new:

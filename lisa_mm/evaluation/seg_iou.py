@@ -1,4 +1,4 @@
-"""gIoU and cIoU of LISA."""
+"""LISA's metrics gIoU and cIoU."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class SegIoUMetric(BaseMetric):
     """gIoU: mean IoU over masks; cIoU: summed intersections over summed unions (Lai et al., CVPR 2024).
 
     Per mask, IoU = I / (U + 1e-5), and 1 where both are empty; gIoU = sum / (masks + 1e-5); cIoU = sum I / (sum U + 1e-10).
-    Pixels with 255 are left out; annotations that overlap themselves (values above 1) are clipped to 1. Counted in int64.
+    Pixels with 255 are left out; overlapping annotations (values above 1) are clipped to 1. Counts are int64.
 
     After an evaluation ``pairs`` holds (intersection, union) of every mask, image by image in the order of the data set, on the
     first process.
 
     Args:
-        collect_device: 'cpu' or 'gpu', where ranks meet.
-        prefix: Of the names in the log.
-        bootstrap: Rounds of a bootstrap over masks; then ``gIoU_low`` and ``gIoU_high`` are its 95 % interval.
+        collect_device: 'cpu' or 'gpu', where results of all ranks are gathered.
+        prefix: Prefix of the names in the log.
+        bootstrap: Rounds of a bootstrap over masks; above 0, its 95 % interval is logged as ``gIoU_low`` and ``gIoU_high``.
     """
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, *, bootstrap: int = 0):
@@ -38,15 +38,15 @@ class SegIoUMetric(BaseMetric):
         self.pairs: list[Pairs] = []
 
     def process(self, data_batch: object, data_samples: Sequence[Any]) -> None:
-        """Data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
-        del data_batch  # the samples hold all
+        """Count pixels of data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
+        del data_batch  # the samples hold everything
         for sample in data_samples:
             fields = sample if isinstance(sample, dict) else dict(sample.all_items())
-            # one entry an image: mmengine cuts the entries of all ranks to the number of images, which drops padded duplicates
+            # one entry per image: mmengine cuts the entries of all ranks to the number of images, dropping padded duplicates
             self.results.append(intersection_and_union(fields['mask_logits'] > 0, fields['gt_masks']))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """Also ``num_masks``, so that an empty set shows."""
+        """gIoU and cIoU, and ``num_masks``, which reveals an empty set."""
         self.pairs = results
         pairs = [pair for image in results for pair in image]
         found = {**summarise(pairs), 'num_masks': float(len(pairs))}
@@ -56,7 +56,7 @@ class SegIoUMetric(BaseMetric):
 
 
 def intersection_and_union(predicted: Tensor, target: Tensor) -> list[tuple[int, int]]:
-    """Foreground pixels of each mask.
+    """Foreground pixels of each mask: (intersection, union).
 
     Args:
         predicted: (K, H, W) bool.
@@ -76,7 +76,7 @@ def intersection_and_union(predicted: Tensor, target: Tensor) -> list[tuple[int,
 
 
 def iou(intersection: int, union: int) -> float:
-    """IoU of one mask; 1 where both are empty."""
+    """IoU of one mask; 1 if both masks are empty."""
     return 1.0 if union == 0 else intersection / (union + 1e-5)
 
 
@@ -90,7 +90,7 @@ def summarise(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
 
 
 def interval(values: Sequence[float], rounds: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of the mean by a seeded bootstrap."""
+    """95 % percentile interval of the mean, by a seeded bootstrap."""
     if not values:
         return (0.0, 0.0)
     array = np.asarray(values)

@@ -1,1 +1,1 @@
-"""What a config means before it runs: how much memory a training step of it takes."""
+"""Calculate, before a run, how much memory a config's training step takes."""

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 BLANK = (32, 32)
-ANSWER = 12  # tokens of a row that carry loss, [SEG] among them ("Sure, it is [SEG].</s>")
+ANSWER = 12  # tokens of a row that carry loss, [SEG] included ("Sure, it is [SEG].</s>")
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """What the memory of a forward depends on.
+    """The numbers that determine the memory of a forward.
 
     Args:
-        images: Of a forward.
-        rows: Conversations of an image, each with one ``[SEG]``.
-        tokens: Of a row with its image tokens, the same for all rows.
-        size: Height and width of the images, to which masks are brought.
+        images: Images per forward.
+        rows: Conversations per image, each with one ``[SEG]``.
+        tokens: Tokens per row, image tokens included, the same for all rows.
+        size: Height and width of the images in pixels, which masks are resized to.
     """
 
     images: int
@@ -38,24 +38,24 @@ class BatchShape:
 
 
 def image_inputs(model: LISA) -> tuple[str, Any, int]:
-    """Vision inputs of one image: their key in a sample, the inputs on the default device, and the number of image tokens."""
+    """One image's vision inputs: their key in a sample, the inputs on the default device, and the number of image tokens."""
     mllm = model.mllm
     if mllm.tokens_by_image:
         return 'image_inputs', *mllm.largest_image()
     device = torch.get_default_device()
-    with torch.device('cpu'):  # the pipeline's own way makes the pixels, on an image whose size does not matter
+    with torch.device('cpu'):  # the pipeline itself makes the pixels, from an image of arbitrary size
         blank = np.zeros((*BLANK, 3), dtype=np.uint8)
         pixels = ResizeForVisionTower(mllm.preprocess).transform({'img': blank})['pixel_values']
     return 'pixel_values', torch.zeros(pixels.shape, dtype=torch.uint8, device=device), mllm.num_image_tokens(*BLANK)
 
 
 def sample_item(model: LISA, shape: BatchShape, index: int = 0) -> dict[str, Any]:
-    """One item as the end of a pipeline gives it; ids are real, images and masks are on the default device.
+    """One item as a pipeline returns it; ids are real, images and masks are on the default device.
 
     Args:
-        model: A LISA; its widths and the id of ``[SEG]`` are used.
-        shape: Of the batch.
-        index: Names the sample.
+        model: A LISA, for its widths and the id of ``[SEG]``.
+        shape: Shape of the batch.
+        index: Number in the sample's name.
     """
     key, seen, image_tokens = image_inputs(model)
     if shape.tokens < image_tokens + ANSWER + 2:
@@ -77,6 +77,6 @@ def sample_item(model: LISA, shape: BatchShape, index: int = 0) -> dict[str, Any
     sample.set_data({'gt_masks': torch.ones(shape.rows, *size, dtype=torch.uint8)})
     rows = [(ids.clone(), labels) for _ in range(shape.rows)]
     for row, (own, _) in enumerate(rows):
-        own[1 + image_tokens] += row  # other questions: what rows have in common may be calculated once
+        own[1 + image_tokens] += row  # different questions, since a common prefix may be computed once
     inputs = {key: seen, 'mask_image': torch.zeros(3, side, side, dtype=torch.uint8), 'rows': rows}
     return {'inputs': inputs, 'data_sample': sample}

@@ -1,4 +1,4 @@
-"""What the strategy of a config says of its memory: each strategy class knows its own."""
+"""The memory plan of a config's strategy, which each strategy class declares."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..engine.strategies.memory_plan import MemoryPlan
 
 
 def plan_of(strategy: Mapping[str, Any] | None, *, processes: int, micro_batch: int, device: str = 'cuda') -> MemoryPlan:
-    """How a config's strategy divides parameters, gradients and the optimizer's state.
+    """How a config's strategy shards parameters, gradients and optimizer state.
 
     Args:
-        strategy: The config's ``strategy``; None is what the runner takes then.
-        processes: GPUs.
-        micro_batch: Samples of one forward.
+        strategy: The config's ``strategy``; None means the runner's default.
+        processes: Number of GPUs.
+        micro_batch: Samples per forward.
         device: ``'cuda'``, or ``'cpu'`` to compare with a measurement.
 
     Raises:
-        MemoryUnknownError: for a strategy that does not say its memory.
-        ConfigError: for an unknown strategy, or one that does not go with so many processes.
+        MemoryUnknownError: for a strategy without a memory plan.
+        ConfigError: for an unknown strategy, or one that cannot run on this many processes.
     """
     strategy = strategy or {'type': 'LisaSingleDeviceStrategy' if processes == 1 else 'LisaDeepSpeedStrategy'}
     cls = strategy_class(strategy.get('type'))
@@ -28,11 +28,11 @@ def plan_of(strategy: Mapping[str, Any] | None, *, processes: int, micro_batch: 
 
 
 def savings_of(strategy: Mapping[str, Any] | None, *, processes: int) -> Iterator[list[str]]:
-    """Edits of a config's strategy that may save memory: each a list of options as after ``--cfg-options``.
+    """Edits of a config's strategy that may save memory, each a list of options as after ``--cfg-options``.
 
     Args:
-        strategy: The config's ``strategy``; None has none to edit.
-        processes: GPUs.
+        strategy: The config's ``strategy``; None leaves nothing to edit.
+        processes: Number of GPUs.
 
     Raises:
         ConfigError: for an unknown strategy.

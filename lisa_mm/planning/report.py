@@ -1,4 +1,4 @@
-"""Whether a config fits on GPUs of some size, and which edit would make it fit."""
+"""Report whether a config fits on GPUs of a given size, and which edits would make it fit."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .step import StepMemory, step_memory
 from .trace import Trace, trace_step
 
 GIB = 2**30
-RESERVE = 1.5 * GIB  # assumed: CUDA's context, NCCL's buffers, what the allocator cannot use between blocks
-# None of these is in a config; where the data says otherwise, so does the memory
-ASSUMED_SIZE = (768, 1024)  # pixels of an image file, to which masks are brought
-ASSUMED_TEXT = 256  # tokens beside the image where nothing cuts a row
-# Arguments of data sets that say how many rows an image gets
+RESERVE = 1.5 * GIB  # assumed: CUDA's context, NCCL's buffers, fragmentation of the allocator
+# Assumptions that no config contains; memory changes if the data differs
+ASSUMED_SIZE = (768, 1024)  # (H, W) of an image file in pixels, which masks are resized to
+ASSUMED_TEXT = 256  # tokens besides the image if nothing cuts a row
+# Data set arguments that determine the rows per image
 ROWS = ('classes_per_image', 'sentences_per_image', 'texts_per_image', 'others_per_image', 'phrases_per_image')
-LORA = {'r': 8, 'lora_alpha': 16, 'lora_dropout': 0.05, 'target_modules': ['q_proj', 'v_proj']}  # the published recipe's
+LORA = {'r': 8, 'lora_alpha': 16, 'lora_dropout': 0.05, 'target_modules': ['q_proj', 'v_proj']}  # from the published recipe
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Estimate:
     """The memory of a config.
 
     Args:
-        memory: Of a GPU.
-        trace: What a micro-batch allocates.
-        batch: The shape that was assumed.
+        memory: Memory of one GPU.
+        trace: Allocations of a micro-batch.
+        batch: The assumed shape of the batch.
     """
 
     memory: StepMemory
@@ -49,12 +49,12 @@ class Estimate:
 
 
 class Estimator:
-    """Calculates the memory of variants of a config; the same model and batch are run once.
+    """Calculates the memory of variants of a config; each model and batch runs only once.
 
     Args:
-        processes: GPUs.
+        processes: Number of GPUs.
         device: 'cuda', or 'cpu' to compare with a measurement.
-        size: Height and width of the images.
+        size: Height and width of the images in pixels.
     """
 
     def __init__(self, processes: int, *, device: str = 'cuda', size: tuple[int, int] = ASSUMED_SIZE):
@@ -62,10 +62,10 @@ class Estimator:
         self._traces: dict[str, tuple[Trace, BatchShape]] = {}
 
     def estimate(self, source: dict[str, Any]) -> Estimate:
-        """Of a source config as a dict.
+        """Estimate a source config, given as a dict.
 
         Raises:
-            ConfigError: for a strategy that does not go with so many processes, or parts that need files that are absent.
+            ConfigError: for a strategy that cannot run on this many processes, or parts whose files are absent.
         """
         loader = source.get('train_dataloader')
         if not loader:
@@ -92,14 +92,14 @@ class Estimator:
         tokens = image_tokens + (text or ASSUMED_TEXT)
         if total is not None:
             tokens = min(tokens, total) if text else total
-        # an image is kept or cut as a whole: a limit below it gives no training at all
+        # an image is kept or cut as a whole, so a smaller limit would leave nothing to train
         tokens = max(tokens, image_tokens + ANSWER + 2)
         batch = BatchShape(int(loader['batch_size']), rows_of_an_image(loader), tokens, self.size)
         return trace_step(model, batch, half=half, device=self.device), batch
 
 
 def build_on_shapes(parts: dict[str, Any]) -> Any:
-    """The model on the meta device; tokenizers and processors may be absent."""
+    """Build the model on the meta device; tokenizers and processors may be absent."""
     from ..models import model_class
     from ..models.phases import shapes_only
 
@@ -107,12 +107,12 @@ def build_on_shapes(parts: dict[str, Any]) -> Any:
     with shapes_only():
         model = model_class(parts.get('type'))(**arguments)
     if model.seg_token_id is None:
-        model.set_mask_tokens([5])  # without a tokenizer; which row of the embeddings it is does not matter here
+        model.set_mask_tokens([5])  # without a tokenizer; any embedding row will do here
     return model
 
 
 def _limits(pipeline: list[Any]) -> tuple[int | None, int | None]:
-    """Largest numbers of tokens of a row: with its image, and of its text."""
+    """Maximum tokens of a row: with its image, and of its text alone."""
     step = next((step for step in pipeline if step.get('type') == 'EncodeConversations'), None)
     if step is None:
         return None, None
@@ -122,7 +122,7 @@ def _limits(pipeline: list[Any]) -> tuple[int | None, int | None]:
 
 
 def rows_of_an_image(loader: Mapping[str, Any]) -> int:
-    """Most conversations that the training data sets make of one image, by their arguments."""
+    """Maximum number of conversations per image in the training data sets, from their arguments."""
     from ..registry import DATASETS
 
     most = 1
@@ -136,12 +136,12 @@ def rows_of_an_image(loader: Mapping[str, Any]) -> int:
 
 
 def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None) -> dict[str, Any]:
-    """The memory of a GPU by what takes it, whether it fits, and which edits would make it fit.
+    """The memory of one GPU by item, whether it fits, and which edits would make it fit.
 
     Args:
-        source: From :func:`lisa_mm.config.load_config`.
+        source: A config from :func:`lisa_mm.config.load_config`.
         gpus: Number of GPUs.
-        gpu_memory: Of each in GiB; without it nothing is said about fitting.
+        gpu_memory: Memory of each in GiB; without it the report does not judge whether the config fits.
 
     Returns:
         Bytes by name (``parameters_trained``, ``parameters_frozen``, ``gradients``, ``optimizer``, ``buckets``, ``activations``,
@@ -183,10 +183,10 @@ def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None)
 
 
 def add_memory(report: dict[str, Any], source: Config, gpus: int | None, gpu_memory: float | None) -> None:
-    """Put ``memory`` into a report of :func:`lisa_mm.apis.checking.check_config`; what prevents it is a fault there.
+    """Add ``memory`` to a report of :func:`lisa_mm.apis.checking.check_config`; obstacles become faults of the report.
 
     Raises:
-        ConfigError: for numbers that make no sense.
+        ConfigError: for meaningless numbers.
     """
     if gpus is None:
         if gpu_memory is not None:
@@ -200,7 +200,7 @@ def add_memory(report: dict[str, Any], source: Config, gpus: int | None, gpu_mem
     except ConfigError as error:
         missing = [what.removesuffix(' missing') for what in report['not_checked']]
         for fault in error.faults:
-            # an architecture that only an absent folder knows is no fault of the config
+            # an architecture that is only in an absent folder is not a fault of the config
             absent = any(file in fault for file in missing)
             report['not_checked' if absent else 'faults'].append(f'memory: {fault}')
 
@@ -213,7 +213,7 @@ def _check_numbers(gpus: int, gpu_memory: float | None) -> None:
 
 
 def _checkpointing_key(source: dict[str, Any]) -> str | None:
-    """The option that recomputes activations; None if the language model has none."""
+    """The option for recomputing activations; None if the language model has none."""
     mllm = source['model']['mllm']
     if 'language_model' in mllm:
         given = takes(LANGUAGE_MODELS, mllm['language_model'], 'gradient_checkpointing')
@@ -227,7 +227,7 @@ def _with_checkpointing(estimator: Estimator, source: dict[str, Any], on: bool) 
 
 
 def edited(source: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """A copy with options applied."""
+    """A copy of a config with options applied."""
     changed = copy.deepcopy(source)
     for option in options:
         apply_option(changed, option)
@@ -235,7 +235,7 @@ def edited(source: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
 
 
 def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
-    """Options that may save memory, those that change the training least first."""
+    """Options that may save memory, the least intrusive first."""
     model = source['model']
     part, key = model['mllm'].get('language_model', model['mllm']), _checkpointing_key(source)
     if key is not None and not part.get('gradient_checkpointing'):
@@ -254,7 +254,7 @@ def possible_edits(source: dict[str, Any], gpus: int) -> Iterator[list[str]]:
 
 
 def find_edits(estimator: Estimator, source: dict[str, Any], limit: float) -> Iterator[dict[str, Any]]:
-    """Each single edit with the peak it gives; where none is enough, the ones together that are, as far as there are."""
+    """Single edits with their peaks; if none is enough, edits combined until they are, as far as possible."""
     choices = list(possible_edits(source, estimator.processes))
     found = [entry for options in choices if (entry := _try(estimator, source, options, limit))]
     yield from found
@@ -263,7 +263,7 @@ def find_edits(estimator: Estimator, source: dict[str, Any], limit: float) -> It
     while found and not any(entry['fits'] for entry in found):
         smallest = min(found, key=lambda entry: entry['peak'])
         if best is not None and smallest['peak'] >= best:
-            return  # nothing saves any more
+            return  # nothing saves any more memory
         best, together = smallest['peak'], smallest['options']
         rest = list(possible_edits(edited(source, together), estimator.processes))
         found = [entry for options in rest if (entry := _try(estimator, source, [*together, *options], limit))]
@@ -276,12 +276,12 @@ def _try(estimator: Estimator, source: dict[str, Any], options: list[str], limit
     try:
         peak = estimator.estimate(edited(source, options)).memory.peak
     except ConfigError:
-        return None  # such as a batch that does not divide
+        return None  # for example, a batch that does not divide
     return {'options': options, 'peak': peak, 'fits': peak <= limit}
 
 
 def memory_text(report: dict[str, Any]) -> list[str]:
-    """The report in lines."""
+    """The report as lines of text."""
 
     def line(name: str, value: float, note: str = '') -> str:
         return f'  {name:42s} {value / GIB:8.2f} GiB{"  " + note if note else ""}'

@@ -1,4 +1,4 @@
-"""Running a model on shapes: what a forward and backward allocate, without weights, values or a GPU."""
+"""Run a model on shapes to count allocations of forward and backward, without weights, values or a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 aten = torch.ops.aten
 _META = torch.device('meta')
-# Constant fills of integers have values, whatever they take their shape from
+# Constant fills of integers get values, whatever tensor gives their shape
 _FILLS: dict[Any, Callable[..., Any]] = {
     aten.zeros_like.default: lambda args: 0,
     aten.new_zeros.default: lambda args: 0,
@@ -29,7 +29,7 @@ _FILLS: dict[Any, Callable[..., Any]] = {
 
 
 class LiveStorages:
-    """The bytes of all storages made so far and still alive, and the most there were since the last :meth:`take_peak`."""
+    """The bytes of all live storages, and their maximum since the last :meth:`take_peak`."""
 
     def __init__(self) -> None:
         self.live = 0
@@ -55,7 +55,7 @@ class LiveStorages:
 
     @contextmanager
     def watch(self) -> Iterator[list[int]]:
-        """A list of one number: the most alive within, beyond what was at its beginning."""
+        """A list of one number: the maximum of live bytes within, beyond those at the start."""
         begin, top = self.live, [0]
         entry = [begin, 0]
         self._watched.append(entry)
@@ -66,7 +66,7 @@ class LiveStorages:
             top[0] = entry[1]
 
     def take_peak(self) -> int:
-        """The peak since the last call; the next begins at what is alive."""
+        """The peak since the last call; the next one starts at the live bytes."""
         peak, self.peak = self.peak, self.live
         return peak
 
@@ -80,10 +80,10 @@ class LiveStorages:
 
 
 class ShapeMode(TorchDispatchMode):
-    """Floating-point tensors are shapes on the meta device; integers and booleans are real, so that a program may look at them.
+    """Floating-point tensors are shapes on the meta device; integers and booleans are real, so that a program may read them.
 
     Args:
-        storages: Gets every tensor that is made.
+        storages: Receives every new tensor.
     """
 
     def __init__(self, storages: LiveStorages):
@@ -117,7 +117,7 @@ class ShapeMode(TorchDispatchMode):
 
     @staticmethod
     def _indices(index: Tensor | None) -> list[Tensor | None]:
-        """A real mask as the positions it picks, whose number the shape of the result needs."""
+        """Convert a real mask to the positions it selects, because the result's shape depends on their number."""
         if index is None or index.dtype != torch.bool or index.is_meta:
             return [index]
         return list(index.nonzero(as_tuple=True))
@@ -140,7 +140,7 @@ class ShapeMode(TorchDispatchMode):
 
 
 def _tensors(node: object) -> Iterator[Tensor]:
-    """All tensors in arguments or results; torch's own tree functions would take half of the time."""
+    """All tensors in arguments or results; torch's own tree functions would take half the time."""
     if isinstance(node, Tensor):
         yield node
     elif isinstance(node, (list, tuple)):
@@ -168,12 +168,12 @@ def _as_shape(tensor: Tensor) -> Tensor:
 
 
 class DeviceChoices(TorchFunctionMode):
-    """Gives attention to the kernel that the device would choose: on the meta device torch takes the one that keeps all products.
+    """Uses the attention kernel that the device would choose: on the meta device torch takes the one that keeps all products.
 
-    Tensors made of lists, which no dispatch sees, keep their values too.
+    Tensors made from lists, which no dispatch sees, also keep their values.
 
     Args:
-        device: 'cpu' asks torch for its choice; 'cuda' is the memory-efficient kernel, with or without a mask.
+        device: 'cpu' asks torch for its choice; 'cuda' means the memory-efficient kernel, with or without a mask.
     """
 
     def __init__(self, device: str):
@@ -202,9 +202,9 @@ class DeviceChoices(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """As ``F.scaled_dot_product_attention``."""
+        """Replaces ``F.scaled_dot_product_attention``."""
         if attn_mask is not None and attn_mask.dtype == torch.bool:
-            attn_mask = query.new_zeros(attn_mask.shape)  # torch makes one that is added
+            attn_mask = query.new_zeros(attn_mask.shape)  # torch makes an additive mask
         if self.device == 'cuda':
             if enable_gqa:
                 groups = query.shape[-3] // key.shape[-3]
@@ -233,7 +233,7 @@ class DeviceChoices(TorchFunctionMode):
         enable_gqa: bool,
     ) -> bool:
         def stand_in(tensor: Tensor) -> Tensor:
-            # a tensor of the same layout whose memory is never touched
+            # a tensor of the same layout whose memory is never used
             made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device='cpu')
             return made.requires_grad_(tensor.requires_grad)
 
@@ -251,13 +251,13 @@ class DeviceChoices(TorchFunctionMode):
 
 @contextmanager
 def on_shapes(storages: LiveStorages, device: str) -> Iterator[None]:
-    """Count what a program allocates, as on this kind of device ('cpu', 'cuda')."""
+    """Count a program's allocations as on this kind of device ('cpu', 'cuda')."""
     with ShapeMode(storages), DeviceChoices(device):
         yield
 
 
 def run_backward(loss: Tensor) -> None:
-    """``loss.backward()``, but for torch's way of leaving function modes for its time: checkpointed layers run again in it."""
+    """``loss.backward()`` that keeps function modes, which torch leaves meanwhile: checkpointed layers run again in it."""
     torch.autograd.graph._engine_run_backward(
         (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )

@@ -1,6 +1,6 @@
-"""How a training step goes through parameters, gradients and optimizer, and the largest sum of what is alive.
+"""Walk through a training step's parameters, gradients and optimizer to find the largest sum of live bytes.
 
-The steps are those of torch's ``AdamW`` and ``DistributedDataParallel``, of this package's single-device strategy, and of
+It follows torch's ``AdamW`` and ``DistributedDataParallel``, this package's single-device strategy, and
 DeepSpeed 0.19 (``runtime/zero/stage_1_and_2.py``, ``runtime/zero/stage3.py``, ``runtime/fp16/unfused_optimizer.py``).
 """
 
@@ -14,7 +14,7 @@ from ..engine.strategies.memory_plan import MemoryPlan
 from .trace import Trace
 
 FLOAT32, FLOAT64 = 4, 8
-ADAM_STATES = 2 * FLOAT32  # first and second moment
+ADAM_STATES = 2 * FLOAT32  # first and second moments
 STAGE_0_BUCKET = 500_000_000  # elements; deepspeed.runtime.engine.MEMORY_OPT_ALLREDUCE_SIZE
 
 
@@ -23,15 +23,15 @@ class StepMemory:
     """Peak bytes of one process.
 
     Args:
-        parameters_trained, parameters_frozen: In the model's precision, with its buffers; gathered ones of stage 3 apart.
-        gathered: Stage 3: parameters made whole for use.
+        parameters_trained, parameters_frozen: In the model's precision, with its buffers; without stage 3's gathered ones.
+        gathered: Stage 3: parameters gathered for use.
         optimizer: Master weights and moments.
-        gradients: Kept at the moment of the peak of forward and backward.
-        buckets: For communication.
-        activations: At that moment, temporaries among them.
-        step_temporary: What the optimizer's step needs beside parameters and optimizer.
-        forward_backward, step: The peaks of the two phases.
-        offloaded: In the CPU's memory, by this process.
+        gradients: Gradients kept at the peak of forward and backward.
+        buckets: Buckets for communication.
+        activations: Activations at that peak, temporaries included.
+        step_temporary: Temporaries of the optimizer's step.
+        forward_backward, step: Peaks of the two phases.
+        offloaded: This process's bytes in CPU memory.
     """
 
     parameters_trained: int
@@ -48,14 +48,14 @@ class StepMemory:
 
     @property
     def peak(self) -> int:
-        """The largest of all."""
+        """The larger of the two peaks."""
         return max(self.forward_backward, self.step)
 
 
 def adam_temporaries(sizes: Sequence[int], device: str) -> int:
-    """Bytes beside the state while ``torch.optim.AdamW`` updates tensors of so many elements in float32.
+    """Temporary bytes while ``torch.optim.AdamW`` updates tensors of these numbers of elements in float32.
 
-    One by one it makes the root of the second moment and its quotient; on a GPU the root for all tensors at once, in place then.
+    One by one, it makes the root of the second moment and its quotient; on a GPU, all roots at once, then it works in place.
     """
     if not sizes:
         return 0
@@ -63,14 +63,14 @@ def adam_temporaries(sizes: Sequence[int], device: str) -> int:
 
 
 def step_memory(trace: Trace, plan: MemoryPlan) -> StepMemory:
-    """Go through a training step after the first ones (the optimizer's state is there)."""
+    """Walk through a training step after the first ones, when the optimizer state exists."""
     if plan.stage in (1, 2):
         return max((_Partitioned(trace, plan, rank).run() for rank in {0, plan.processes - 1}), key=lambda memory: memory.peak)
     return (_Sharded if plan.stage == 3 else _Replicated)(trace, plan, 0).run()
 
 
 class _Walk:
-    """A training step of one process: what is alive at each gradient, and the largest sum."""
+    """A training step of one process: live bytes at each gradient, and the largest sum."""
 
     def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
         self.trace, self.plan, self.rank = trace, plan, rank
@@ -81,7 +81,7 @@ class _Walk:
         self.best = (0, 0, 0, 0)  # sum, gradients, buckets, activations
 
     def note(self, activations: int, extra: int = 0) -> None:
-        """The memory now, beside what is always there; ``extra`` belongs to communication."""
+        """Record the current memory beyond the constant states; ``extra`` belongs to communication."""
         total = activations + self.kept + self.buckets + extra
         self.best = max(self.best, (total, self.kept, self.buckets + extra, activations))
 
@@ -96,23 +96,23 @@ class _Walk:
         self.after_backward(last=last)
 
     def on_gradient(self, numel: int, parameter: int, live: int) -> None:
-        """Take a gradient, which is among what is alive."""
+        """Handle a gradient, which is included in the live bytes."""
         raise NotImplementedError
 
     def after_backward(self, *, last: bool) -> None:
-        """What communication is left."""
+        """Do the remaining communication."""
 
     def states(self) -> dict[str, int]:
-        """What is always there, by name."""
+        """Constant states, by name."""
         raise NotImplementedError
 
     def step_temporary(self) -> int:
-        """Largest sum beside :meth:`states` in the optimizer's step."""
+        """Largest sum in the optimizer's step, without :meth:`states`."""
         raise NotImplementedError
 
     def run(self) -> StepMemory:
         """Forward, backward and step."""
-        count = min(self.plan.accumulation, 2)  # the third micro-batch is as the second
+        count = min(self.plan.accumulation, 2)  # the third micro-batch is like the second
         for number in range(count):
             self.micro_batch(last=number == count - 1)
         states = self.states()
@@ -139,11 +139,11 @@ class _Replicated(_Walk):
     """One device, DDP, or ZeRO stage 0: every process keeps everything."""
 
     def on_gradient(self, numel: int, parameter: int, live: int) -> None:
-        if self.kept < self.trained * self.unit:  # a later micro-batch adds in place
+        if self.kept < self.trained * self.unit:  # later micro-batches add in place
             self.kept += numel * self.unit
 
     def after_backward(self, *, last: bool) -> None:
-        if last and self.plan.stage == 0:  # gradients are joined for the reduction
+        if last and self.plan.stage == 0:  # gradients are concatenated for the reduction
             self.note(self.trace.inputs, min(self.trained, STAGE_0_BUCKET) * self.unit)
 
     def states(self) -> dict[str, int]:
@@ -161,7 +161,7 @@ class _Replicated(_Walk):
 
 
 class _Partitioned(_Walk):
-    """ZeRO stages 1 and 2: each process updates its part of the flat parameters."""
+    """ZeRO stages 1 and 2: each process updates its share of the flat parameters."""
 
     def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
         super().__init__(trace, plan, rank)
@@ -182,7 +182,7 @@ class _Partitioned(_Walk):
 
     @property
     def reduces_at_once(self) -> bool:
-        """Whether gradients go to the bucket as they come."""
+        """Whether gradients enter the bucket as they arrive."""
         return self.plan.stage == 2 or (self.plan.overlap and self.last)
 
     def micro_batch(self, *, last: bool) -> None:
@@ -202,7 +202,7 @@ class _Partitioned(_Walk):
         self.add(parameter, live)
 
     def add(self, parameter: int, live: int) -> None:
-        """Put a gradient into the bucket, after emptying a full one."""
+        """Put a gradient into the bucket; empty a full bucket first."""
         numel = self.trace.trained[parameter]
         if sum(self.trace.trained[n] for n in self.in_bucket) + numel > self.plan.bucket:
             self.flush(live)
@@ -212,11 +212,11 @@ class _Partitioned(_Walk):
             self.kept += numel * self.unit
 
     def flush(self, live: int) -> None:
-        """Reduce what is in the bucket; what this process updates is copied out."""
+        """Reduce the bucket; gradients that this process updates are copied out."""
         if not self.in_bucket:
             return
         owners = {self.owner[n] for n in self.in_bucket}
-        if len(owners) > 1 or self.split & set(self.in_bucket):  # slices for several processes are joined anew
+        if len(owners) > 1 or self.split & set(self.in_bucket):  # slices for several processes are concatenated again
             self.note(live, sum(self.trace.trained[n] for n in self.in_bucket) * self.unit)
         if self.own & set(self.in_bucket) and not self.partition_ready and self.plan.offload is None:
             self.partition_ready = True
@@ -228,7 +228,7 @@ class _Partitioned(_Walk):
 
     def after_backward(self, *, last: bool) -> None:
         live = self.trace.inputs
-        if not self.reduces_at_once and last:  # stage 1: all gradients are there; each leaves for the bucket
+        if not self.reduces_at_once and last:  # stage 1: all gradients exist; each moves to the bucket
             for number, numel in enumerate(self.trace.trained):
                 if numel <= self.plan.bucket:
                     self.add(number, live)
@@ -249,8 +249,8 @@ class _Partitioned(_Walk):
             'parameters_trained': self.trained * self.unit,
             'parameters_frozen': self.frozen * self.unit - self.trace.quantized + self.trace.buffers,
             'optimizer': 0 if offload else optimizer,
-            'buckets': largest * self.unit if offload else 0,  # one gradient on its way to the CPU
-            # with gradients in float32, parameters on their way back, and gradients of earlier micro-batches
+            'buckets': largest * self.unit if offload else 0,  # one gradient moving to the CPU
+            # gradients in float32, parameters moving back, and gradients of earlier micro-batches
             'offloaded': optimizer + (FLOAT32 + 2 * self.unit) * self.part + largest * self.unit if offload else 0,
         }
 
@@ -264,7 +264,7 @@ class _Partitioned(_Walk):
 
 
 class _Sharded(_Walk):
-    """ZeRO stage 3: parameters are sharded too, and made whole where they are used."""
+    """ZeRO stage 3: parameters are sharded too, and gathered for use."""
 
     def __init__(self, trace: Trace, plan: MemoryPlan, rank: int):
         super().__init__(trace, plan, rank)
@@ -281,7 +281,7 @@ class _Sharded(_Walk):
         self.bucket_fill += numel
 
     def flush(self, live: int) -> None:
-        """Gradients are put in order by process, which takes a copy."""
+        """Reduce the bucket; gradients are reordered by process, which takes a copy."""
         self.note(live, self.bucket_fill * self.unit)
         self.kept -= self.outside
         self.bucket_fill = self.outside = 0
@@ -290,9 +290,9 @@ class _Sharded(_Walk):
         self.flush(self.trace.inputs)
 
     def gathered(self) -> int:
-        """Elements that are whole at the peak: what is used again within the reuse distance, and what is fetched ahead.
+        """Gathered elements at the peak: those reused within the reuse distance, and those prefetched.
 
-        Between a use in forward and the next in backward lie all later parameters, twice: half of the distance.
+        Between a use in forward and the next in backward, all later parameters occur twice: half the distance.
         """
         used = self.trained + self.frozen
         largest = max([*self.trace.trained, *self.trace.frozen], default=0)

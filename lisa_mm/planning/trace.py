@@ -1,4 +1,4 @@
-"""What a micro-batch allocates between its start and the gradient of each parameter."""
+"""Allocations of a micro-batch between its start and the gradient of each parameter."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gradient:
-    """The moment at which a parameter's gradient is complete.
+    """The moment when a parameter's gradient is complete.
 
     Args:
-        parameter: Its place among the trained parameters.
-        peak: Most bytes of activations, temporaries and this gradient since the gradient before it.
-        live: Bytes of them alive now, with this gradient.
+        parameter: Its index among the trained parameters.
+        peak: Maximum bytes of activations, temporaries and this gradient since the previous gradient.
+        live: Bytes of these alive now, including this gradient.
     """
 
     parameter: int
@@ -36,21 +36,21 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Trace:
-    """Bytes of activations and temporaries over a micro-batch; gradients leave at once, parameters are not in it.
+    """Bytes of activations and temporaries over a micro-batch, without parameters; gradients leave at once.
 
     Args:
-        trained: Elements of each trained parameter, in the order of the model's.
-        frozen: Elements of each frozen one.
-        parameter_bytes: Of one element (4, or 2 in half precision).
+        trained: Elements of each trained parameter, in the model's order.
+        frozen: Elements of each frozen parameter.
+        parameter_bytes: Bytes per element (4, or 2 in half precision).
         buffers: Bytes of the model's buffers.
         inputs: Bytes of the batch.
         encoder: Peak within the mask decoder's image encoder.
         vision: Peak within the language model's vision side.
-        held: Activations that forward keeps for backward, with the inputs.
-        forward_peak: Of the forward.
-        gradients: In the order in which backward gives them.
-        end_peak: After the last gradient.
-        quantized: Bytes that frozen weights take less than ``parameter_bytes`` says because they are quantised.
+        held: Bytes of activations that forward keeps for backward, inputs included.
+        forward_peak: Peak of the forward.
+        gradients: Gradients in the order of backward.
+        end_peak: Peak after the last gradient.
+        quantized: Bytes that quantised frozen weights save compared with ``parameter_bytes``.
     """
 
     trained: tuple[int, ...]
@@ -68,18 +68,18 @@ class Trace:
 
     @property
     def peak(self) -> int:
-        """Of activations and temporaries, whatever the gradients do."""
+        """Peak of activations and temporaries, apart from gradients."""
         return max([self.forward_peak, self.end_peak, *(gradient.peak for gradient in self.gradients)])
 
 
 def trace_step(model: LISA, shape: BatchShape, *, half: bool, device: str) -> Trace:
-    """Run forward and backward of a micro-batch on shapes.
+    """Run a micro-batch's forward and backward on shapes.
 
     Args:
-        model: A LISA on the meta device; with ``half`` its parameters are bfloat16 afterwards.
-        shape: Of the batch.
-        half: Half precision, as DeepSpeed casts a model for bf16 and fp16.
-        device: Whose attention kernels: 'cpu' or 'cuda'.
+        model: A LISA on the meta device; ``half`` leaves its parameters in bfloat16.
+        shape: Shape of the batch.
+        half: Cast to half precision, as DeepSpeed does for bf16 and fp16.
+        device: 'cpu' or 'cuda': whose attention kernels to use.
     """
     if half:
         model.bfloat16()
@@ -141,7 +141,7 @@ def _vision_method(mllm: BaseMLLM) -> str:
 
 @contextmanager
 def _noted(owner: object, name: str, storages: LiveStorages) -> Iterator[list[int]]:
-    """A list that gets the peak within each call of a method of an object; it stays empty for one without that method."""
+    """A list that receives the peak of each call of an object's method; it stays empty without that method."""
     tops: list[int] = []
     method = getattr(owner, name, None)
     if method is None:

@@ -1,4 +1,4 @@
-"""For tests of plugins: whether a part keeps its role's contract."""
+"""For plugin tests: checks that a part keeps its role's contract."""
 
 from .check_part import check_part
 from .steps import PartError

@@ -1,4 +1,4 @@
-"""Data sets and transforms, tried in the training of a tiny model."""
+"""Try data sets and transforms in the training of a tiny model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..registry import DATASETS, TRANSFORMS
 from .steps import run_steps
 from .tiny import MODEL, PIPELINE, registered, registered_name, training, write_pictures
 
-VISITED = 8  # items
+VISITED = 8  # number of items
 
 
 def is_data(part: dict[str, Any] | type) -> bool:
@@ -36,11 +36,11 @@ def _class_of(part: dict[str, Any] | type) -> type:
 
 
 def run_data_steps(part: dict[str, Any] | type, folder: Path) -> list[str]:
-    """The steps of :func:`.check_part.check_part` for a data set or a transform.
+    """Run the steps of :func:`.check_part.check_part` for a data set or a transform.
 
     Args:
-        part: Registered; a data set with its ``data_root``, if it has one.
-        folder: For what the check writes.
+        part: A registered part; a data set includes its ``data_root``, if it has one.
+        folder: Folder for the check's files.
     """
     return _DataTrial(part, folder).run()
 
@@ -73,7 +73,7 @@ class _DataTrial:
         yield from ()
 
     def items(self) -> Iterator[str]:
-        """Item n is the same at every visit and in every process."""
+        """Item n must be equal at every visit and in every process."""
         first, again = self._build(), self._build()
         for number in range(min(2 * len(first), VISITED)):
             one, other = _tensors(first[number]), _tensors(again[number])
@@ -86,7 +86,7 @@ class _DataTrial:
                 return
 
     def testing(self) -> Iterator[str]:
-        """Testing asks the same, without a choice."""
+        """Testing must ask the same every time, without random choices."""
         dataset = self._build(test_mode=True)
         names = [dataset[number]['data_sample'].sample_id for number in range(min(len(dataset), VISITED))]
         if not names or not all(isinstance(name, str) for name in names):
@@ -104,7 +104,7 @@ class _DataTrial:
 
 
 def _tensors(item: dict[str, Any]) -> dict[str, Any]:
-    """What of an item is compared, by name."""
+    """The parts of an item to compare, by name."""
     inputs = item['inputs']
     found = {key: np.asarray(value) for key, value in inputs.items() if key not in ('rows', 'image_inputs')}
     for row, (ids, labels) in enumerate(inputs['rows']):

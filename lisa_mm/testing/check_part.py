@@ -1,4 +1,4 @@
-"""What a part must do to work everywhere, tried on a model of a few thousand parameters."""
+"""Check that a part works everywhere, on a model of a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from .forms import form_faults
 from .steps import run_steps
 from .tiny import items_of, modules_of, slot_of, tiny_source, write_pictures
 
-LIMIT = 300  # seconds for a training in several processes
+LIMIT = 300  # seconds allowed for training in several processes
 
 
 def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: object) -> list[str]:
     """Put a part into a tiny model and try all that a training does with it, on the CPU, in seconds.
 
-    The steps: its config, building on the meta device and for real, the forms of what it returns, a training of two steps,
-    generation, adapters, the memory calculation, saving and loading, export. Of a data set or transform: its config, records
-    and items, the data doctor, a training of two steps. A test of a plugin is one line::
+    The steps: its config, building on the meta device and for real, the form of its results, two training steps,
+    generation, adapters, the memory calculation, saving and loading, export. For a data set or transform: its config, records
+    and items, the data doctor, two training steps. A plugin's test is one line::
 
         def test_my_projector():
             check_part(MyProjector)
 
     Args:
         part: A registered class, or its config ``dict(type=..., ...)``: a multimodal LLM, vision tower, projector, language
-            model, seg head, mask decoder, image encoder, loss, subclass of LISA, data set or transform. Derived widths are left
-            out, as in any config.
-        processes: With more than one, the two training steps also run under ZeRO stage 2 in so many processes.
+            model, seg head, mask decoder, image encoder, loss, subclass of LISA, data set or transform. Leave out derived widths,
+            as in any config.
+        processes: If more than one, the two training steps also run under ZeRO stage 2 in this many processes.
         settings: Keys of ``model`` for this check, e.g. ``lora=None``.
 
     Returns:
         The steps that were done.
 
     Raises:
-        PartError: saying in a sentence each what is missing, after the first step that fails.
+        PartError: after the first failing step, with one sentence per fault.
     """
     with tempfile.TemporaryDirectory(prefix='check_part_') as folder:
         if is_data(part):
@@ -65,7 +65,7 @@ def check_part(part: dict[str, Any] | type, *, processes: int = 1, **settings: o
 
 
 class _ModelTrial:
-    """The steps, each with what the earlier ones made."""
+    """The steps, which use each other's results."""
 
     shapes: LISA
     model: LISA
@@ -151,7 +151,7 @@ class _ModelTrial:
         self.model = runner.model.eval()
 
     def _without_masks(self, model: LISA) -> Iterator[str]:
-        """A batch without masks reaches the same parameters, by zeros: processes wait for each other's gradients."""
+        """A batch without masks must reach the same parameters, through zeros: processes wait for each other's gradients."""
         inputs, samples = self._batch(model, [item for item in self._items() if not len(item['data_sample'].gt_masks)])
         sum(model(inputs, samples, mode='loss').values()).backward()  # pyright: ignore[reportAttributeAccessIssue] - some tensors
         lost = [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None]
@@ -193,7 +193,7 @@ class _ModelTrial:
             model = self._build(0, lora=adapters)
         except UserError as error:
             if 'matches no layer' in str(error) or 'trained itself' in str(error) or 'takes adapters' in str(error):
-                return  # a part without linear layers, or that is trained itself, takes none
+                return  # a part without linear layers, or that is trained itself, takes no adapters
             raise
         adapted = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
         if not self._inside(adapted):
@@ -275,13 +275,13 @@ class _ModelTrial:
         return self.slot.place.removeprefix('model.').removeprefix('model')
 
     def _inside(self, names: Iterable[str]) -> list[str]:
-        """Those in the part under check."""
+        """The names inside the part under test."""
         inside = 'losses.checked' if self.slot.role == 'loss' else self._group()
         return [name for name in names if not inside or name.startswith(f'{inside}.')]
 
 
 def train_in_process(config: str, work_dir: str) -> None:
-    """The two steps of one of several processes."""
+    """Run the two training steps of one of several processes."""
     source = Config.fromfile(config)
     from ..config.load import run_imports
 

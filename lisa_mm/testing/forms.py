@@ -1,4 +1,4 @@
-"""Whether what a part returns has the form that its role's base class says."""
+"""Check that a part's results have the form declared by its role's base class."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ..models.base import (
 from ..models.batch import LossInputs, ModelInputs
 from ..structures import SegDataSample
 
-NEW = 4  # tokens that are generated
+NEW = 4  # number of tokens to generate
 
 
 def form_faults(part: nn.Module, model: LISA, inputs: ModelInputs, samples: list[SegDataSample]) -> Iterator[str]:
     """Sentences on whatever has another form; the model is in eval mode, without gradients.
 
     Args:
-        part: Of the model, or the model.
-        model: A LISA with it.
+        part: A part of the model, or the model.
+        model: A LISA that contains the part.
         inputs: A batch with rows of unequal lengths, with and without masks and image.
-        samples: Of the batch.
+        samples: Data samples of the batch.
     """
     for base, faults in (
         (BaseMLLM, _mllm),

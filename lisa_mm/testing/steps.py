@@ -1,4 +1,4 @@
-"""Steps of a check, each of which says its faults in sentences."""
+"""Steps of a check, each of which reports its faults as sentences."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from ..errors import UserError
 
 
 class PartError(AssertionError):
-    """What of a part does not keep its role's contract, a sentence each."""
+    """A part that breaks its role's contract; one sentence per fault."""
 
 
 def run_steps(name: str, steps: Mapping[str, Callable[[], Iterable[str]]]) -> list[str]:
-    """Run steps in order up to the first that has faults.
+    """Run steps in order up to the first with faults.
 
     Args:
-        name: Of the part, for errors.
-        steps: By title.
+        name: Name of the part, for errors.
+        steps: Steps by title.
 
     Returns:
-        The titles.
+        The titles of the steps.
 
     Raises:
         PartError: with the faults of a step.

@@ -1,4 +1,4 @@
-"""A model of a few thousand parameters with one part exchanged, and pictures for it."""
+"""A model of a few thousand parameters with one part replaced, and pictures for it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ PIPELINE: list[dict[str, Any]] = [
     dict(type='EncodeConversations'),
     dict(type='PackSegInputs'),
 ]
-# One image each: two masks in one answer and one in another, one mask, none; a picture of odd size; text alone
+# By image: two masks in one answer and one in another; one mask; none; a picture of odd size; text alone
 ROWS: list[dict[str, Any]] = [
     {'image': 'a.png', 'question': 'the ball', 'answer': 'Sure, [SEG] and [SEG].', 'masks': 2},
     {'image': 'a.png', 'question': 'the cup', 'answer': 'It is [SEG].', 'masks': 1},
@@ -101,13 +101,13 @@ SIZES = {'a.png': (48, 64), 'b.png': (37, 53), 'c.png': (64, 40)}
 
 @dataclass(frozen=True)
 class Slot:
-    """Where parts of a role go.
+    """The place of a role's parts in the model.
 
     Args:
-        role: In a user's words.
-        base: The class that they derive from.
-        registry: Where they are registered.
-        place: Path in the config.
+        role: Name of the role in errors.
+        base: Base class of the parts.
+        registry: Their registry.
+        place: Their path in the config.
     """
 
     role: str
@@ -167,7 +167,7 @@ def registered(registry: Registry, name: object) -> type | None:
 
 
 def write_pictures(folder: Path) -> None:
-    """A train.jsonl with pictures of noise and masks of every kind of row."""
+    """Write a train.jsonl with noise pictures and masks, with every kind of row."""
     rng = np.random.default_rng(0)
     for name, (height, width) in SIZES.items():
         Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(folder / name)
@@ -182,9 +182,9 @@ def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **
     """A config of :func:`training` with a part in its slot.
 
     Args:
-        slot, written, cls: Of the part, see :func:`slot_of`.
-        folder: Of the pictures.
-        settings: Keys of ``model`` that replace its own.
+        slot, written, cls: The part, see :func:`slot_of`.
+        folder: Folder of the pictures.
+        settings: Keys that replace those of ``model``.
     """
     model = {**copy.deepcopy(MODEL), **settings}
     if slot.place == 'model':
@@ -199,12 +199,12 @@ def tiny_source(slot: Slot, written: dict[str, Any], cls: type, folder: Path, **
 
 
 def training(model: dict[str, Any], folder: Path, cls: type) -> Config:
-    """A config that trains a model two steps of two pictures each on the CPU.
+    """A config that trains a model on the CPU for two steps of two pictures each.
 
     Args:
-        model: Its config.
-        folder: Of the pictures.
-        cls: Whose module is imported, so that other processes know it.
+        model: Config of the model.
+        folder: Folder of the pictures.
+        cls: Class whose module is imported, so that other processes know it.
     """
     plugin = cls.__module__.partition('.')[0] not in ('lisa_mm', '__main__')
     return Config(
@@ -234,7 +234,7 @@ def training(model: dict[str, Any], folder: Path, cls: type) -> Config:
 
 
 def items_of(compiled: Config) -> list[dict[str, Any]]:
-    """Every picture of the training set, through its pipeline."""
+    """Every picture of the training set, run through its pipeline."""
     dataset = DATASETS.build(compiled.train_dataloader.dataset.to_dict())
     return [dataset[index] for index in range(len(dataset))]
 

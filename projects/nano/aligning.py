@@ -1,4 +1,4 @@
-"""A new language model under a mask decoder that is trained already: its seg head learns what prompts the old one gave.
+"""Fit a new language model to an already trained mask decoder: its seg head learns the old model's prompts.
 
 A random head learns very slowly from masks alone, because the trained decoder predicts empty masks for its prompts. The prompts
 of a model that the decoder knows are a far better teacher: both models read the same conversations, and the head is fitted to
@@ -46,22 +46,22 @@ def align_head(
     """Fit a seg head to the prompts of another model, on the conversations of that model's training data.
 
     Args:
-        student: Source of the config whose seg head (and random projector) is wanted; its language model stays as it is. Where it
-            names files in ``out`` already, those are made here, and the parts begin at random.
-        teacher: Source of the config with the trained head; its training data ask the questions.
-        checkpoint: Of the teacher; None takes the parts that its config names.
-        out: Folder that gets ``seg_head.safetensors``, and ``projector.safetensors`` if the student's projector has no file.
-        images: Images whose conversations are read, in the order of the training, at least 10; the last tenth is held out.
-        batch: Images of one forward, fewer than nine tenths of them all.
-        device: Where both models run; 'cuda' where there is one if left out.
-        rounds, lr, weight_decay: AdamW's over the kept states, 64 a step, with warm-up and decay; 0 rounds only measure.
+        student: Source of the config whose seg head (and random projector) to fit; its language model stays unchanged. If it
+            already names files in ``out``, they are made here, and the parts start at random.
+        teacher: Source of the config with the trained head; its training data give the questions.
+        checkpoint: Checkpoint of the teacher; None takes the parts that its config names.
+        out: Folder for ``seg_head.safetensors``, and ``projector.safetensors`` if the student's projector has no file.
+        images: Number of images whose conversations are read, in training order, at least 10; the last tenth is held out.
+        batch: Images per forward, fewer than nine tenths of all.
+        device: Device of both models; by default 'cuda' if available.
+        rounds, lr, weight_decay: For AdamW over the kept states, 64 per step, with warm-up and decay; 0 rounds only measure.
 
     Returns:
         ``{'prompts', 'explained', 'explained_held_out', 'files'}``: how much of the prompts' variance the head explains.
 
     Raises:
-        UserError: if no image is left to fit the head to, or to hold out.
-        ConfigError: if the two mask decoders take prompts of different width.
+        UserError: if no image is left for fitting or for holding out.
+        ConfigError: if the two mask decoders take prompts of different widths.
     """
     if images < MIN_IMAGES:
         raise UserError(f'images={images}: at least {MIN_IMAGES} are needed, as the last tenth is held out.')
@@ -76,7 +76,7 @@ def align_head(
             f'{model.mask_decoder.prompt_dim}: a head can only be aligned for the mask decoder that the teacher has.'
         )
     states, prompts, seen = [], [], 0
-    kept = 0  # prompts of the images that are not held out
+    kept = 0  # prompts of the images not held out
     for first in progress(range(0, images, batch), 'read', 'batch'):
         numbers = list(range(first, min(first + batch, images)))
         known = _prompts(old, teacher_batch(numbers))
@@ -110,7 +110,7 @@ def align_head(
 
 
 def _without_files_of(config: Config, folder: Path) -> Config:
-    """Parts whose files are made here begin at random."""
+    """Make parts whose files are written here start at random."""
     source = copy.deepcopy(config.to_dict())
     model = source['model']
     for part in (model.get('seg_head'), (model.get('mllm') or {}).get('projector')):
@@ -122,7 +122,7 @@ def _without_files_of(config: Config, folder: Path) -> Config:
 def _model_and_batches(
     config: Config, data: Config, checkpoint: str | Path | None = None, *, device: str | None = None
 ) -> tuple[LISA, Batch]:
-    """A model, and the training data of ``data`` as that model reads them."""
+    """A model, and batches of ``data``'s training set in that model's form."""
     source = copy.deepcopy(config.to_dict())
     wanted = data.to_dict()
     for key in ('train_dataloader', 'data_root'):
@@ -159,12 +159,12 @@ def _states(model: LISA, inputs: ModelInputs) -> Tensor:
 
 def _hidden(model: LISA, inputs: ModelInputs) -> Tensor:
     keep = torch.zeros_like(inputs['input_ids'], dtype=torch.bool)
-    keep[:, 0] = True  # words are not wanted, but a model gives some
+    keep[:, 0] = True  # word logits are unused, but a model needs some positions
     return model.mllm(inputs, keep).hidden_states
 
 
 def _head(model: LISA, states: Tensor) -> Tensor:
-    """The head over rows of two tokens, (K, 2, D) -> (K, prompt_dim)."""
+    """Run the head over rows of two tokens, (K, 2, D) -> (K, prompt_dim)."""
     seg = model.mask_token_ids[0]
     ids = torch.tensor([[seg - 1, seg]], device=states.device).expand(len(states), 2)
     return torch.cat(model.seg_head(states, ids, seg))
@@ -179,7 +179,7 @@ def _fit(model: LISA, states: Tensor, prompts: Tensor, *, rounds: int, lr: float
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     draw = torch.Generator().manual_seed(0)
     for _ in progress(range(steps), 'fit', 'step'):
-        # drawn on the CPU: the same numbers on every device
+        # drawn on the CPU, for equal numbers on every device
         chosen = torch.randint(len(states), (64,), generator=draw).to(states.device)
         loss = (_head(model, states[chosen]) - prompts[chosen]).square().mean()
         optimizer.zero_grad()

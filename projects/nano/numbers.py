@@ -1,4 +1,4 @@
-"""One check of the numbers that these programs are given."""
+"""A check of the numbers given to these programs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def check_at_least(least: int, **numbers: int) -> None:
 
     Args:
         least: The smallest number allowed.
-        numbers: By the name of the argument.
+        numbers: Numbers by argument name.
 
     Raises:
-        UserError: naming the first that is smaller.
+        UserError: naming the first number that is smaller.
 
     >>> check_at_least(1, train=2, val=0)
     Traceback (most recent call last):

@@ -15,12 +15,12 @@ from lisa_mm.errors import DataError
 
 
 def write_tokenizer(folder: str | Path, jsonl: str | Path, vocab_size: int = 1200) -> int:
-    """Train on the pretraining texts (never an implicit question) and on English prose, and save as a Hugging Face folder.
+    """Train a tokenizer on the pretraining texts (never an implicit question) and English prose; save a Hugging Face folder.
 
     Args:
-        folder: Written.
+        folder: The folder to write.
         jsonl: Rows of the pretraining split.
-        vocab_size: With the four special tokens, without those of LISA.
+        vocab_size: Size with the four special tokens, without LISA's.
 
     Returns:
         The size of the vocabulary.
@@ -49,7 +49,7 @@ def write_tokenizer(folder: str | Path, jsonl: str | Path, vocab_size: int = 120
 
 
 def texts(jsonl: Path) -> Iterator[str]:
-    """What the tokenizer is trained on; English prose comes from Python's own manual."""
+    """The tokenizer's training texts; English prose comes from Python's own manual."""
     with jsonl.open(encoding='utf-8') as lines:
         for number, line in enumerate(lines):
             if number >= 20000:

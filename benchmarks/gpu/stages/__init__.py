@@ -1,1 +1,1 @@
-"""The programs that run.py starts, one per stage."""
+"""The programs started by run.py, one per stage."""

@@ -1,6 +1,6 @@
-"""Cases of a stage, each in a process of its own: one that fails, hangs or runs out of memory is a row, and its memory is gone.
+"""Cases of a stage, each in its own process: one that fails, hangs or runs out of memory gives a row and frees its memory.
 
-A case's process starts before its turn: its imports and what it calculates on the CPU cost no time of the GPU.
+A case's process starts before its turn, so its imports and CPU calculations take no GPU time.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Outcome:
     """How a case ended.
 
     Args:
-        name: Of the case.
+        name: Name of the case.
         status: 'done', 'failed' or 'timeout'.
-        found: What its function returned, if done.
-        note: Why not, otherwise.
+        found: Result of its function, if done.
+        note: The reason otherwise.
     """
 
     name: str
@@ -57,21 +57,21 @@ def run_cases(
     environment: Callable[[str], Mapping[str, str]] | None = None,
     label: str = '',
 ) -> Iterator[Outcome]:
-    """Run the cases of the program that is running; outcomes come as they end.
+    """Run the cases of the current program; yield outcomes as cases end.
 
-    The program is started again for each case, with the case in its task: :func:`answer_case` measures it. A single case of toy
-    size is measured in this process.
+    The program starts again for each case, with the case in its task: :func:`answer_case` measures it. A single toy case is
+    measured in this process.
 
     Args:
-        task: Of the stage.
-        names: Of the cases.
-        measure: Gets a case's name and a function that waits for its turn, to call before anything touches the GPU; returns
-            what is found.
-        seconds: Of a case from its turn on.
-        ahead: Processes that get ready while others have their turn.
-        at_once: Cases that have their turn together.
-        environment: Variables of a case's process.
-        label: Begins the names of the cases' logs, after the stage's.
+        task: Task of the stage.
+        names: Names of the cases.
+        measure: Takes a case's name and a function that waits for its turn, to call before using the GPU; returns the
+            results.
+        seconds: Time limit of a case, from its turn on.
+        ahead: Number of processes that prepare while others have their turn.
+        at_once: Number of cases that have their turn together.
+        environment: Environment variables of a case's process.
+        label: Prefix of the names of the cases' logs, after the stage's.
     """
     if task['small'] and len(names) == 1 and environment is None:
         yield Outcome(names[0], 'done', measure(names[0], lambda: None))
@@ -118,7 +118,7 @@ def _say_go(process: subprocess.Popen) -> None:
         process.stdin.write(b'\n')
         process.stdin.close()
     except BrokenPipeError:
-        return  # it failed while it got ready; its exit status says so
+        return  # it failed while preparing; its exit status says so
 
 
 def _outcome(case: _Running, ended: bool, seconds: float) -> Outcome:
@@ -133,17 +133,17 @@ def _outcome(case: _Running, ended: bool, seconds: float) -> Outcome:
 
 
 def answer_case(task: Mapping[str, Any], measure: Measure) -> None:
-    """In the process of a case: measure it, write what is found, and end the process. In a stage's own process: nothing.
+    """In a case's process: measure it, write the result, and end the process. In the stage's own process: do nothing.
 
     Args:
-        task: With ``case`` and ``answer`` in the process of a case.
-        measure: As for :func:`run_cases`.
+        task: The task, with ``case`` and ``answer`` in a case's process.
+        measure: As in :func:`run_cases`.
     """
     if 'case' not in task:
         return
     found = measure(task['case'], lambda: bool(sys.stdin.readline()))
     Path(task['answer']).write_text(json.dumps(found))
-    # threads of torch and DeepSpeed that outlive the interpreter may abort a process whose result is written
+    # threads of torch and DeepSpeed that outlive the interpreter may abort a process after its result is written
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

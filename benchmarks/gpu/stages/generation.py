@@ -21,7 +21,7 @@ from lisa_mm.structures import SegDataSample
 
 SHAPE = BatchShape(images=1, rows=1, tokens=320, size=(768, 1024))
 QUESTIONS = 16
-# transformers compiles the decoder itself where the cache keeps its size; 'reduce-overhead' records CUDA graphs
+# transformers compiles the decoder itself if the cache has a fixed size; 'reduce-overhead' records CUDA graphs
 CACHES = {
     'cache that grows': {},
     'static cache, torch.compile': dict(cache_implementation='static', compile_config=CompileConfig(mode='default')),
@@ -32,7 +32,7 @@ CACHES = {
 
 
 class Asked:
-    """A prompt about an image, and the image as the mask decoder has encoded it."""
+    """A prompt about an image, and the image as encoded by the mask decoder."""
 
     def __init__(self, model: LISA, shape: BatchShape):
         self.model = model
@@ -44,7 +44,7 @@ class Asked:
         self._embeddings: Any = None
 
     def answer(self, tokens: int, *, new_image: bool, **options: Any) -> int:
-        """Generate an answer of so many tokens; returns the number of masks."""
+        """Generate an answer of ``tokens`` tokens; returns the number of masks."""
         if new_image:
             self._embeddings = None
 
@@ -91,7 +91,7 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict
 
 
 def main(task: dict[str, Any]) -> None:
-    """A row for one question and one for many, for each kind of cache."""
+    """Write a row for one question and one for many, for each kind of cache."""
     measured = partial(measure, task)
     answer_case(task, measured)
     names = list(CACHES)[:1] if task['small'] else list(CACHES)

@@ -1,4 +1,4 @@
-"""The peak of training steps at true widths against the figure that ``check_config`` calculates."""
+"""The peak memory of training steps at true widths, compared with the figure that ``check_config`` calculates."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from benchmarks.gpu.stages.scale import (
 from lisa_mm.planning.batch import BatchShape
 
 GIB = 2**30
-STEPS = 3  # the first fills the optimizer's state
+STEPS = 3  # the first one fills the optimizer state
 SHAPE = BatchShape(images=2, rows=3, tokens=512, size=(768, 1024))
-NEAR = 0.1  # of the calculated peak
+NEAR = 0.1  # fraction of the calculated peak
 QLORA = ("model.mllm.language_model.quantization={'load_in_4bit':True,'bnb_4bit_quant_type':'nf4'}",)
 
 
@@ -49,7 +49,7 @@ def _7b(name: str, *options: str, swaps: tuple[str, ...] = (), shape: BatchShape
     return Case(f'lisa_7b_mix{", " + name if name else ""}', 'lisa_7b_mix', swaps, options, shape)
 
 
-# In order of worth
+# Most valuable first
 LARGE = (
     _7b(''),
     Case('lisa_13b_mix', 'lisa_13b_mix'),
@@ -68,7 +68,7 @@ CASES_BY_NAME = {case.name: case for case in (*LARGE, *SMALL)}
 
 
 def prepared(case: Case) -> dict[str, Any]:
-    """The config of a case, with two micro-batches a step."""
+    """The config of a case, with two micro-batches per step."""
     source = source_of(case.config, case.swaps, case.options)
     strategy = source.setdefault('strategy', dict(type='LisaSingleDeviceStrategy'))
     strategy.pop('target_batch', None)
@@ -77,7 +77,7 @@ def prepared(case: Case) -> dict[str, Any]:
 
 
 def measure(device: str, name: str, turn: Callable[[], object]) -> dict[str, float]:
-    """Bytes: the peak of the last of some training steps, and the one calculated."""
+    """Peak bytes of the last training step, measured and calculated."""
     case = CASES_BY_NAME[name]
     source = prepared(case)
     parts, shapes = parts_of(source)
@@ -85,7 +85,7 @@ def measure(device: str, name: str, turn: Callable[[], object]) -> dict[str, flo
     del shapes
     with tempfile.TemporaryDirectory() as folder:
         language_model = parts['mllm'].get('language_model', {})
-        if language_model.get('quantization'):  # needs a folder that it can read
+        if language_model.get('quantization'):  # needs a readable folder
             write_zeros({**language_model['config'], 'vocab_size': language_model['vocab_size']}, Path(folder))
             language_model |= {'pretrained': folder, 'config': None}
         turn()
@@ -108,7 +108,7 @@ def measure(device: str, name: str, turn: Callable[[], object]) -> dict[str, flo
 
 
 def main(task: dict[str, Any]) -> None:
-    """A row per configuration."""
+    """Write one row per configuration."""
     device = task['device']
     measured = partial(measure, device)
     answer_case(task, measured)

@@ -16,21 +16,21 @@ from benchmarks.gpu.stages.scale import CONFIGS, TOY, TOY_SHAPE, build, parts_of
 from lisa_mm.planning.batch import ANSWER, BatchShape, image_inputs
 
 BASE = CONFIGS.parent / '_base_'
-TEXT = 64  # tokens beside the image
-# towers and decoders meet a language model of two layers: it is not what is tried
+TEXT = 64  # tokens besides the image
+# towers and decoders get a language model of two layers, which is not under test
 SHALLOW = ('model.mllm.language_model.config.num_hidden_layers=2',)
 FOLDERS = {'mllm': 'mllms', 'vision_tower': 'vision_towers', 'mask_decoder': 'mask_decoders'}
 
 
 def overlays() -> list[str]:
-    """``part=name`` of each overlay; kinds in turns, so that little time shows some of each."""
+    """``part=name`` of each overlay; kinds alternate, so that a short run shows some of each."""
     by_kind = [[f'{part}={file.stem}' for file in sorted((BASE / folder).glob('*.py'))] for part, folder in FOLDERS.items()]
     longest = max(map(len, by_kind))
     return [names[index] for index in range(longest) for names in by_kind if index < len(names)]
 
 
 def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict[str, Any]:
-    """Seconds and loss of a training step, and the peak of a GPU's memory in bytes."""
+    """Seconds and loss of a training step, and the GPU's peak memory in bytes."""
     device = task['device']
     if task['small']:
         source, shape = source_of(TOY), TOY_SHAPE
@@ -54,7 +54,7 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - begin)
 
-    # the strategy stops at a loss that is not finite
+    # the strategy stops at a non-finite loss
     train_steps(source, model, shape, 1, around)
     peak = torch.cuda.max_memory_allocated() if device == 'cuda' else 0
     weights = sum(parameter.numel() for parameter in model.parameters())
@@ -62,7 +62,7 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict
 
 
 def main(task: dict[str, Any]) -> None:
-    """A row per overlay."""
+    """Write one row per overlay."""
     measured = partial(measure, task)
     answer_case(task, measured)
     names = ['toy'] if task['small'] else overlays()

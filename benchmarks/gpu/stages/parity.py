@@ -30,7 +30,7 @@ from tests.parity.answers import (
 from tests.parity.golden import Golden, batch_of, build_model, our_name
 
 GOLDEN = Path(__file__).resolve().parents[3] / 'tests' / 'golden'
-# deviations that float32 may have
+# deviations allowed for float32
 TRAINING = {
     'losses (relative)': 1e-4,
     'gradient norm, all tensors together (relative)': 1e-4,
@@ -50,16 +50,16 @@ def worst(values: Iterable[float]) -> float:
 
 
 def largest(ours: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference of two arrays; infinite between two shapes."""
+    """The largest difference of two arrays; infinite if their shapes differ."""
     return float(np.abs(ours - wanted).max()) if ours.shape == wanted.shape else math.inf
 
 
 def training_batch(arrays: dict[str, np.ndarray], case: dict[str, Any], model: Any) -> Found:
-    """Losses, gradient norms and mask logits of a batch.
+    """Compare losses, gradient norms and mask logits of a batch.
 
     Args:
-        arrays: What goes in, and the masks.
-        case: The other numbers of the original.
+        arrays: The inputs, and the masks.
+        case: The original's other numbers.
         model: The training model.
     """
     inputs, samples = batch_of(arrays, model.mllm.num_image_tokens(0, 0))
@@ -82,16 +82,16 @@ def training_batch(arrays: dict[str, np.ndarray], case: dict[str, Any], model: A
         'gradient norm, worst tensor (relative)': [
             abs(norms.get(our_name(name, own), 0.0) - norm) / norm
             for name, norm in case['grad_norms'].items()
-            if norm and norm > 1e-7 * scale  # below, a gradient is rounding
+            if norm and norm > 1e-7 * scale  # smaller gradients are rounding errors
         ],
         'mask logits': [largest(m.float().cpu().numpy(), w) for m, w in zip(masks, wanted, strict=True) if w.size],
     }
 
 
 def answered_case(golden: Golden, case: dict[str, Any], arrays: dict[str, np.ndarray], model: Any, tokenizer: Any) -> Found:
-    """Ids (``differing ids``: how many), step logits and mask logits of a generated answer.
+    """Compare ids (``differing ids``: how many), step logits and mask logits of a generated answer.
 
-    Where ids differ, the logits are compared up to the first that does, and the masks are not.
+    If ids differ, logits are compared up to the first different id, and masks are not compared.
     """
     name = case['name']
     got = answer_case(golden, case, model, tokenizer)
@@ -99,7 +99,7 @@ def answered_case(golden: Golden, case: dict[str, Any], arrays: dict[str, np.nda
     differing = sum(a != b for a, b in zip(ids, wanted, strict=False)) + abs(len(ids) - len(wanted))
     equal = next((n for n, (a, b) in enumerate(zip(ids, wanted, strict=False)) if a != b), min(len(ids), len(wanted)))
     prompt = arrays[f'{name}:input_ids'].shape[1]
-    steps = min(equal + 1, len(ids), len(wanted)) - prompt  # the first token that differs was chosen after equal ones
+    steps = min(equal + 1, len(ids), len(wanted)) - prompt  # the first different token was chosen after equal ones
     found: Found = {
         'differing ids': [float(differing)],
         'generation, step logits': [
@@ -114,15 +114,15 @@ def answered_case(golden: Golden, case: dict[str, Any], arrays: dict[str, np.nda
 def validated_set(
     golden: Golden, set_name: str, wanted: dict[str, Any], arrays: dict[str, np.ndarray], model: Any, near: float
 ) -> Found:
-    """gIoU and cIoU of a validation set.
+    """Compare gIoU and cIoU of a validation set.
 
     Args:
-        golden: Holds the images.
+        golden: The golden folder, with the images.
         set_name: A key of the table's ``validation``.
-        wanted: Its numbers in the table.
+        wanted: The set's numbers in the table.
         arrays: The original's masks.
         model: The merged model in eval mode.
-        near: A pixel whose logit is closer to 0 counts as the original's, and under ``pixels near 0`` where it differs.
+        near: A pixel whose logit is closer to 0 counts as the original's; differing ones count as ``pixels near 0``.
     """
     ours, theirs, doubtful, finite = [], [], 0, True
     for sample in validate(golden, model, set_name):
@@ -133,7 +133,7 @@ def validated_set(
         doubtful += int(doubt.sum())
         ours += intersection_and_union(torch.where(doubt, masks, logits > 0), sample.gt_masks)
         theirs += intersection_and_union(masks, sample.gt_masks)
-    # where annotations overlap themselves, which the original counts twice, its masks are counted as ours
+    # the original counts overlapping annotations twice; here its masks are counted as ours
     scores, reference = summarise(ours), summarise(theirs)
     if not overlapping(golden, set_name):
         reference = {'gIoU': wanted['giou'], 'cIoU': wanted['ciou']}
@@ -144,7 +144,7 @@ def validated_set(
 
 
 def pooled(parts: Iterable[Found]) -> Found:
-    """All values of each name."""
+    """All values by name."""
     found: Found = {}
     for part in parts:
         for key, values in part.items():
@@ -155,7 +155,7 @@ def pooled(parts: Iterable[Found]) -> Found:
 def write_rows(
     task: dict[str, Any], title: str, found: Found, allowed: dict[str, float], *, judged: bool, note: str = ''
 ) -> None:
-    """Append a row for each of the allowed deviations."""
+    """Append a row for each allowed deviation."""
     for key, limit in allowed.items():
         deviation = worst(found.get(key, []))
         row = {'case': f'{title}: {key}', 'value': f'{deviation:.2e}', 'status': 'reported'}
@@ -168,7 +168,7 @@ class Reference:
     """The golden folder, read once, and its models in float32 on the CPU.
 
     Args:
-        small: One batch, two answers and two validation sets only.
+        small: Use only one batch, two answers and two validation sets.
     """
 
     def __init__(self, small: bool) -> None:
@@ -186,13 +186,13 @@ class Reference:
 
 
 def train(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
-    """The rows of the training batches."""
+    """Write the rows of the training batches."""
     found = pooled(training_batch(arrays, reference.golden.cases[name], model) for name, arrays in reference.batches.items())
     write_rows(task, title, found, TRAINING, judged=judged)
 
 
 def answer(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
-    """The rows of the generated answers."""
+    """Write the rows of the generated answers."""
     tokenizer = build_tokenizer(**model.mllm.tokenizer_spec)
     found = pooled(answered_case(reference.golden, case, reference.arrays, model, tokenizer) for case in reference.cases)
     equal, cases = found['differing ids'].count(0), len(reference.cases)
@@ -205,7 +205,7 @@ def answer(reference: Reference, task: dict[str, Any], title: str, model: Any, *
 
 
 def evaluate(reference: Reference, task: dict[str, Any], title: str, model: Any, *, judged: bool) -> None:
-    """The rows of the validation sets."""
+    """Write the rows of the validation sets."""
     near = NEAR if judged else 0.0
     found = pooled(
         validated_set(reference.golden, name, wanted, reference.arrays, model, near) for name, wanted in reference.sets.items()
@@ -220,7 +220,7 @@ def main(task: dict[str, Any]) -> None:
     """Write the rows of each number format and TF32 setting."""
     on_gpu = task['device'] == 'cuda'
     reference = Reference(task['small'])
-    # with answers and validation sets: those that users run
+    # answers and validation sets too, for the formats that users run
     formats = [('float32', torch.float32, False, True), ('bfloat16', torch.bfloat16, False, on_gpu)]
     if on_gpu:
         formats += [('float16', torch.float16, False, False), ('float32 with TF32', torch.float32, True, False)]

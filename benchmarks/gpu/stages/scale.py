@@ -1,7 +1,7 @@
-"""Models at the true widths of a config with random weights, and training steps of them on one device.
+"""Build models with random weights at a config's true widths, and train them for some steps on one device.
 
-No weights, data or network: what a config reads from folders is left out, parts are drawn at random on the device, and the small
-tokenizer that ships with the package stands for the published one.
+No weights, data or network: files that a config reads are left out, parts are drawn at random on the device, and the small
+tokenizer shipped with the package replaces the published one.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def source_of(config: str | dict[str, Any], swaps: tuple[str, ...] = (), options
 
 
 def without_files(node: Any) -> Any:
-    """The parts with random weights of the widths that they say."""
+    """The parts with random weights at their declared widths."""
     if not isinstance(node, dict):
         return node
     found = {key: without_files(value) for key, value in node.items()}
@@ -114,9 +114,9 @@ def without_files(node: Any) -> Any:
 
 
 def parts_of(source: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The model's config with random weights, and the model that the source's own config gives on the meta device.
+    """The model's config with random weights, and the model of the source's own config on the meta device.
 
-    The vocabulary is the one that the published tokenizer with the new tokens gives.
+    The vocabulary is that of the published tokenizer with the new tokens.
     """
     shapes = build_on_shapes(source['model'])
     parts = without_files(source['model'])
@@ -126,7 +126,7 @@ def parts_of(source: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def build(parts: dict[str, Any], device: str, dtype: torch.dtype = torch.float32) -> LISA:
-    """A model with random weights, drawn on the device."""
+    """Build a model with random weights, drawn on the device."""
     torch.manual_seed(0)
     with torch.device(device):
         model = LISA(**{key: value for key, value in with_weights(copy.deepcopy(parts)).items() if key != 'type'})
@@ -134,7 +134,7 @@ def build(parts: dict[str, Any], device: str, dtype: torch.dtype = torch.float32
 
 
 def traced(shapes: Any, shape: BatchShape, strategy: dict[str, Any] | None, device: str) -> tuple[Trace, int]:
-    """The calculation of a step: what a micro-batch allocates, and the peak in bytes, as ``check_config`` reports it."""
+    """The calculated step: a micro-batch's allocations, and the peak in bytes as ``check_config`` reports it."""
     plan = plan_of(strategy, processes=1, micro_batch=shape.images, device=device)
     trace = trace_step(shapes, shape, half=plan.half, device=device)
     return trace, step_memory(trace, plan).peak
@@ -143,14 +143,14 @@ def traced(shapes: Any, shape: BatchShape, strategy: dict[str, Any] | None, devi
 def train_steps(
     source: dict[str, Any], model: LISA, shape: BatchShape, steps: int, around: Callable[[Callable[[], None], int], None]
 ) -> None:
-    """Train a model on the same batch again and again, as ``tools/train.py`` trains.
+    """Train a model repeatedly on the same batch, as ``tools/train.py`` does.
 
     Args:
-        source: Its strategy and optimizer are taken; the parts have been built.
-        model: Gets trained.
-        shape: Of the batch.
-        steps: Of the optimizer.
-        around: Called for each step with a function that runs it, and the step's number from 0.
+        source: Config with strategy and optimizer; its parts are already built.
+        model: The model to train.
+        shape: Shape of the batch.
+        steps: Number of optimizer steps.
+        around: Called for each step with a function that runs it and the step's number from 0.
     """
 
     class Observed(LisaRunner):
@@ -182,11 +182,11 @@ def train_steps(
 
 
 def write_zeros(config: dict[str, Any], folder: Path) -> None:
-    """A Hugging Face folder of a causal language model whose weights are zeros in bfloat16; its file has holes and takes no disk.
+    """Write a Hugging Face folder of a causal language model with zero weights in bfloat16, as a sparse file that takes no disk.
 
     Args:
-        config: Of the architecture, with its ``vocab_size``.
-        folder: Gets ``config.json`` and ``model.safetensors``.
+        config: Config of the architecture, with its ``vocab_size``.
+        folder: Receives ``config.json`` and ``model.safetensors``.
     """
     written = build_config(config)
     with shapes_only():

@@ -1,4 +1,4 @@
-"""Seconds of a training step at 7B proportions, where they go, and what sharing the prefix and fused attention give."""
+"""Seconds per training step at 7B proportions, their breakdown, and the gain of a shared prefix and fused attention."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ VARIANTS: dict[Variant, str] = {
 
 
 class Clock:
-    """Times of a GPU by events on its stream, of a CPU by its clock."""
+    """Times a GPU by events on its stream, a CPU by its clock."""
 
     def __init__(self, device: str):
         self.device = device
 
     def mark(self) -> Any:
-        """A moment."""
+        """Mark the current moment."""
         if self.device == 'cpu':
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -49,17 +49,17 @@ class Clock:
         return event
 
     def seconds(self, begin: Any, end: Any) -> float:
-        """Between two moments that have passed."""
+        """Seconds between two past moments."""
         return end - begin if self.device == 'cpu' else begin.elapsed_time(end) / 1000
 
     def wait(self) -> None:
-        """Until the device is done."""
+        """Wait until the device is done."""
         if self.device != 'cpu':
             torch.cuda.synchronize()
 
 
 class Parts:
-    """The moments at which the parts of a step begin and end."""
+    """The moments when the parts of a step start and end."""
 
     def __init__(self, clock: Clock):
         self.clock = clock
@@ -68,7 +68,7 @@ class Parts:
 
     @contextmanager
     def watching(self, model: LISA) -> Iterator[None]:
-        """Note the parts of all forwards of a model."""
+        """Record the parts of all forwards of a model."""
         owners = {
             'vision tower and projector': (model.mllm, 'encode_image'),
             "mask decoder's image encoder": (model.mask_decoder, 'encode_image'),
@@ -108,7 +108,7 @@ class Parts:
         ]
 
     def table(self, begin: Any, end: Any) -> dict[str, float]:
-        """Seconds of each part of the step between two moments; backward is from the forward's end to the optimizer."""
+        """Seconds of each part of the step between two moments; backward lasts from the forward's end to the optimizer."""
         # checkpointed layers run again in backward, but not the module around them
         found = {name: sum(self.clock.seconds(*span) for span in spans) for name, spans in self.spans.items()}
         forward_end = self.spans['forward'][-1][1]
@@ -121,7 +121,7 @@ class Parts:
 
 
 def model_flops(source: dict[str, Any], shape: BatchShape, half: bool) -> int:
-    """Operations of forward and backward of a micro-batch, without what checkpointing does again."""
+    """Operations of a micro-batch's forward and backward, without recomputation by checkpointing."""
     model = build_on_shapes(source_of(source, options=(f'{CHECKPOINTING}=False',))['model'])
     with FlopCounterMode(display=False) as counter:
         trace_step(model, shape, half=half, device='cuda')
@@ -129,7 +129,7 @@ def model_flops(source: dict[str, Any], shape: BatchShape, half: bool) -> int:
 
 
 def product_rate(device: str, size: int, dtype: torch.dtype) -> float:
-    """Operations per second of a matrix product of the device: what it reaches at best."""
+    """Operations per second of the device in a matrix product, its best case."""
     clock = Clock(device)
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     for _ in range(3):
@@ -143,7 +143,7 @@ def product_rate(device: str, size: int, dtype: torch.dtype) -> float:
 
 
 def profile_step(step: Callable[[], None], clock: Clock) -> dict[str, Any]:
-    """Share of a step in which a GPU computes, its largest kernels, and how often the host waits."""
+    """Share of a step in which the GPU computes, its largest kernels, and how often the host waits."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if clock.device != 'cpu':
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -161,7 +161,7 @@ def profile_step(step: Callable[[], None], clock: Clock) -> dict[str, Any]:
 
 
 def measure(task: dict[str, Any], _: str, turn: Callable[[], object]) -> dict[str, Any]:
-    """Rows: the parts of a step, the profile, and the variants in turns."""
+    """Measure the parts of a step, the profile, and the variants in turns."""
     device, small = task['device'], task['small']
     source, shape = (source_of(TOY), TOY_SHAPE) if small else (source_of('lisa_7b_mix'), SHAPE)
     source['strategy'].pop('target_batch', None)

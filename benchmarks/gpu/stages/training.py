@@ -1,6 +1,6 @@
-"""Twenty training steps of lisa_nano with every strategy against the same steps on the CPU, and resuming to the bit.
+"""Twenty training steps of lisa_nano with every strategy, compared with the CPU, and bit-exact resuming.
 
-The strategies run beside each other: this stage compares numbers, not times.
+The strategies run in parallel: this stage compares numbers, not times.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Case:
     """A strategy.
 
     Args:
-        name: Unique.
-        strategy: Its config.
-        resumed: Also train half the steps, go on in a new process, and compare the weights.
+        name: A unique name.
+        strategy: Config of the strategy.
+        resumed: Also train half the steps, continue in a new process, and compare the weights.
     """
 
     name: str
@@ -86,17 +86,17 @@ BY_NAME = {case.name: case for case in CASES}
 def train(
     strategy: dict[str, Any], data: str, folder: Path, steps: int, resume: str | bool = False
 ) -> tuple[list[float], list[int]]:
-    """Train. Checkpoints are saved at half the steps and at the end.
+    """Train, and save checkpoints at half the steps and at the end.
 
     Returns:
-        The losses of the steps that ran, and the numbers (from 0) of those that float16's loss scale skipped.
+        The losses of the steps that ran, and the numbers (from 0) of steps skipped by float16's loss scale.
 
     Args:
-        strategy: Of the config.
+        strategy: The config's strategy.
         data: Folder of the demo set.
         folder: Work folder.
-        steps: Of the optimizer.
-        resume: A checkpoint to go on from.
+        steps: Number of optimizer steps.
+        resume: A checkpoint to continue from.
     """
     options = (*OPTIONS, f'data_root={data}', f'train_cfg.max_iters={steps}', f'default_hooks.checkpoint.interval={steps // 2}')
     source = load_config(CONFIGS / 'lisa_nano.py', (), options)
@@ -123,7 +123,7 @@ def train(
 
 
 def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict[str, Any]:
-    """Losses of the steps, and a hash of the weights at the end."""
+    """Losses of the steps, and a hash of the final weights."""
     steps = 2 if task['small'] else STEPS
     case = BY_NAME[name.removesuffix(RESUMED)]
     folder = work_folder(task, case)
@@ -141,17 +141,17 @@ def measure(task: dict[str, Any], name: str, turn: Callable[[], object]) -> dict
 
 
 def work_folder(task: dict[str, Any], case: Case) -> Path:
-    """Of a case; its resumed run finds the checkpoints there."""
+    """The work folder of a case, where its resumed run finds the checkpoints."""
     return Path(task['data']).parent / f'case_{CASES.index(case)}'
 
 
 def environment(device: str, name: str) -> dict[str, str]:
-    """One process of a launcher, each with a port of its own; the reference sees no GPU."""
+    """The environment of a launcher's single process, with its own port; the reference sees no GPU."""
     case = BY_NAME[name.removesuffix(RESUMED)]
     found = {'CUBLAS_WORKSPACE_CONFIG': ':4096:8'}
     if case.name == REFERENCE or device == 'cpu':
         found['CUDA_VISIBLE_DEVICES'] = ''
-    if case.name == REFERENCE:  # a thread per core, beside the other cases, would make it many times slower
+    if case.name == REFERENCE:  # with one thread per core beside the other cases, it would be many times slower
         found['OMP_NUM_THREADS'] = '4'
     if case.strategy['type'] != 'LisaSingleDeviceStrategy':
         port = 29600 + 2 * CASES.index(case) + name.endswith(RESUMED)
@@ -161,9 +161,9 @@ def environment(device: str, name: str) -> dict[str, str]:
 
 
 def compare(task: dict[str, Any], outcome: Outcome, reference: list[float]) -> None:
-    """A row: how far the losses of a case are from the CPU's."""
+    """Write a row: the deviation of a case's losses from the CPU's."""
     case, losses = BY_NAME[outcome.name], outcome.found['losses']
-    # after a step that one of them skipped, they train different weights
+    # after a step that only one of them skips, they train different weights
     skipped = outcome.found['skipped']
     steps = len(losses)
     compared = skipped[0] + 1 if skipped else steps
@@ -183,7 +183,7 @@ def compare(task: dict[str, Any], outcome: Outcome, reference: list[float]) -> N
 
 
 def compare_resumed(task: dict[str, Any], outcome: Outcome, whole: dict[str, Any]) -> None:
-    """A row: whether the resumed run is the uninterrupted one."""
+    """Write a row: whether the resumed run equals the uninterrupted one."""
     losses, weights = outcome.found['losses'], outcome.found['weights']
     wanted = whole['losses'][-len(losses) :]
     equal = sum(loss == other for loss, other in zip(losses, wanted, strict=True))
@@ -197,7 +197,7 @@ def compare_resumed(task: dict[str, Any], outcome: Outcome, whole: dict[str, Any
 
 
 def main(task: dict[str, Any]) -> None:
-    """A row per strategy, then a row per resumed run."""
+    """Write one row per strategy, then one per resumed run."""
     answer_case(task, partial(measure, task))
     chosen = [case for case in CASES if not task['small'] or case.name in SMALL]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 """The published mixture: sem_seg 9 : refer_seg 3 : vqa 3 : reason_seg 1; validation on ReasonSeg val.
 
-data_root is laid out as the published program's --dataset_dir. A data set that you don't have: delete its line.
+data_root has the layout of the published program's --dataset_dir. Delete the lines of data sets that you don't have.
 """
 
 from mmengine.config import read_base
@@ -34,7 +34,7 @@ train_dataloader = dict(
         type='MixtureDataset',
         datasets=dict(sem_seg=sem_seg, refer_seg=refer_seg, vqa=vqa, reason_seg=reason_seg),
         rates=dict(sem_seg=9, refer_seg=3, vqa=3, reason_seg=1),
-        # training images of these are left out; the published program only said so
+        # training images in these are left out; the published program only claimed so
         exclude_val=[
             dict(type='ReasonSegDataset', split='val', test_mode=True),
             dict(type='ReferSegDataset', name='refcoco', split='val', test_mode=True),

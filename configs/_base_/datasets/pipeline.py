@@ -1,6 +1,6 @@
-"""Image, masks and conversation of a sample; what the transforms need to know follows from the model."""
+"""Image, masks and conversation of a sample; the transforms' arguments follow from the model."""
 
-max_text_length = 256  # beside the image: 512 in all with the 256 tokens of CLIP ViT-L/14 at 224 px, as published
+max_text_length = 256  # besides the image: 512 in total with the 256 tokens of CLIP ViT-L/14 at 224 px, as published
 
 pipeline = [
     dict(type='LoadImage'),

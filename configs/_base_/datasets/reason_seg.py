@@ -1,4 +1,4 @@
-"""ReasonSeg alone: train, and one split to validate and one to test on."""
+"""ReasonSeg alone: train, with one split for validation and one for testing."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""The data of the published recipe, two images a forward and process."""
+"""The data of the published recipe, two images per forward and process."""
 
 from mmengine.config import read_base
 
@@ -9,5 +9,5 @@ data_root = 'data/lisa'
 train_dataloader.update(batch_size=2, num_workers=4)
 val_dataloader.update(batch_size=1, num_workers=4)
 test_dataloader.update(batch_size=1, num_workers=4)
-# the scores that the configs state are those of ReasonSeg test
+# the configs state scores on ReasonSeg test
 test_dataloader['dataset'] = dict(type='ReasonSegDataset', split='test', test_mode=True, pipeline=pipeline)

@@ -1,4 +1,4 @@
-"""The referring data sets alone, all images alike; validation on refCOCO val, test on refCOCO testA."""
+"""The referring data sets alone, images drawn uniformly; validation on refCOCO val, test on refCOCO testA."""
 
 from mmengine.config import read_base
 

@@ -1,4 +1,4 @@
-"""InternVL3 8B (OpenGVLab/InternVL3-8B-hf): tiles of 448 pixels, 256 tokens each; one tile an image."""
+"""InternVL3 8B (OpenGVLab/InternVL3-8B-hf): tiles of 448 pixels, 256 tokens each; one tile per image."""
 
 mllm = dict(
     type='HFMLLM',

@@ -1,10 +1,10 @@
-"""LLaVA-OneVision on Qwen2 7B (llava-hf/llava-onevision-qwen2-7b-ov-hf): tiles of 384 pixels, up to 7,290 tokens an image."""
+"""LLaVA-OneVision on Qwen2 7B (llava-hf/llava-onevision-qwen2-7b-ov-hf): tiles of 384 pixels, up to 7,290 tokens per image."""
 
 mllm = dict(
     type='HFMLLM',
     pretrained='pretrained/llava-onevision-qwen2-7b-ov-hf',
     gradient_checkpointing=True,
-    # the tower (SigLIP SO400M/14 at 384, 26 layers) and the tiles are what the classes of transformers take by default
+    # the tower (SigLIP SO400M/14 at 384, 26 layers) and the tiles are the defaults of transformers' classes
     config=dict(
         model_type='llava_onevision',
         image_token_index=151646,

@@ -4,7 +4,7 @@ mllm = dict(
     type='HFMLLM',
     pretrained='pretrained/Qwen2.5-VL-3B-Instruct',
     gradient_checkpointing=True,
-    # pixels: at most 256 tokens of 28 x 28 an image, so that rows of 512 have room; raise both together
+    # pixels: at most 256 tokens of 28 x 28 per image, so that rows of 512 have room; raise both together
     image_options=dict(size=dict(shortest_edge=3136, longest_edge=200704)),
     config=dict(
         model_type='qwen2_5_vl',

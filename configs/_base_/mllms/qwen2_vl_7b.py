@@ -4,7 +4,7 @@ mllm = dict(
     type='HFMLLM',
     pretrained='pretrained/Qwen2-VL-7B-Instruct',
     gradient_checkpointing=True,
-    # pixels: at most 256 tokens of 28 x 28 an image; more make rows longer
+    # pixels: at most 256 tokens of 28 x 28 per image; more make rows longer
     image_options=dict(size=dict(shortest_edge=3136, longest_edge=200704)),
     config=dict(
         model_type='qwen2_vl',

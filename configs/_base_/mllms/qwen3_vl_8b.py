@@ -4,7 +4,7 @@ mllm = dict(
     type='HFMLLM',
     pretrained='pretrained/Qwen3-VL-8B-Instruct',
     gradient_checkpointing=True,
-    # pixels: at most 256 tokens of 32 x 32 an image; more make rows longer
+    # pixels: at most 256 tokens of 32 x 32 per image; more make rows longer
     image_options=dict(size=dict(shortest_edge=4096, longest_edge=262144)),
     config=dict(
         model_type='qwen3_vl',

@@ -1,4 +1,4 @@
-"""What every run shares."""
+"""Settings shared by all runs."""
 
 env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)

@@ -1,3 +1,3 @@
-"""Whole copies by torch's DistributedDataParallel, in float32."""
+"""A whole copy per process with torch's DistributedDataParallel, in float32."""
 
 strategy = dict(type='LisaDDPStrategy', gradient_clipping=1.0)

@@ -1,4 +1,4 @@
-"""ZeRO-1 in bfloat16: the optimizer's state is sharded."""
+"""ZeRO-1 in bfloat16: the optimizer state is sharded."""
 
 strategy = dict(
     type='LisaDeepSpeedStrategy',

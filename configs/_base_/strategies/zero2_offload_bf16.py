@@ -1,4 +1,4 @@
-"""ZeRO-2 in bfloat16 with the optimizer's state in the CPU's memory."""
+"""ZeRO-2 in bfloat16 with the optimizer state in CPU memory."""
 
 strategy = dict(
     type='LisaDeepSpeedStrategy',

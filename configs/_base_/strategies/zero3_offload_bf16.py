@@ -1,4 +1,4 @@
-"""ZeRO-3 in bfloat16 with parameters and the optimizer's state in the CPU's memory."""
+"""ZeRO-3 in bfloat16 with parameters and optimizer state in CPU memory."""
 
 strategy = dict(
     type='LisaDeepSpeedStrategy',

@@ -1,4 +1,4 @@
-"""DINOv2 ViT-L/14 (facebook/dinov2-large) at 224 px as its processor, trained at 518: (224 / 14)^2 = 256 image tokens."""
+"""DINOv2 ViT-L/14 (facebook/dinov2-large) at its processor's 224 px, trained at 518: (224 / 14)^2 = 256 image tokens."""
 
 vision_tower = dict(
     type='HFVisionTower',

@@ -1,4 +1,4 @@
-"""Importing this package registers its parts, one of each role."""
+"""Importing this package registers its parts, one per role."""
 
 from .data import BoxDataset
 from .language_model import RecurrentLM

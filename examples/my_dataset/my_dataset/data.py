@@ -22,7 +22,7 @@ class BoxDataset(BaseSegDataset):
     """A csv with the columns image, name, left, top, right, bottom (pixels); the box is the mask.
 
     Args:
-        data_root: Holds the csv and the images.
+        data_root: Folder that contains the csv and the images.
         file: Name of the csv.
         options: See :class:`lisa_mm.datasets.base.BaseSegDataset`.
     """
@@ -42,7 +42,7 @@ class BoxDataset(BaseSegDataset):
         path = Path(self.data_root) / self.file
         records: dict[str, dict[str, Any]] = {}
         for line, row in read_csv(path, ('image', 'name', *SIDES)):
-            with self.guarded():  # all faulty lines are said at once
+            with self.guarded():  # all faulty lines are reported at once
                 box = [self.number(row[side], f'{path}:{line}: {side}', path, line) for side in SIDES]
                 if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
                     raise DataError(f'{path}:{line}: the box {box} is empty or begins outside the image.', file=path, record=line)

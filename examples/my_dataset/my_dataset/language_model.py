@@ -1,4 +1,4 @@
-"""A language model that has nothing of transformers: a recurrence."""
+"""A recurrent language model, without transformers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lisa_mm.tokens import MASK_TOKENS
 
 
 class Layers(nn.Module):
-    """What ``model.lora`` adapts: a GRU and the linear layer after it.
+    """The layers that ``model.lora`` adapts: a GRU and the linear layer after it.
 
     Args:
-        width: Of embeddings and states.
-        depth: Of the GRU.
+        width: Width of embeddings and states.
+        depth: Number of layers of the GRU.
     """
 
     def __init__(self, width: int, depth: int):
@@ -36,11 +36,11 @@ class RecurrentLM(BaseLanguageModel):
 
     Args:
         tokenizer: A folder with the tokenizer.
-        vocab_rows: Rows of the embeddings: at least the tokens of the tokenizer with the new ones.
-        width: Of the states.
-        depth: Layers of the GRU.
+        vocab_rows: Number of embedding rows: at least the tokenizer's tokens, new ones included.
+        width: Width of the states.
+        depth: Number of layers of the GRU.
         end_token: The id that ends an answer.
-        frozen: If True, none of its own weights is trained.
+        frozen: If True, none of the part's own weights is trained.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class RecurrentLM(BaseLanguageModel):
         return self.head
 
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
-        # padding stands on the right, where a recurrence has not been yet: the mask needs no look
+        # padding is on the right, which a recurrence reaches last, so the mask can be ignored
         states, _ = self.layers(embeds)
         return MLLMOutput(states, self.head(states.flatten(0, 1)[keep]))
 
     def generate(
         self, embeds: Tensor, attention_mask: Tensor, *, max_new_tokens: int = 20, **options: object
     ) -> list[tuple[Tensor, Tensor]]:
-        """Greedy; ``options`` beside the number of tokens have no meaning here."""
+        """Generate greedily; of ``options``, only the number of tokens is used."""
         rows = []
         for row, length in zip(embeds, attention_mask.sum(1).tolist(), strict=True):
             states, memory = self.layers(row[None, :length])

@@ -14,8 +14,8 @@ class FocalMaskLoss(MaskLoss):
     """Focal loss of masks (Lin et al., ICCV 2017, without its alpha).
 
     Args:
-        weight: Factor of the value.
-        gamma: 0 is cross entropy; more looks away from easy pixels.
+        weight: Factor that the value is multiplied by.
+        gamma: 0 is cross entropy; larger values weight easy pixels less.
     """
 
     def __init__(self, weight: float = 1.0, *, gamma: float = 2.0):

@@ -1,4 +1,4 @@
-"""A mask decoder with its image encoder: a mask is where the features look like the prompt."""
+"""A mask decoder with its image encoder: a mask covers the features similar to the prompt."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lisa_mm.structures import MaskImageSpec
 
 @BACKBONES.register_module()
 class ConvEncoder(BaseImageEncoder):
-    """Three convolutions; a feature stands for 4 x 4 pixels.
+    """Three convolutions; one feature covers 4 x 4 pixels.
 
     Args:
         image_size: Side of the square in pixels.
-        out_channels: Of the features.
-        frozen: If True, it gets no gradient.
+        out_channels: Channels of the features.
+        frozen: If True, the encoder gets no gradient.
 
     Shapes:
         (B, 3, image_size, image_size) -> features (B, out_channels, image_size / 4, image_size / 4)
@@ -57,7 +57,7 @@ class DotProductDecoder(BaseMaskDecoder):
     def __init__(self, image_encoder: dict[str, Any], *, frozen: bool = False):
         super().__init__(frozen=frozen)
         self.image_encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
-        self.bias = nn.Parameter(torch.full((1,), -1.0))  # most of an image is no mask
+        self.bias = nn.Parameter(torch.full((1,), -1.0))  # most pixels are outside the mask
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:
         return {**super().trainable_groups(), 'image_encoder': self.image_encoder}

@@ -1,4 +1,4 @@
-"""A multimodal LLM put together otherwise: a quarter of the image tokens."""
+"""A multimodal LLM of another composition: a quarter of the image tokens."""
 
 from __future__ import annotations
 

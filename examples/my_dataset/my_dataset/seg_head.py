@@ -1,4 +1,4 @@
-"""A seg head: states of [SEG] to prompts."""
+"""A seg head: turns [SEG] states into prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NormedSegHead(BaseSegHead):
     Args:
         in_channels: Width of the language model's states (derived).
         prompt_dim: Width of a prompt of the mask decoder (derived).
-        frozen: If True, it gets no gradient.
+        frozen: If True, the head gets no gradient.
     """
 
     def __init__(self, in_channels: int, prompt_dim: int, *, frozen: bool = False):

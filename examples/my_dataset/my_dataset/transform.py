@@ -1,4 +1,4 @@
-"""A transform: a dict comes in and a dict goes out."""
+"""A transform: a dict in, a dict out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lisa_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class GreyImage(BaseTransform):
-    """Takes the colour out of an image with a probability.
+    """Removes the colour from an image with a given probability.
 
     Args:
         probability: Between 0 and 1. The sample's own ``rng`` decides, so that item n stays the same at every visit.

@@ -17,11 +17,11 @@ class PatchTower(BaseVisionTower):
 
     Args:
         image_size: Side of the square in pixels.
-        patch_size: In pixels; divides ``image_size``.
-        width: Of the features.
-        depth: Layers.
+        patch_size: Side of a patch in pixels; divides ``image_size``.
+        width: Width of the features.
+        depth: Number of layers.
         pretrained: A safetensors or torch file with the tower's weights, or None for random ones.
-        frozen: If True, it gets no gradient.
+        frozen: If True, the tower gets no gradient.
 
     Shapes:
         (B, 3, image_size, image_size) -> (B, (image_size / patch_size)^2, width)

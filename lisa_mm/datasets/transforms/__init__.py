@@ -1,4 +1,4 @@
-"""Plain dict -> dict callables, on mmcv's registry."""
+"""Plain dict -> dict callables in mmcv's registry."""
 
 from .conversation import EncodeConversations
 from .images import DecodeMasks, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower

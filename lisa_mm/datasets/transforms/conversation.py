@@ -1,4 +1,4 @@
-"""Conversations to tokens."""
+"""Encode conversations as tokens."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..tokenizer import build_tokenizer
 
 @TRANSFORMS.register_module()
 class EncodeConversations(BaseTransform):
-    """``conversations`` -> ``rows``: a list of (ids, labels); masks of ``[SEG]`` that a cut takes away go with it, counted.
+    """``conversations`` -> ``rows``: a list of (ids, labels); a cut that removes a ``[SEG]`` removes its mask too and counts it.
 
     Args:
         tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
-        num_image_tokens: Of one image (derived from the vision tower); None where a processor says it for each image.
-        max_length: Tokens of a row with its image tokens, in training; None does not cut. An image is kept or cut as a whole.
-        max_text_length: Tokens of a row's text, in training, whatever the tower's number of image tokens; None does not cut.
+        num_image_tokens: Tokens of one image (derived from the vision tower); None if a processor gives it for each image.
+        max_length: Maximum tokens of a training row, image tokens included; None does not cut. Images are kept or cut whole.
+        max_text_length: Maximum text tokens of a training row, without image tokens; None does not cut.
     """
 
-    # pixel_values: a whole model's processor says there which tokens its image takes
+    # pixel_values: in that step a whole model's processor gives the image's tokens
     needs = ('gt_masks', 'pixel_values')
     gives = ('rows',)
 
@@ -92,17 +92,17 @@ class EncodeConversations(BaseTransform):
 
 
 def kept_length(ids: Tensor, max_length: int | None, max_text_length: int | None = None) -> int:
-    """How many tokens of a row stay: its text is cut as if every image were one token, as the published models were trained.
+    """Number of a row's tokens to keep: text is cut as if every image were one token, as the published models were trained.
 
     Args:
         ids: (L,), image tokens -200.
-        max_length: Of the row with its image tokens.
-        max_text_length: Of the row without them.
+        max_length: Maximum length of the row, image tokens included.
+        max_text_length: Maximum length of the row without image tokens.
     """
     images = ids == IMAGE_TOKEN_ID
     begins = images.clone()
     begins[1:] &= ~images[:-1]
-    places = (~images | begins).cumsum(0)  # from 1; the tokens of an image share a place
+    places = (~images | begins).cumsum(0)  # from 1; an image's tokens share a place
     limits = [len(ids)]
     if max_length is not None:
         limits.append(max_length - int(images.sum()) + int(begins.sum()))

@@ -1,4 +1,4 @@
-"""Images and masks of a sample."""
+"""Transforms of a sample's images and masks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ NO_IMAGE_SIZE = (32, 32)
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB, turned as its EXIF tag says, and ``original_size`` (H, W).
+    """``img_path`` -> ``img`` (H, W, 3) uint8 RGB, rotated as its EXIF tag says, and ``original_size`` (H, W).
 
-    Text alone (``img_path`` None) gets a black image that none of its tokens look at: a batch keeps one shape.
+    A text-only sample (``img_path`` None) gets a black image that no token uses, so that batches keep one shape.
     """
 
     needs = ()
@@ -47,14 +47,14 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DecodeMasks(BaseTransform):
-    """``encoded_masks`` -> ``gt_masks`` (K, H, W) uint8; ignored pixels are background in training, 255 in testing (as LISA)."""
+    """``encoded_masks`` -> ``gt_masks`` (K, H, W) uint8; ignored pixels are background in training, 255 in testing (LISA)."""
 
     needs = ('original_size',)
     gives = ('gt_masks',)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results['original_size']
-        decoded: dict[int, np.ndarray] = {}  # one target asked about several times is drawn once
+        decoded: dict[int, np.ndarray] = {}  # a target that is asked about several times is drawn once
         maps: dict[str, np.ndarray] = {}
         masks = []
         for spec in results['encoded_masks']:
@@ -69,12 +69,12 @@ class DecodeMasks(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ResizeForVisionTower(BaseTransform):
-    """``img`` -> ``pixel_values`` (3, S, S) uint8, as the tower's image processor.
+    """``img`` -> ``pixel_values`` (3, S, S) uint8, with the tower's image processor.
 
-    A whole model's own processor gives ``image_inputs``, a dict of tensors, and ``image_ids``, the tokens of the image.
+    A whole model's processor gives ``image_inputs``, a dict of tensors, and ``image_ids``, the image's tokens, instead.
 
     Args:
-        vision_preprocess: Arguments of ``CLIPImageProcessor``, or what :func:`process_image` wants (derived from the mllm).
+        vision_preprocess: Arguments of ``CLIPImageProcessor`` or :func:`process_image` (derived from the mllm).
     """
 
     needs = ('img',)
@@ -98,7 +98,7 @@ class ResizeForVisionTower(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ResizeForMaskDecoder(BaseTransform):
-    """``img`` -> ``mask_image`` (3, M, M) uint8, zero at the right and bottom, and ``resized_size`` (h, w) inside it.
+    """``img`` -> ``mask_image`` (3, M, M) uint8, zero-padded at the right and bottom, and ``resized_size`` (h, w) inside it.
 
     Args:
         mask_preprocess: ``image_size`` and ``resize`` (derived from the mask decoder).

@@ -1,4 +1,4 @@
-"""The end of a pipeline."""
+"""The last transform of a pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ META = ('sample_id', 'img_path', 'original_size', 'resized_size', 'conversations
 
 @TRANSFORMS.register_module()
 class PackSegInputs(BaseTransform):
-    """-> ``{'inputs': {pixel_values or image_inputs, mask_image, rows}, 'data_sample': SegDataSample}``."""
+    """Packs ``{'inputs': {pixel_values or image_inputs, mask_image, rows}, 'data_sample': SegDataSample}``."""
 
     needs = ('original_size', 'resized_size', 'gt_masks', 'rows', 'pixel_values', 'mask_image')
     gives = ('inputs', 'data_sample')
@@ -27,7 +27,7 @@ class PackSegInputs(BaseTransform):
 
 
 def pack_images(results: dict[str, Any]) -> dict[str, Any]:
-    """What the vision side and the mask decoder get of one image."""
+    """The inputs of vision tower and mask decoder for one image."""
     vision = 'image_inputs' if 'image_inputs' in results else 'pixel_values'
     seen = results[vision]
     return {

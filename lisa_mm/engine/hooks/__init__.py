@@ -1,4 +1,4 @@
-"""Every module of this folder registers its hooks when the package is imported."""
+"""Hooks; importing this package registers all of them."""
 
 from __future__ import annotations
 

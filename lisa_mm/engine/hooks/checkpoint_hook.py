@@ -1,4 +1,4 @@
-"""When checkpoints are written, and which are kept."""
+"""Decides when checkpoints are written and which ones are kept."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Saves every ``interval`` optimizer steps and at the end, and the best validated weights beside.
+    """Saves every ``interval`` optimizer steps and at the end, and also keeps the best validated weights.
 
-    An older checkpoint is removed only after the newer one is complete and ``last_checkpoint`` names it. The best score is read
-    from the best checkpoint itself, so that a resumed run knows it. A run that begins anew moves the checkpoints it finds into
+    An older checkpoint is removed only once the newer one is complete and named by ``last_checkpoint``. The best score is read
+    from the best checkpoint itself, so a resumed run knows it. A new run moves the checkpoints it finds into
     ``earlier_<number>``.
 
     Args:
         interval: Optimizer steps between checkpoints; 0 saves only at the end.
-        max_keep: How many ``iter_N`` stay; -1 for all.
+        max_keep: Number of ``iter_N`` folders to keep; -1 for all.
         save_best: The metric whose highest value is kept as ``best_<metric>_iter_N`` (weights only), or None.
-        save_last: Save at the end of training also off the interval, wherever a hook stopped it.
+        save_last: Also save at the end of training, even off the interval or when a hook stopped it.
     """
 
     priority = 'VERY_LOW'
@@ -47,7 +47,7 @@ class SafeCheckpointHook(Hook):
         self.save_best = save_best
         self.save_last = save_last
         self.best_score: float | None = None
-        self.saved: int | None = None  # the iteration that was saved last, or where training began
+        self.saved: int | None = None  # the last saved iteration, or the first one of this training
 
     def before_run(self, runner: LisaRunner) -> None:
         """Remove what interrupted writes left, and read the best score so far."""
@@ -83,7 +83,7 @@ class SafeCheckpointHook(Hook):
     def after_train_iter(
         self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Save when it is due."""
+        """Save if it is due."""
         iteration = batch_idx + 1
         due = bool(self.interval) and iteration % self.interval == 0
         if due or (self.save_last and iteration == runner.max_iters):
@@ -114,7 +114,7 @@ class SafeCheckpointHook(Hook):
         if runner.rank == 0:
             work_dir = Path(runner.work_dir)
             folders.point_to(work_dir, work_dir / name)
-            # checkpoints of later iterations are from an earlier run in this folder: not this run's to remove
+            # checkpoints of later iterations belong to an earlier run in this folder: this run must not remove them
             own = [path for path in folders.list_checkpoints(work_dir) if folders.iteration_of(path) <= iteration]
             for path in own[: -self.max_keep] if self.max_keep > 0 else []:
                 shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Curves of a training: losses, learning rate, validation."""
+"""Training curves: losses, learning rate, validation."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ NUMBERS, PICTURE, EVENTS = 'curves.json', 'curves.png', 'tensorboard'
 class CurvesHook(Hook):
     """Keeps the curves in the work folder: ``curves.json`` (every number), ``curves.png`` and ``tensorboard/``.
 
-    A resumed run goes on with the numbers up to its checkpoint; later ones, of steps that are done again, are dropped.
+    A resumed run continues the numbers up to its checkpoint; numbers of later steps, which run again, are dropped.
 
     Args:
-        interval: Optimizer steps between the writings; validation, checkpoints and the end write too.
+        interval: Optimizer steps between writes; validation, checkpoints and the end of training also write.
     """
 
     def __init__(self, interval: int = 50):
@@ -54,13 +54,13 @@ class CurvesHook(Hook):
 
         work_dir = Path(runner.work_dir)
         self.train, self.val = _read(work_dir / NUMBERS, runner.iter) if runner.iter else ([], [])
-        # TensorBoard drops what an earlier run wrote from this step on
+        # TensorBoard drops an earlier run's values from this step on
         self._writer = SummaryWriter(str(work_dir / EVENTS), purge_step=runner.iter + 1)
 
     def after_train_iter(
         self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Take the losses and the learning rate."""
+        """Record the losses and the learning rate."""
         if runner.rank != 0:
             return
         iteration = batch_idx + 1
@@ -116,8 +116,8 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
     """Draw losses, learning rate and metrics over the iterations.
 
     Args:
-        train: A dict a step with ``iter``, ``lr`` and the losses.
-        val: A dict a validation with ``iter`` and the metrics.
+        train: One dict per step with ``iter``, ``lr`` and the losses.
+        val: One dict per validation with ``iter`` and the metrics.
         path: The PNG file.
 
     Returns:
@@ -134,7 +134,7 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
         losses.plot(iterations, smooth(values), color=raw.get_color(), label=name)
         typical += np.quantile(values[values > 0], [0.02, 1.0]).tolist() if (values > 0).any() else []
     if typical:
-        # the parts differ by orders of magnitude; a loss of exactly 0 is left out, and single lows do not stretch the axis
+        # the losses differ by orders of magnitude; exact zeros are left out, and single lows do not stretch the axis
         losses.set_yscale('log', nonpositive='mask')
         losses.set_ylim(min(typical) / 1.5, max(typical) * 1.5)
     rates.plot(*_series(train, 'lr'), color='tab:gray')
@@ -151,7 +151,7 @@ def draw_curves(train: list[dict[str, Any]], val: list[dict[str, Any]], path: st
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """An exponential mean, over more steps the more there are, that is not biased towards its first value.
+    """An exponential mean whose span grows with the number of steps, without bias towards the first value.
 
     Args:
         values: (n,).
@@ -182,7 +182,7 @@ def _finite(point: dict[str, float]) -> dict[str, float | None]:
 
 
 def _read(path: Path, iteration: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The points up to an iteration; none if the checkpoint came from another folder."""
+    """The points up to an iteration; none if the checkpoint comes from another folder."""
     if not path.is_file():
         return [], []
     found = json.loads(path.read_text(encoding='utf-8'))

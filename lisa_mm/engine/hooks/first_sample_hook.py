@@ -1,4 +1,4 @@
-"""What the first sample of a training looks like to the model."""
+"""Logs how the first training sample looks to the model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @HOOKS.register_module()
 class FirstSampleHook(Hook):
-    """Logs the first image of a run's first batch, decoded from what the model gets: a wrong template or label shows here.
+    """Logs the first image of a run's first batch, decoded from the model's inputs: a wrong template or label shows here.
 
-    Tokens that carry loss stand in «...», image tokens as ``<image x 36>``.
+    Tokens that carry loss appear in «...», image tokens as ``<image x 36>``.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class FirstSampleHook(Hook):
         if self._shown or runner.rank != 0:
             return
         self._shown = True
-        # engine tests and tools that never use this hook need not load transformers
+        # lazy: engine tests and tools without this hook need not load transformers
         from lisa_mm.datasets.tokenizer import build_tokenizer
 
         model = getattr(runner.strategy, 'module', None) or runner.model
@@ -49,14 +49,14 @@ class FirstSampleHook(Hook):
 
 
 def describe_first_sample(batch: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The first image of a collated batch in words.
+    """Describe the first image of a collated batch.
 
     Args:
-        batch: From :func:`lisa_mm.datasets.collate.seg_collate`.
-        tokenizer: Of the model.
+        batch: A batch from :func:`lisa_mm.datasets.collate.seg_collate`.
+        tokenizer: The model's tokenizer.
 
     Returns:
-        Lines: the image, then each of its rows, then its masks.
+        Lines of text: the image, then its rows, then its masks.
     """
     inputs, sample = batch['inputs'], batch['data_samples'][0]
     shapes = ', '.join(f'{name} {tuple(inputs[name].shape[1:])}' for name in ('pixel_values', 'mask_images') if name in inputs)
@@ -80,7 +80,7 @@ def describe_first_sample(batch: dict[str, Any], tokenizer: PreTrainedTokenizerB
 
 
 def _areas(sample: SegDataSample) -> list[tuple[float, float]]:
-    """Of each mask the shares of the image that are object and that are left out."""
+    """For each mask, the shares of the image that are object and that are ignored."""
     masks = sample.get('gt_masks')
     if masks is None:
         return []

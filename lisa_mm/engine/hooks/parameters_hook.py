@@ -1,4 +1,4 @@
-"""How many parameters a model has, and how many are trained."""
+"""Counts a model's parameters and trained parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ORDER = (
 
 @HOOKS.register_module()
 class ParametersHook(Hook):
-    """Logs the model's parameters part by part before training."""
+    """Logs the model's parameters, part by part, before training."""
 
     def before_train(self, runner: LisaRunner) -> None:
         """Log the table."""
@@ -48,17 +48,17 @@ class ParametersHook(Hook):
 
 
 def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Parameters by part; shared ones count once, sharded ones (ZeRO-3) in full.
+    """Count parameters by part; shared ones count once, sharded ones (ZeRO-3) in full.
 
     Args:
-        model: A LISA; of other models the children are the parts.
+        model: A LISA; for other models, the children are the parts.
 
     Returns:
-        Part -> (parameters, those trained), LISA's parts first.
+        Part -> (parameters, trained parameters), LISA's parts first.
     """
     counts: dict[str, tuple[int, int]] = {}
     for part, _, parameter in _parameters_by_part(model):
-        # a parameter sharded by DeepSpeed is empty between its uses
+        # a parameter sharded by DeepSpeed is empty between uses
         size = full_numel(parameter)
         total, trained = counts.get(part, (0, 0))
         counts[part] = total + size, trained + size * parameter.requires_grad
@@ -67,12 +67,12 @@ def count_parameters(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def learning_rates(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The highest learning rates of what is trained, by part.
+    """The peak learning rates of trained parameters, by part.
 
     Args:
         model: See :func:`count_parameters`.
-        optim_wrapper: Of the config: ``optimizer.lr`` times the ``lr_mult`` of the longest of ``paramwise_cfg.custom_keys`` that
-            is in a parameter's name, as mmengine has it.
+        optim_wrapper: The config's: ``optimizer.lr`` times the ``lr_mult`` of the longest of ``paramwise_cfg.custom_keys`` that
+            occurs in a parameter's name, as in mmengine.
 
     Returns:
         Part -> its rates, ascending.
@@ -85,7 +85,7 @@ def learning_rates(model: nn.Module, optim_wrapper: Mapping[str, Any]) -> dict[s
 
 
 def _parameters_by_part(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Part, name and parameter, each once."""
+    """Part, name and parameter, each parameter once."""
     embeddings, decoder = _embedding_ids(model), _whole_decoder_ids(model)
     for name, parameter in model.named_parameters():
         is_embedding = id(parameter) in embeddings
@@ -93,14 +93,14 @@ def _parameters_by_part(model: nn.Module) -> Iterator[tuple[str, str, nn.Paramet
 
 
 def parameter_table(model: nn.Module, optim_wrapper: Mapping[str, Any] | None = None) -> str:
-    """The parameters of a model as a table of text.
+    """A model's parameters as a text table.
 
     Args:
         model: See :func:`count_parameters`.
-        optim_wrapper: See :func:`learning_rates`; without it the table has no such column.
+        optim_wrapper: See :func:`learning_rates`; without it the table has no column of rates.
 
     Returns:
-        A line a part (parameters, those trained, the latter in % of the former, learning rate), and the total.
+        One line per part (parameters, trained parameters and their share in %, learning rate), and the total.
     """
     counts = count_parameters(model)
     counts['total'] = (sum(total for total, _ in counts.values()), sum(trained for _, trained in counts.values()))
@@ -134,7 +134,7 @@ def _embedding_ids(model: nn.Module) -> set[int]:
 
 
 def _whole_decoder_ids(model: nn.Module) -> set[int]:
-    """Parameters of the language model inside a whole multimodal model (``mllm.model``)."""
+    """Ids of the language model's parameters inside a whole multimodal model (``mllm.model``)."""
     mllm = _mllm_of(model)
     if mllm is None or hasattr(mllm, 'language_model'):
         return set()
@@ -142,7 +142,7 @@ def _whole_decoder_ids(model: nn.Module) -> set[int]:
 
 
 def _as_parts(name: str, is_language: bool) -> str:
-    """A parameter of a whole model under the names of separate parts: ``mllm.model.model.visual.x`` -> ``mllm.visual.x``."""
+    """Rename a whole model's parameter as if its parts were separate: ``mllm.model.model.visual.x`` -> ``mllm.visual.x``."""
     if name.startswith('mask_decoder.model.'):
         return _in_mask_decoder(name.removeprefix('mask_decoder.model.'))
     if not name.startswith('mllm.model.'):
@@ -152,7 +152,7 @@ def _as_parts(name: str, is_language: bool) -> str:
 
 
 def _in_mask_decoder(name: str) -> str:
-    """A parameter of a SAM of transformers under the names of :class:`SAMMaskDecoder`."""
+    """Rename a parameter of a transformers SAM as in :class:`SAMMaskDecoder`."""
     child, _, rest = name.partition('.')
     parts = {'vision_encoder': 'image_encoder', 'mask_decoder': 'decoder'}
     return f'mask_decoder.{parts.get(child, child)}.{rest}'

@@ -1,4 +1,4 @@
-"""Pictures of what the model segments while it is validated or tested."""
+"""Pictures of the model's segmentations during validation and testing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FOLDER = 'pictures'
 class PicturesHook(Hook):
     """Writes a sheet of the first samples: true mask outlined green, predicted mask red, question and IoU beneath.
 
-    The files are ``pictures/iter_N.png`` for a validation after N steps (``val.png`` outside a training) and
-    ``pictures/test.png``. Of an image with several masks the first is shown. As validation does not shuffle, the same samples
-    come every time.
+    The files are ``pictures/iter_N.png`` for a validation after N steps (``val.png`` outside training) and
+    ``pictures/test.png``. An image with several masks shows the first one. Validation does not shuffle, so the same samples
+    appear every time.
 
     Args:
-        num_images: How many samples.
-        interval: Every which validation; tests are always shown.
+        num_images: Number of samples.
+        interval: Validations between sheets; every test writes one.
     """
 
     def __init__(self, num_images: int = 8, *, interval: int = 1):
@@ -73,7 +73,7 @@ class PicturesHook(Hook):
 
     def after_val_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
         """Write the sheet."""
-        # outside a training, asking for the iteration would build the train loop with its data
+        # outside training, reading the iteration would build the train loop with its data
         self._write(runner, f'iter_{runner.iter}' if runner.is_training else 'val')
 
     def after_test_epoch(self, runner: LisaRunner, metrics: dict[str, float] | None = None) -> None:
@@ -105,10 +105,10 @@ class PicturesHook(Hook):
 
 
 def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[np.ndarray, str]:
-    """The first mask of a predicted sample.
+    """Draw the first mask of a predicted sample.
 
     Args:
-        sample: With ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
+        sample: A sample with ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
         mask_tokens: Tokens that become masks.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a training run says while it runs."""
+"""Log lines and a live line during training."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from lisa_mm.engine.runner import LisaRunner
 
 
-_WINDOW = 100  # steps that the time left is judged by
+_WINDOW = 100  # steps that the estimate of the time left uses
 
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
-    """One line of the log every ``interval`` optimizer steps, and on a terminal a line that is renewed in place.
+    """Writes a log line every ``interval`` optimizer steps and, on a terminal, a line that is updated in place.
 
-    The scalars go to the visualizer (files for curves) as with mmengine's LoggerHook, validation included.
+    Scalars, including validation, go to the visualizer (curve files) as with mmengine's LoggerHook.
 
     Args:
         interval: Optimizer steps between lines.
-        live: Seconds between renewals of the terminal's line; 0 for none.
+        live: Seconds between updates of the terminal line; 0 for none.
     """
 
     def __init__(self, interval: int = 10, *, live: float = 0.5):
@@ -50,7 +50,7 @@ class ProgressHook(LoggerHook):
     def after_train_iter(
         self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Gather the losses, and tell them when it is time."""
+        """Collect the losses, and log them when it is time."""
         iteration = batch_idx + 1
         self._ends.append(time.monotonic())
         for name, value in (outputs or {}).items():

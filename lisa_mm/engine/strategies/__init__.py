@@ -1,4 +1,4 @@
-"""Where and how the optimizer's steps are done."""
+"""Strategies: where and how optimizer steps run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the strategies share: the optimizer's wrapper, the effective batch, and checkpoints as folders."""
+"""The common base of the strategies: optimizer wrapper, effective batch, and checkpoint folders."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft'
 
 
 class FolderCheckpointMixin(BaseStrategy):
-    """Put before one of mmengine's strategies: one checkpoint format, one way to accumulate.
+    """Mixed in before one of mmengine's strategies: one checkpoint format, one way to accumulate.
 
     The strategy class provides ``zero_stage``, ``wrapper_type`` and the methods that raise NotImplementedError here.
     """
 
     zero_stage: int | None
-    # the optimizer's wrapper that it works with: a config says nothing of it, so that swapping the strategy is one edit
+    # type of the optimizer wrapper; configs do not name it, so that swapping the strategy is one edit
     wrapper_type: str
-    # an mmengine model or DeepSpeed's engine in a wrapper, of which type checkers know nothing
+    # an mmengine model or DeepSpeed's engine in a wrapper unknown to type checkers
     model: Any
     optim_wrapper: Any
     accumulation: int
     micro_batch: int
     gradient_clipping: float
     _frozen: dict[str, dict] | None = None
-    _optimizer_groups: list[int] | None = None  # weights in each
+    _optimizer_groups: list[int] | None = None  # number of weights in each
 
     @property
     def module(self) -> nn.Module:
@@ -55,15 +55,15 @@ class FolderCheckpointMixin(BaseStrategy):
         raise NotImplementedError
 
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch: the total, and what to log; ``last`` of those of an optimizer step."""
+        """Forward of a micro-batch: the total loss, and values to log; ``last`` marks the last one of an optimizer step."""
         raise NotImplementedError
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add a micro-batch's gradient; with the last one, clip and step."""
+        """Add a micro-batch's gradient; after the last one, clip and step."""
         raise NotImplementedError
 
     def optimizer_state(self) -> dict:
-        """This process's part of the optimizer's state, in plain types and :meth:`safe_classes`."""
+        """This process's part of the optimizer state, in plain types and :meth:`safe_classes`."""
         raise NotImplementedError
 
     def load_optimizer_state(self, state: dict) -> None:
@@ -71,12 +71,12 @@ class FolderCheckpointMixin(BaseStrategy):
         raise NotImplementedError
 
     def weights_changed(self) -> None:
-        """Called after the model's weights were loaded: bring along what else holds them."""
+        """Called after the model's weights were loaded: update other copies of them."""
         raise NotImplementedError
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        """What can be said of the arguments before there are processes."""
+        """Faults of the arguments that can be found before processes start."""
         faults = []
         accumulation, target = arguments.get('accumulation'), arguments.get('target_batch')
         if accumulation is not None and target is not None:
@@ -92,17 +92,17 @@ class FolderCheckpointMixin(BaseStrategy):
 
     @classmethod
     def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
-        """What determines the memory of a training step, for ``check_config --gpus``.
+        """The settings that determine the memory of a training step, for ``check_config --gpus``.
 
         Args:
             config: The config's ``strategy``.
-            processes: GPUs.
-            micro_batch: Samples of one forward.
+            processes: Number of GPUs.
+            micro_batch: Samples per forward.
             device: ``'cuda'``, or ``'cpu'`` to compare with a measurement.
 
         Raises:
-            MemoryUnknownError: for a strategy that leaves this method out.
-            ConfigError: for settings that do not go together.
+            MemoryUnknownError: for a strategy without this method.
+            ConfigError: for settings that contradict each other.
         """
         raise MemoryUnknownError(
             f'strategy.type is {cls.__name__}, whose memory is not known: it has no class method memory_plan, which says how '
@@ -111,21 +111,21 @@ class FolderCheckpointMixin(BaseStrategy):
 
     @classmethod
     def memory_savings(cls, config: Mapping[str, Any], *, processes: int) -> Iterator[list[str]]:
-        """Edits of the strategy that may save memory, those that change the training least first.
+        """Edits of the strategy that may save memory, the least intrusive first.
 
-        Each is calculated before it is recommended, so one that saves nothing does no harm. By default there are none.
+        Each is calculated before it is recommended, so a useless one does no harm. By default there are none.
 
         Args:
             config: The config's ``strategy``.
-            processes: GPUs.
+            processes: Number of GPUs.
 
         Yields:
-            Options as after ``--cfg-options``, which belong together: ``['strategy.bf16=True']``.
+            Options that belong together, as after ``--cfg-options``: ``['strategy.bf16=True']``.
         """
         yield from ()
 
     def set_up_batch(self, *, accumulation: int | None, target_batch: int | None, micro_batch: int) -> None:
-        """Resolve how much is accumulated, and say so in the log."""
+        """Resolve the accumulation and log it."""
         self.micro_batch = micro_batch
         self.accumulation = resolve_accumulation(
             accumulation=accumulation, target_batch=target_batch, micro_batch=micro_batch, world_size=self.world_size
@@ -133,7 +133,7 @@ class FolderCheckpointMixin(BaseStrategy):
         self.logger.info(describe_batch(accumulation=self.accumulation, micro_batch=micro_batch, world_size=self.world_size))
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: Any = None) -> Any:
-        """Build the optimizer with the trained parameters only, in the wrapper this strategy works with.
+        """Build the optimizer over the trained parameters only, in this strategy's wrapper.
 
         Raises:
             ConfigError: for settings that belong to the strategy, or a model without trained parameters.
@@ -144,7 +144,7 @@ class FolderCheckpointMixin(BaseStrategy):
                 raise ConfigError(faults)
             optim_wrapper = {**optim_wrapper, 'type': self.wrapper_type}
             if optim_wrapper.get('paramwise_cfg'):
-                # a head tied to its embeddings is found twice; without this mmengine's constructor makes two groups of it
+                # a head tied to its embeddings is found twice; without this, mmengine's constructor makes two groups of it
                 optim_wrapper['paramwise_cfg'] = {'bypass_duplicate': True, **optim_wrapper['paramwise_cfg']}
         with without_parameter_lines():
             built = super().build_optim_wrapper(optim_wrapper, model)
@@ -158,14 +158,14 @@ class FolderCheckpointMixin(BaseStrategy):
         return built
 
     def _init_model_weights(self, model: nn.Module) -> nn.Module:
-        # mmengine's default descends into the children, and transformers' init_weights would start pretrained parts anew
+        # mmengine's default descends into children, where transformers' init_weights would reinitialise pretrained parts
         own = getattr(type(model), 'init_weights', None) is not BaseModule.init_weights
         if own or getattr(model, 'init_cfg', None):
             return super()._init_model_weights(model)
         return model
 
     def frozen(self) -> dict[str, dict]:
-        """The hashes of the frozen parts, computed once a run."""
+        """The hashes of the frozen parts, computed once per run."""
         if self._frozen is None:
             self._frozen = folders.describe_frozen(self.module)
         return self._frozen
@@ -182,14 +182,14 @@ class FolderCheckpointMixin(BaseStrategy):
         """Write a checkpoint folder; all processes must call it.
 
         Args:
-            filename: The folder; it appears when it is complete.
-            save_optimizer: With the state to resume from.
-            save_param_scheduler: As mmengine's; the schedules are part of that state.
+            filename: The folder; it appears only when complete.
+            save_optimizer: Include the state to resume from.
+            save_param_scheduler: As in mmengine; the schedules are part of that state.
             extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
             callback: Called with ``extra_ckpt`` before writing.
 
         Raises:
-            NonFiniteLossError: if a weight is not finite: no good checkpoint is followed by a broken one.
+            NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.
         """
         extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
         if callback is not None:
@@ -234,13 +234,13 @@ class FolderCheckpointMixin(BaseStrategy):
     ) -> dict:
         """Load a checkpoint's weights, not its state; nothing may be missing or left over.
 
-        An exported folder gives the frozen parts too; parts that it does not hold stay as they were built, and adapters begin
+        An exported folder also gives the frozen parts; parts that it lacks stay as they were built, and adapters start
         at zero: the first loss is the checkpoint's.
 
         Args:
             filename: A checkpoint folder, a work folder (its best validated checkpoint is taken), or an exported folder.
-            map_location, strict, revise_keys: mmengine's; without effect.
-            callback: Called with what is returned.
+            map_location, strict, revise_keys: mmengine's arguments; no effect.
+            callback: Called with the result.
 
         Returns:
             ``{'meta': ...}``
@@ -269,20 +269,20 @@ class FolderCheckpointMixin(BaseStrategy):
         map_location: str | Callable[..., Any] = 'default',
         callback: Callable | None = None,
     ) -> dict:
-        """Go on from a checkpoint: weights, optimizer, schedules and random generators.
+        """Continue from a checkpoint: weights, optimizer, schedules and random generators.
 
         Args:
             filename: A checkpoint folder or a work folder (its last checkpoint is taken).
-            resume_optimizer: With the optimizer's state.
-            resume_param_scheduler: With the schedules' state.
-            map_location: mmengine's; without effect.
-            callback: Called with what is returned.
+            resume_optimizer: Restore the optimizer's state.
+            resume_param_scheduler: Restore the schedules' state.
+            map_location: mmengine's argument; no effect.
+            callback: Called with the result.
 
         Returns:
             ``{'meta': ..., 'message_hub': ...}``
 
         Raises:
-            CheckpointError: if it was written by another number of processes, another ZeRO stage, or without state.
+            CheckpointError: if it was written with another number of processes, another ZeRO stage, or without state.
         """
         opened = open_checkpoint(filename)
         if isinstance(opened, ExportedModel):
@@ -296,7 +296,7 @@ class FolderCheckpointMixin(BaseStrategy):
         common = self._load_state(folder / folders.STATE / 'common.pt')
         if resume_optimizer:
             self.load_optimizer_state(own['optimizer'])
-        # after the optimizer, whose groups bring the old learning rate along
+        # after the optimizer, whose groups restore the old learning rate
         if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
             self.load_scheduler_state_dict(common['param_schedulers'])
         checkpoint = {'meta': meta, 'message_hub': common['message_hub']}
@@ -307,7 +307,7 @@ class FolderCheckpointMixin(BaseStrategy):
         return checkpoint
 
     def safe_classes(self) -> list[type]:
-        """Classes beside plain types and tensors that the optimizer's state holds."""
+        """Classes in the optimizer's state besides plain types and tensors."""
         return []
 
     def _load_state(self, path: Path) -> dict:
@@ -378,13 +378,13 @@ class FolderCheckpointMixin(BaseStrategy):
 
 
 def strategy_class(name: object) -> type[FolderCheckpointMixin]:
-    """The strategy that a config names.
+    """The strategy class named by a config.
 
     Args:
         name: ``strategy.type``: a registered name, or a class.
 
     Raises:
-        ConfigError: if there is none, or it is no :class:`FolderCheckpointMixin`.
+        ConfigError: if there is none, or it is not a :class:`FolderCheckpointMixin`.
     """
     cls = STRATEGIES.get(name) if isinstance(name, str) else name
     if isinstance(cls, type) and issubclass(cls, FolderCheckpointMixin):

@@ -9,16 +9,16 @@ from lisa_mm.errors import ConfigError
 
 
 def resolve_accumulation(*, accumulation: int | None, target_batch: int | None, micro_batch: int, world_size: int) -> int:
-    """How many micro-batches of a process make one optimizer step.
+    """The number of micro-batches per process in one optimizer step.
 
     Args:
-        accumulation: Given directly.
-        target_batch: Or: samples of one optimizer step over all processes.
-        micro_batch: Samples of one forward of one process.
+        accumulation: The number, given directly.
+        target_batch: Instead: samples of one optimizer step over all processes.
+        micro_batch: Samples per forward of one process.
         world_size: Number of processes.
 
     Raises:
-        ConfigError: if both are given, or ``target_batch`` is no multiple of what one micro-batch of all processes holds.
+        ConfigError: if both are given, or ``target_batch`` is not a multiple of all processes' samples in one micro-batch.
 
     Example:
         >>> resolve_accumulation(accumulation=None, target_batch=160, micro_batch=2, world_size=8)
@@ -46,7 +46,7 @@ def resolve_accumulation(*, accumulation: int | None, target_batch: int | None, 
 
 
 def planned_accumulation(config: Mapping[str, Any], *, processes: int, micro_batch: int) -> int:
-    """:func:`resolve_accumulation` of a config's ``strategy``, before there are processes."""
+    """:func:`resolve_accumulation` for a config's ``strategy``, before processes start."""
     return resolve_accumulation(
         accumulation=config.get('accumulation'),
         target_batch=config.get('target_batch'),

@@ -1,4 +1,4 @@
-"""Whole copies of the model on every process, by torch's DistributedDataParallel."""
+"""A whole copy of the model on every process, with torch's DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .plain import PlainStepsMixin
 
 @STRATEGIES.register_module()
 class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
-    """Averages the gradients of all processes, once an optimizer step: micro-batches before the last are not communicated.
+    """Averages the gradients of all processes once per optimizer step, with its last micro-batch.
 
-    A trained parameter that a batch does not use (no masks on one process, say) is looked for after each forward, so that no
+    Trained parameters that a batch does not use (say, no masks on one process) are found after each forward, so that no
     process waits for its gradient.
 
     Args:
-        accumulation: Micro-batches of one optimizer step; their gradients are averaged.
+        accumulation: Micro-batches per optimizer step; their gradients are averaged.
         target_batch: Instead: samples of one optimizer step over all processes.
-        gradient_clipping: The largest norm of the gradient; 0 for no clipping.
-        bf16: The forward of training computes in bfloat16 (autocast); parameters, gradients and optimizer stay in float32.
-        train_micro_batch_size_per_gpu: Samples of one forward; the runner takes it from the data loader.
-        kwargs: mmengine's ``BaseStrategy`` arguments; the runner gives them.
+        gradient_clipping: Maximum gradient norm; 0 for no clipping.
+        bf16: Run the training forward in bfloat16 (autocast); parameters, gradients and optimizer stay in float32.
+        train_micro_batch_size_per_gpu: Samples per forward; the runner takes it from the data loader.
+        kwargs: Arguments of mmengine's ``BaseStrategy``; the runner gives them.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         self.set_up_batch(accumulation=accumulation, target_batch=target_batch, micro_batch=train_micro_batch_size_per_gpu)
 
     def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
-        # DDP needs a process group also in a world of one
+        # DDP needs a process group even in a world of one
         detect_launcher()
         super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
 
     def _setup_distributed(self, launcher: str = 'pytorch', backend: str | None = None, **kwargs: Any) -> None:
-        # mmengine's own sets a CUDA device for gloo too; detect_launcher has brought every launcher to one environment
+        # mmengine's own sets a CUDA device for gloo too; detect_launcher has already set one environment for all launchers
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         torch.distributed.init_process_group(backend or ('nccl' if torch.cuda.is_available() else 'gloo'), **kwargs)
@@ -66,7 +66,7 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         device = torch.device('cuda', int(os.environ['LOCAL_RANK'])) if torch.cuda.is_available() else torch.device('cpu')
         model = self.convert_model(model.to(device))
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            return model  # DDP refuses it; the optimizer says so in our words, and an evaluation needs no wrapper
+            return model  # DDP refuses it; our optimizer reports the fault, and an evaluation needs no wrapper
         return MMDistributedDataParallel(
             module=model,
             device_ids=[device.index] if device.type == 'cuda' else None,
@@ -80,13 +80,13 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         return self.model.module if isinstance(self.model, MMDistributedDataParallel) else self.model
 
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch, which decides whether its backward averages over the processes."""
+        """Forward of a micro-batch; decides whether its backward averages over the processes."""
         self.model.require_backward_grad_sync = last
         return super().compute_losses(data, last=last)
 
     @classmethod
     def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
-        """All on each GPU, in float32: the bfloat16 copies of autocast are not known."""
+        """Everything on each GPU in float32; the bfloat16 copies of autocast are not known."""
         return MemoryPlan(
             None,
             processes=processes,
@@ -97,7 +97,7 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
 
     @classmethod
     def memory_savings(cls, config: Mapping[str, Any], *, processes: int) -> Iterator[list[str]]:
-        """DeepSpeed with the same batch, which divides what is a whole copy here."""
+        """DeepSpeed with the same batch, which shards what each GPU copies here."""
         deepspeed = ['strategy.type=LisaDeepSpeedStrategy', *([] if config.get('bf16') else ['strategy.bf16=True'])]
         yield deepspeed
         if processes > 1:

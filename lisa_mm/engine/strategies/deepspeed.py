@@ -29,22 +29,22 @@ SMALL_BUCKET = 50_000_000  # elements: large enough to keep the network busy
 class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
     """Trains with a DeepSpeed engine.
 
-    Nothing of DeepSpeed is compiled at run time: give a torch optimizer (``AdamW``).
+    DeepSpeed compiles nothing at run time: give a torch optimizer (``AdamW``).
 
     Args:
         zero_stage: 0 (plain data parallel) to 3 (parameters sharded).
-        accumulation: Micro-batches of one optimizer step; their gradients are averaged.
+        accumulation: Micro-batches per optimizer step; their gradients are averaged.
         target_batch: Instead: samples of one optimizer step over all processes.
-        gradient_clipping: The largest norm of the gradient; 0 for no clipping.
+        gradient_clipping: Maximum gradient norm; 0 for no clipping.
         bf16: Parameters and activations in bfloat16, the optimizer in float32.
         fp16: The same in float16, with dynamic loss scaling.
-        offload: ``'optimizer'`` keeps its state in the CPU's memory, ``'all'`` (stage 3) the parameters too.
+        offload: ``'optimizer'`` keeps the optimizer state in CPU memory, ``'all'`` (stage 3) the parameters too.
         zero_options: Further keys of DeepSpeed's ``zero_optimization``, such as bucket sizes.
-        train_micro_batch_size_per_gpu: Samples of one forward; the runner takes it from the data loader.
-        kwargs: mmengine's ``BaseStrategy`` arguments; the runner gives them.
+        train_micro_batch_size_per_gpu: Samples per forward; the runner takes it from the data loader.
+        kwargs: Arguments of mmengine's ``BaseStrategy``; the runner gives them.
 
     Raises:
-        ConfigError: for values that do not go together.
+        ConfigError: for values that contradict each other.
     """
 
     wrapper_type = 'DeepSpeedOptimWrapper'
@@ -87,13 +87,13 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         self.config.update(
             gradient_accumulation_steps=self.accumulation,
             zero_allow_untested_optimizer=True,
-            # torch's AdamW on the CPU instead of one that is compiled at the first step
+            # torch's AdamW on the CPU instead of DeepSpeed's, which compiles at the first step
             zero_force_ds_cpu_optimizer=False,
         )
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        """What does not go together, as far as it can be said before there are processes."""
+        """Contradictory arguments, as far as they can be found before processes start."""
         stage, offload = arguments.get('zero_stage', 2), arguments.get('offload')
         faults = super().argument_faults(arguments)
         if stage not in (0, 1, 2, 3):
@@ -126,7 +126,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
 
     @classmethod
     def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
-        """What its ZeRO stage divides; buckets and distances as written, else DeepSpeed's defaults."""
+        """The split of its ZeRO stage; buckets and distances as written, otherwise DeepSpeed's defaults."""
         stage, options = int(config.get('zero_stage', 2)), dict(config.get('zero_options') or {})
         overlap = options.get('overlap_comm')
         return MemoryPlan(
@@ -163,7 +163,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             yield ['strategy.zero_stage=3', 'strategy.offload=all']
 
     def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
-        # an engine needs a process group also in a world of one
+        # an engine needs a process group even in a world of one
         detect_launcher()
         super()._setup_env(launcher='pytorch' if launcher in (None, 'none') else launcher, dist_cfg=dist_cfg, **kwargs)
 
@@ -189,7 +189,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             return super().build_model(model)
         from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
-        # transformers looks for a living object of this class; left alive, it would shard every later model of the process
+        # transformers looks for a live object of this class; if it stayed alive, every later model would be sharded
         living = HfDeepSpeedConfig({**self.config, 'train_batch_size': self._train_batch()})
         try:
             built = super().build_model(model)
@@ -200,7 +200,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         return built
 
     def _bring_beside_sharded(self, model: nn.Module) -> None:
-        """What transformers sharded has device and precision, and DeepSpeed then moves and casts nothing: the rest follows."""
+        """Move and cast the rest: weights sharded by transformers are ready, so DeepSpeed moves and casts nothing."""
         if not is_sharded(model):
             return
         from deepspeed import get_accelerator
@@ -217,7 +217,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
                 parameter.data = parameter.data.to(half)
 
     def _wrap_model(self, model: nn.Module) -> Any:
-        # to evaluate, there is no optimizer to shard, which DeepSpeed refuses; parameters are whole below stage 3
+        # an evaluation has no optimizer to shard, which DeepSpeed refuses; below stage 3 parameters are whole
         if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
             self.config['zero_optimization'] = {'stage': 0}
         if self.zero_stage != 3:
@@ -229,12 +229,12 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         return self.micro_batch * self.accumulation * self.world_size
 
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch: the total, and what to log."""
+        """Forward of a micro-batch: the total loss, and values to log."""
         data = self.module.data_preprocessor(data, True)  # type: ignore
         return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add a micro-batch's gradient; the engine clips and steps with the last one."""
+        """Add a micro-batch's gradient; after the last one, the engine clips and steps."""
         engine: Any = self.model.model
         skipped = engine.skipped_steps
         self.optim_wrapper.backward(loss)
@@ -249,7 +249,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             )
 
     def optimizer_state(self) -> dict:
-        """This process's part of the optimizer's state."""
+        """This process's part of the optimizer state."""
         return self.model.optimizer.state_dict()
 
     def load_optimizer_state(self, state: dict) -> None:
@@ -262,14 +262,14 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             return
         if hasattr(optimizer, 'checkpoint_event_prologue'):
             optimizer.checkpoint_event_prologue()
-        # DeepSpeed takes the states of all processes and reads the own one
+        # DeepSpeed takes the states of all processes and reads its own
         states = [state if rank == self.rank else None for rank in range(self.world_size)]
         optimizer.load_state_dict(states, load_optimizer_states=True, load_from_fp32_weights=True)
         if hasattr(optimizer, 'checkpoint_event_epilogue'):
             optimizer.checkpoint_event_epilogue()
 
     def weights_changed(self) -> None:
-        """Copy the parameters to the optimizer's float32 ones, which would overwrite them at the next step."""
+        """Copy the parameters into the optimizer's float32 copies, which would overwrite them at the next step."""
         optimizer: Any = getattr(self.model.model, 'optimizer', None)
         if hasattr(optimizer, 'refresh_fp32_params'):
             optimizer.refresh_fp32_params()

@@ -1,4 +1,4 @@
-"""A whole copy of the model on every process, for evaluation alone."""
+"""A whole copy of the model on every process, for evaluation only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .ddp import LisaDDPStrategy
 
 @STRATEGIES.register_module()
 class LisaEvaluationStrategy(LisaDDPStrategy):
-    """Leaves the model where it is; the processes share the data and bring their results together.
+    """Leaves the model on its device; the processes share the data and gather their results.
 
     Args:
-        kwargs: Of mmengine's ``BaseStrategy``; the runner gives them.
+        kwargs: Arguments of mmengine's ``BaseStrategy``; the runner gives them.
     """
 
     def _setup_env(self, *, launcher: str | None = None, dist_cfg: dict | None = None, **kwargs: Any) -> None:
-        # a process alone needs no group, and several evaluations may run in it
+        # a single process needs no group and may run several evaluations
         super(LisaDDPStrategy, self)._setup_env(launcher=launcher or 'none', dist_cfg=dist_cfg, **kwargs)
 
     def _setup_distributed(self, launcher: str = 'pytorch', backend: str | None = None, **kwargs: Any) -> None:

@@ -8,28 +8,28 @@ from lisa_mm.errors import ConfigError
 
 
 class MemoryUnknownError(ConfigError):
-    """A strategy that does not say what determines its memory; it may be right all the same."""
+    """A strategy that does not declare its memory plan; the strategy itself may be valid."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a strategy divides parameters, gradients and the optimizer's state, and in what precision it keeps them.
+    """How a strategy shards parameters, gradients and optimizer state, and the precision of each.
 
     The defaults are DeepSpeed's.
 
     Args:
-        stage: What the processes divide, in ZeRO's numbers: 0 nothing, 1 the optimizer's state, 2 the gradients too, 3 the
-            parameters too. None is nothing as well, without DeepSpeed's own copies and buckets.
-        processes: GPUs.
-        half: Parameters and gradients in bfloat16 or float16, the optimizer's state in float32; else all in float32.
-        accumulation: Micro-batches of a step.
-        bucket: Elements of a bucket of gradients.
-        overlap: With two such buckets.
-        copied_gradients: The gradients have a second, flat copy for communication all the time, as in torch's
+        stage: What the processes shard, in ZeRO's numbers: 0 nothing, 1 the optimizer state, 2 also gradients, 3 also
+            parameters. None also shards nothing, and has none of DeepSpeed's copies and buckets.
+        processes: Number of GPUs.
+        half: Parameters and gradients in bfloat16 or float16, optimizer state in float32; otherwise all in float32.
+        accumulation: Micro-batches per step.
+        bucket: Elements of a gradient bucket.
+        overlap: Use two such buckets.
+        copied_gradients: Keep a second, flat copy of the gradients for communication, as in torch's
             ``DistributedDataParallel``.
-        offload: What is kept in the CPU's memory: None, 'optimizer' or 'all'.
-        prefetch, reuse_distance: Stage 3's, in elements.
-        device: 'cuda' or 'cpu': torch's AdamW goes through all parameters at once on the former, one by one on the latter.
+        offload: What stays in CPU memory: None, 'optimizer' or 'all'.
+        prefetch, reuse_distance: Stage 3's settings, in elements.
+        device: 'cuda' or 'cpu': torch's AdamW updates all parameters at once on the former, one by one on the latter.
     """
 
     stage: int | None

@@ -1,4 +1,4 @@
-"""Steps by torch alone: what one device and DDP share."""
+"""Optimizer steps with plain torch, for a single device and DDP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import FolderCheckpointMixin
 
 
 class PlainStepsMixin(FolderCheckpointMixin):
-    """Accumulates, clips and steps with the optimizer's wrapper of mmengine; the state is whole on every process."""
+    """Accumulates, clips and steps with mmengine's optimizer wrapper; every process holds the whole state."""
 
     zero_stage = None
     wrapper_type = 'OptimWrapper'
@@ -24,7 +24,7 @@ class PlainStepsMixin(FolderCheckpointMixin):
         return self.model
 
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The forward of a micro-batch: the total, and what to log."""
+        """Forward of a micro-batch: the total loss, and values to log."""
         module: Any = self.module
         data = module.data_preprocessor(data, True)
         device = next(module.parameters()).device.type
@@ -33,7 +33,7 @@ class PlainStepsMixin(FolderCheckpointMixin):
         return module.parse_losses(losses)
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add a micro-batch's gradient; with the last one, clip and step."""
+        """Add a micro-batch's gradient; after the last one, clip and step."""
         (loss / self.accumulation).backward()
         if not last:
             return
@@ -44,7 +44,7 @@ class PlainStepsMixin(FolderCheckpointMixin):
         self.optim_wrapper.zero_grad()
 
     def optimizer_state(self) -> dict:
-        """The optimizer's state, in plain types."""
+        """The optimizer state, in plain types."""
         return self.optim_wrapper.optimizer.state_dict()
 
     def load_optimizer_state(self, state: dict) -> None:
@@ -52,4 +52,4 @@ class PlainStepsMixin(FolderCheckpointMixin):
         self.optim_wrapper.optimizer.load_state_dict(state)
 
     def weights_changed(self) -> None:
-        """Nothing else holds the weights."""
+        """Nothing to update: no other copy of the weights exists."""

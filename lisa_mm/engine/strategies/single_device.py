@@ -17,15 +17,15 @@ from .plain import PlainStepsMixin
 
 @STRATEGIES.register_module()
 class LisaSingleDeviceStrategy(PlainStepsMixin, SingleDeviceStrategy):
-    """Trains on the GPU if there is one, else on the CPU.
+    """Trains on the GPU if there is one, otherwise on the CPU.
 
     Args:
-        accumulation: Micro-batches of one optimizer step; their gradients are averaged.
+        accumulation: Micro-batches per optimizer step; their gradients are averaged.
         target_batch: Instead: samples of one optimizer step.
-        gradient_clipping: The largest norm of the gradient; 0 for no clipping.
-        bf16: The forward of training computes in bfloat16 (autocast); parameters, gradients and optimizer stay in float32.
-        train_micro_batch_size_per_gpu: Samples of one forward; the runner takes it from the data loader.
-        kwargs: mmengine's ``BaseStrategy`` arguments; the runner gives them.
+        gradient_clipping: Maximum gradient norm; 0 for no clipping.
+        bf16: Run the training forward in bfloat16 (autocast); parameters, gradients and optimizer stay in float32.
+        train_micro_batch_size_per_gpu: Samples per forward; the runner takes it from the data loader.
+        kwargs: Arguments of mmengine's ``BaseStrategy``; the runner gives them.
 
     Raises:
         ConfigError: if several processes were started.
@@ -53,7 +53,7 @@ class LisaSingleDeviceStrategy(PlainStepsMixin, SingleDeviceStrategy):
 
     @classmethod
     def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
-        """All on one GPU, in float32: the bfloat16 copies of autocast are not known."""
+        """Everything on one GPU in float32; the bfloat16 copies of autocast are not known."""
         if processes > 1:
             raise ConfigError(
                 f'LisaSingleDeviceStrategy is for one GPU, not {processes}: set strategy.type=LisaDeepSpeedStrategy.'

@@ -1,4 +1,4 @@
-"""Textured backgrounds of low to middle saturation, so that objects stand out without being trivial to cut out."""
+"""Textured backgrounds of low to medium saturation, so that objects stand out but are not trivial to segment."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator, Grid], np.ndarray]] = {
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: a random family between two near colours, with a slow change of light over it."""
+    """(H, W, 3) uint8 RGB: a random texture between two similar colours, with a gradual change of light."""
     family = list(FAMILIES.values())[rng.integers(len(FAMILIES))]
     grid = (np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None])
     blend = family(rng, grid)[..., None]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 SUPERSAMPLING = 2
-"""Sprites are drawn this many times larger than the image."""
+"""Factor by which sprites are drawn larger than the image."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     'red': (208, 32, 38),
@@ -22,7 +22,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 SIZES: dict[str, tuple[float, float]] = {'small': (12.5, 14.5), 'large': (21.5, 24.5)}
-"""Range of the half extent in image pixels, before the kind's own scale."""
+"""Range of the half extent in image pixels, before scaling by the kind."""
 
 _SUBPIXEL_BITS = 4
 _FIXED = {
@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Kind:
-    """A nameable object: its parts in painting order, and a factor that evens out the areas of the kinds."""
+    """A nameable object: its parts in painting order, and a factor that equalises the areas of the kinds."""
 
     name: str
     parts: tuple[Part, ...]
@@ -69,7 +69,7 @@ def _rect(role: str, x0: float, y0: float, x1: float, y1: float) -> Part:
 
 
 def _arc(cx: float, cy: float, rx: float, ry: float, start: float = 0, end: float = 360, count: int = 28) -> np.ndarray:
-    """(count, 2) points of an ellipse's arc, from `start` to `end` degrees, clockwise on screen."""
+    """(count, 2) points of an elliptical arc, from `start` to `end` degrees, clockwise on screen."""
     angles = np.deg2rad(np.linspace(start, end, count))
     return np.stack([cx + rx * np.cos(angles), cy + ry * np.sin(angles)], axis=1)
 
@@ -326,7 +326,7 @@ KINDS: dict[str, Kind] = {
 }
 
 HELD_OUT: dict[str, str] = {kind: list(COLOURS)[(3 * i + 1) % len(COLOURS)] for i, kind in enumerate(KINDS)}
-"""The colour of each kind that no training scene shows; each colour is held out for two kinds."""
+"""For each kind, the colour that no training scene shows; each colour is held out for two kinds."""
 
 
 def _shades(colour: np.ndarray) -> dict[str, tuple[int, int, int]]:
@@ -336,7 +336,7 @@ def _shades(colour: np.ndarray) -> dict[str, tuple[int, int, int]]:
 
 
 def draw_sprite(kind: str, colour: str, size: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw an object with a small random turn, stretch, mirroring and change of shade.
+    """Draw an object with a small random rotation, stretch, mirroring and change of shade.
 
     Returns:
         (2h, 2w, 4) uint8 RGB and opacity (0 or 255), with h and w in image pixels (a cropped box of whole pixels).

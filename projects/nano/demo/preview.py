@@ -14,12 +14,12 @@ from .scenes import draw_scene
 
 
 def draw_preview(path: Path, seed: int, count: int = 12) -> None:
-    """Draw test scenes: the target outlined, the question beneath, a star where the combination is held out.
+    """Draw test scenes with outlined targets and questions beneath; a star marks a held-out combination.
 
     Args:
-        path: The picture that is written, as PNG or another format of matplotlib.
-        seed: The set's.
-        count: Scenes, a multiple of three.
+        path: The picture to write, as PNG or another format of matplotlib.
+        seed: Seed of the set.
+        count: Number of scenes, a multiple of three.
 
     Raises:
         UserError: if the picture can't be written.
@@ -29,7 +29,7 @@ def draw_preview(path: Path, seed: int, count: int = 12) -> None:
 
     figure, axes = plt.subplots(3, count // 3, figsize=(4 * (count // 3), 12), layout='constrained')
     for index, axis in enumerate(axes.flat):
-        # A stride that is coprime to the 16 kinds and the 4 cases of a target shows a mixture of both.
+        # A stride coprime to the 16 kinds and the 4 cases of a target shows a mixture of both.
         scene = draw_scene(seed, 'test', index * 9)
         assert scene.target is not None, 'a test scene has a target'
         target = scene.objects[scene.target]

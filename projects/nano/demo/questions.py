@@ -1,6 +1,6 @@
 """The texts of the demo set: explicit phrases, implicit questions, explanations, captions and simple questions.
 
-`{}` stands for a noun such as "thing", or "red thing" where only the colour makes the question unambiguous.
+`{}` stands for a noun such as "thing", or "red thing" if only the colour makes the question unambiguous.
 """
 
 from __future__ import annotations
@@ -221,13 +221,13 @@ def _unique(objects: Sequence[ObjectSpec], spec: ObjectSpec, *attributes: str) -
 
 
 def explicit_phrases(objects: Sequence[ObjectSpec], spec: ObjectSpec) -> list[str]:
-    """The phrases that name exactly this object of the scene, the shortest first; the last is the full name."""
+    """Phrases that name exactly this object of the scene, shortest first; the last is the full name."""
     combinations = (('kind',), ('colour', 'kind'), ('size', 'kind'), ('size', 'colour', 'kind'))
     return ['the ' + ' '.join(getattr(spec, a) for a in c) for c in combinations if _unique(objects, spec, *c)]
 
 
 def implicit_phrases(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator, count: int = 3) -> list[str]:
-    """`count` different phrasings by function or property; none where neither kind nor kind and colour are unique."""
+    """`count` different phrasings by function or property; none if neither the kind nor kind and colour are unique."""
     if not _unique(objects, spec, 'kind', 'colour'):
         return []
     colour = '' if _unique(objects, spec, 'kind') else f'{spec.colour} '
@@ -238,7 +238,7 @@ def implicit_phrases(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.ra
 def texts_of(
     objects: Sequence[ObjectSpec], spec: ObjectSpec, is_sentence: bool, rng: np.random.Generator
 ) -> tuple[list[str], bool]:
-    """Two or three texts that ask for an object, and whether they are implicit: explicit ones stand in where none fits."""
+    """Two or three texts that ask for an object, and whether they are implicit: explicit ones are used if none fits."""
     texts = implicit_phrases(objects, spec, rng) if is_sentence else []
     if texts:
         return texts, True
@@ -270,7 +270,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def caption(objects: Sequence[SceneObject], rng: np.random.Generator) -> tuple[str, str]:
-    """A question for the whole scene, and all objects from left to right, each by its size, colour and kind."""
+    """A question about the whole scene; the answer lists all objects from left to right by size, colour and kind."""
     questions = ('What is in this image?', 'What can be seen in this picture?', 'Describe this image.', 'List the objects.')
     names = [_with_article(o.name) for o in sorted(objects, key=lambda o: o.centre)]
     return questions[rng.integers(len(questions))], _sentence(_listed(names))

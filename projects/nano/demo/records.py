@@ -1,4 +1,4 @@
-"""What the demo set stores about a scene: polygons, ReasonSeg items, explanations and pretraining rows."""
+"""The demo set's records of a scene: polygons, ReasonSeg items, explanations and pretraining rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TEXT_STREAM = 1
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """The polygons that `cv2.polylines` and `cv2.fillPoly` turn back into the mask.
+    """Polygons that `cv2.polylines` and `cv2.fillPoly` turn back into the mask.
 
-    A part with holes becomes one polygon: its outline runs along a bridge of no width to each hole and back, which
-    the even-odd rule of fillPoly leaves open.
+    A part with holes becomes one polygon: its outline follows a zero-width bridge to each hole and back, and
+    fillPoly's even-odd rule leaves the holes open.
 
     Args:
         mask: (H, W) uint8 of 0 and 1.
@@ -35,7 +35,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
             continue
         holes = [contours[j][:, 0] for j in range(len(contours)) if tree[0][j][3] == i]
         polygon = _bridge_holes(contour[:, 0], holes) if holes else corners.get(_outline_key(contour), contour[:, 0])
-        # A speck of one or two pixels repeats its points: readers expect at least three.
+        # A speck of one or two pixels repeats its points, because readers expect at least three.
         polygons.append(np.resize(polygon, (3, 2)) if len(polygon) < 3 else polygon)
     return polygons
 
@@ -76,7 +76,7 @@ def _shapes(mask: np.ndarray, image_name: str, name: str) -> list[dict[str, Any]
 
 
 def reasoning_item(scene: Scene, seed: int, image_name: str) -> dict[str, Any]:
-    """The json of a ReasonSeg item, with our keys `name` and `others`: the other objects as items of the same form."""
+    """The json of a ReasonSeg item, with our keys `name` and `others`, the other objects as items of the same form."""
     rng = scene_rng(seed, scene.split, scene.index, _TEXT_STREAM)
     items = []
     for i, obj in enumerate(scene.objects):
@@ -96,7 +96,7 @@ def explanation_record(scene: Scene, item: dict[str, Any], image_name: str, json
 
 def pretraining_rows(scene: Scene, seed: int, image: str) -> list[dict[str, Any]]:
     """A row for each object, with an explicit phrase and its mask, then two questions about the whole scene."""
-    from lisa_mm.datasets.masks import encode_mask  # imports torch, which the other splits do without
+    from lisa_mm.datasets.masks import encode_mask  # imports torch, which the other splits do not need
 
     rng = scene_rng(seed, scene.split, scene.index, _TEXT_STREAM)
     rows: list[dict[str, Any]] = []

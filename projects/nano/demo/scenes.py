@@ -1,4 +1,4 @@
-"""Scenes of the demo set: which objects, where, and the pixels; each a pure function of (seed, split, index)."""
+"""Scenes of the demo set: objects, positions and pixels, each a pure function of (seed, split, index)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PRETRAIN_SPLITS = ('pretrain', 'pretrain_val')
 HELD_OUT_SPLITS = ('val', 'test')
 MIN_OBJECTS, MAX_OBJECTS = 6, 9
 MIN_VISIBLE = 0.62
-"""Least share of an object's supersampled pixels that later objects leave visible."""
+"""Minimum share of an object's supersampled pixels that later objects leave visible."""
 
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """What an object is: no two objects of a scene have equal specs."""
+    """An object's kind, colour and size; no two objects of a scene have equal specs."""
 
     kind: str
     colour: str
@@ -37,8 +37,8 @@ class SceneObject(ObjectSpec):
 
     Args:
         mask: (H, W) uint8, 1 where the object is visible.
-        visible: Share of the object that no later object covers, 0..1.
-        centre: x of the middle of the object's box, in pixels.
+        visible: Share of the object not covered by later objects, 0..1.
+        centre: x of the centre of the object's box, in pixels.
     """
 
     mask: np.ndarray
@@ -53,7 +53,7 @@ class Scene:
     Args:
         image: (H, W, 3) uint8 RGB.
         objects: In painting order: later objects cover earlier ones.
-        target: Index of the object that is asked about, None for pretraining scenes.
+        target: Index of the object asked about; None for pretraining scenes.
         is_sentence: Whether the target is asked about implicitly.
     """
 
@@ -71,9 +71,9 @@ def scene_rng(seed: int, split: str, index: int, stream: int = 0) -> np.random.G
 
 
 def plan_target(split: str, index: int) -> tuple[str | None, bool, bool]:
-    """The target's kind, whether it is asked about implicitly, and whether it shows a held-out combination.
+    """The target's kind, whether the question is implicit, and whether the target shows a held-out combination.
 
-    Kinds take turns, and over four turns of val and test each kind meets all four cases.
+    Kinds alternate, and over four rounds of val and test each kind meets all four cases.
     """
     if split in PRETRAIN_SPLITS:
         return None, False, False
@@ -93,7 +93,7 @@ def _allowed_colours(split: str, kind: str) -> list[str]:
 
 
 def _twin_of(rng: np.random.Generator, spec: ObjectSpec, split: str, other_colour: bool) -> ObjectSpec:
-    """Another object of the same kind, of another colour or else of the other size."""
+    """Another object of the same kind, in another colour or else the other size."""
     if not other_colour and rng.random() < 0.35:
         return ObjectSpec(spec.kind, spec.colour, next(s for s in SIZES if s != spec.size))
     colours = [c for c in _allowed_colours(split, spec.kind) if c != spec.colour]
@@ -101,7 +101,7 @@ def _twin_of(rng: np.random.Generator, spec: ObjectSpec, split: str, other_colou
 
 
 def choose_objects(rng: np.random.Generator, split: str, index: int) -> tuple[list[ObjectSpec], bool]:
-    """The objects of a scene, the target (if any) first, then twins, and whether the target is asked about implicitly."""
+    """The objects of a scene, the target (if any) first, then twins, and whether the question is implicit."""
     kind, is_sentence, held_out = plan_target(split, index)
     kinds = [str(k) for k in rng.permutation(list(KINDS))]
     if kind is not None:
@@ -133,7 +133,7 @@ def choose_objects(rng: np.random.Generator, split: str, index: int) -> tuple[li
 
 
 class _Layout:
-    """Sprites laid over each other on a supersampled canvas."""
+    """Sprites stacked on a supersampled canvas."""
 
     def __init__(self, height: int, width: int, count: int):
         self.owner = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
@@ -142,7 +142,7 @@ class _Layout:
         self.corners: list[tuple[int, int]] = []
 
     def place(self, rng: np.random.Generator, sprites: list[np.ndarray]) -> bool:
-        """Place the next sprite at random, in every fourth case over an earlier one; False if there is no room."""
+        """Place the next sprite at random, every fourth one over an earlier one; False if there is no room."""
         number = len(self.corners) + 1
         sprite = sprites[number - 1]
         opaque = sprite[..., 3] > 0
@@ -182,7 +182,7 @@ class _Layout:
 def _lay_out(
     rng: np.random.Generator, specs: list[ObjectSpec], height: int, width: int
 ) -> tuple[list[ObjectSpec], list[np.ndarray], _Layout]:
-    """Specs and sprites in painting order, and their layout. Where space is short, objects from the list's end are left out."""
+    """Specs and sprites in painting order, and their layout. If space is short, objects at the list's end are left out."""
     sprites = [draw_sprite(s.kind, s.colour, s.size, rng) for s in specs]
     for attempt in range(60):
         count = max(MIN_OBJECTS, len(specs) - attempt // 3)

@@ -29,7 +29,7 @@ from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 EXPLANATIONS = 200
 _DONE = 'done.json'
 _POOL_PAYS = 800
-"""Scenes that take as long to draw as new processes take to import torch, which the pretraining rows need."""
+"""Number of scenes that take as long to draw as new processes need to import torch, for the pretraining rows."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,13 +54,13 @@ _Map = Callable[[Callable[[_Job], _Outcome], Iterable[_Job]], Iterable[_Outcome]
 
 
 def file_stem(split: str, index: int) -> str:
-    """The name of a scene's files, without the ending."""
+    """The name of a scene's files, without the extension."""
     return {'pretrain': f'{index:06d}', 'pretrain_val': f'val_{index:06d}'}.get(split, f'{split}_{index:04d}')
 
 
 def _render(job: _Job) -> _Outcome:
     """Draw a scene and its texts, and store them if the job has a folder."""
-    # Each worker has its own scene: OpenCV's threads would only wait for each other.
+    # Each worker draws its own scene, so OpenCV's threads would only wait for each other.
     cv2.setNumThreads(1)
     scene = draw_scene(job.seed, job.split, job.index)
     stem = file_stem(job.split, job.index)
@@ -82,7 +82,7 @@ def _render(job: _Job) -> _Outcome:
 
 
 def _digest(scene: Scene, image_name: str, text: str) -> bytes:
-    """SHA-256 over the file name, the texts and the pixels before JPEG, which differs between libraries."""
+    """SHA-256 over the file name, the texts and the pixels before JPEG encoding, which differs between libraries."""
     header = f'{image_name}\n{text}\n{scene.image.shape}\n'.encode()
     return hashlib.sha256(header + scene.image.tobytes()).digest()
 
@@ -93,7 +93,7 @@ def _combined(digests: Iterable[bytes]) -> str:
 
 @contextmanager
 def _workers(num_workers: int, scenes: int) -> Iterator[_Map]:
-    """The function that maps `_render` over jobs in order: in new processes, or in this one if they would not pay."""
+    """The function that maps `_render` over jobs in order: in new processes, or in this one if those would not pay off."""
     if num_workers < 2 or scenes < _POOL_PAYS:
         yield map
         return
@@ -127,7 +127,7 @@ def _is_done(folder: Path, seed: int, counts: dict[str, int]) -> bool:
 
 
 def _write_part(folder: Path, seed: int, counts: dict[str, int], num_workers: int) -> None:
-    """Write the splits of one folder beside it under a temporary name, then give it its name."""
+    """Write the splits of one folder beside it under a temporary name, then rename it."""
     if _is_done(folder, seed, counts):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _write_part(folder: Path, seed: int, counts: dict[str, int], num_workers: in
 
 
 def _write_common_file(part: Path, split: str, lines: list[str]) -> None:
-    """The rows of a pretraining split, or the explanations of the training split."""
+    """Write the rows of a pretraining split, or the explanations of the training split."""
     if split in PRETRAIN_SPLITS:
         name = 'train.jsonl' if split == 'pretrain' else 'val.jsonl'
         (part / name).write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
@@ -162,14 +162,14 @@ def _write_common_file(part: Path, split: str, lines: list[str]) -> None:
 
 
 def _split_folder(part: Path, split: str) -> Path:
-    """The folder of a split's files, made with that of its images."""
+    """Create the folder of a split's files, and that of its images."""
     folder = part if split in PRETRAIN_SPLITS else part / 'ReasonSeg' / split
     (folder / 'images' if split in PRETRAIN_SPLITS else folder).mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _warn_if_changed(seed: int, split: str, digests: list[bytes]) -> None:
-    """Warn if the first scenes are not those on record, as far as they can be compared."""
+    """Warn if the first scenes differ from the recorded ones, as far as they can be compared."""
     recorded = json.loads(SPLITS_FILE.read_text(encoding='utf-8')) if SPLITS_FILE.is_file() else {}
     expected = recorded.get('splits', {}).get(split)
     if expected is None or recorded['seed'] != seed or len(digests) < PREFIX:
@@ -187,15 +187,15 @@ def write_demo(
     num_workers: int = 2,
     limit: int | None = None,
 ) -> Path:
-    """Write `root/reason_seg` and, on request, `root/pretrain`; a part that is there already is kept.
+    """Write `root/reason_seg` and, on request, `root/pretrain`; an existing part is kept.
 
     Args:
-        splits: Which of train, val and test to write.
-        pretrain_scenes: Scenes to pretrain on; 0 writes no `pretrain` folder.
-        pretrain_val_scenes: Held-back pretraining scenes, at least one, if there are any to pretrain on.
+        splits: The splits among train, val and test to write.
+        pretrain_scenes: Number of pretraining scenes; 0 writes no `pretrain` folder.
+        pretrain_val_scenes: Number of held-out pretraining scenes, at least one if there are pretraining scenes.
         seed: The recorded hashes belong to the default.
-        num_workers: Processes; below 2, or for a few hundred scenes, everything runs in this one.
-        limit: Write only so many scenes of each split, at least one, for a quick look.
+        num_workers: Number of processes; below 2, or for a few hundred scenes, everything runs in this one.
+        limit: Maximum number of scenes per split, at least one, for a quick look.
 
     Returns:
         The root.
@@ -224,7 +224,7 @@ def write_demo(
 
 
 def split_hashes(seed: int = SEED, prefix_only: bool = False, num_workers: int = 2) -> dict[str, dict[str, int | str]]:
-    """Draw the splits anew, without storing them: count, `prefix` and (unless prefix_only) `sha256` by split."""
+    """Redraw the splits without storing them: count, `prefix` and (unless prefix_only) `sha256` by split."""
     hashes: dict[str, dict[str, int | str]] = {}
     counts = {**COUNTS, 'pretrain': RECORDED_PRETRAIN}
     with _workers(num_workers, PREFIX * len(counts) if prefix_only else sum(counts.values())) as map_jobs:
@@ -237,10 +237,10 @@ def split_hashes(seed: int = SEED, prefix_only: bool = False, num_workers: int =
 
 
 def verify_splits(prefix_only: bool = False, num_workers: int = 2) -> list[str]:
-    """Draw the splits anew and compare them with `splits.json`.
+    """Redraw the splits and compare them with `splits.json`.
 
     Returns:
-        The names of the splits that differ: none if all is as recorded.
+        The names of the splits that differ; empty if all match.
     """
     recorded = json.loads(SPLITS_FILE.read_text(encoding='utf-8'))
     drawn = split_hashes(recorded['seed'], prefix_only, num_workers)
@@ -248,6 +248,6 @@ def verify_splits(prefix_only: bool = False, num_workers: int = 2) -> list[str]:
 
 
 def record_splits(num_workers: int = 2) -> None:
-    """Write `splits.json` anew; to be run after every change of drawings or texts, together with `VERSION`."""
+    """Rewrite `splits.json`; run it after every change of drawings or texts, and change `VERSION` too."""
     record = {'version': VERSION, 'seed': SEED, 'held_out': HELD_OUT, 'splits': split_hashes(num_workers=num_workers)}
     SPLITS_FILE.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

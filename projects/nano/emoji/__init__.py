@@ -1,4 +1,4 @@
-"""Named drawings on photographs: thousands of words for little models to learn, without any download but two packages."""
+"""Named drawings on photographs: thousands of words for small models to learn, from only two downloaded packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Emoji on photographs: which, where, and the pixels; each scene a pure function of (seed, split, index)."""
+"""Emoji on photographs: choice, positions and pixels; each scene is a pure function of (seed, split, index)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = (0.12, 0.38)
 
 @dataclass(frozen=True)
 class Pasted:
-    """An emoji of a scene, which of its drawings, and where it is seen: (H, W) uint8."""
+    """An emoji of a scene, the number of its drawing, and its visible mask (H, W) uint8."""
 
     sticker: Sticker
     drawing: int
@@ -36,12 +36,12 @@ def draw_scene(
     """Paste 4 to 8 different emoji, later ones over earlier ones.
 
     Args:
-        seed, split, index: Of the scene.
-        stickers: To choose from.
-        photos: Images for the ground of most scenes; the others, or all, have a drawn texture.
+        seed, split, index: Identify the scene.
+        stickers: Stickers to choose from.
+        photos: Background images for most scenes; the others, or all, have a drawn texture.
 
     Returns:
-        The (H, W, 3) uint8 RGB image, what was pasted, and the generator for the scene's texts.
+        The (H, W, 3) uint8 RGB image, the pasted emoji, and the generator for the scene's texts.
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
     height, width = _size(rng)
@@ -83,7 +83,7 @@ def _ground(rng: np.random.Generator, height: int, width: int, photos: Sequence[
 
 
 def _paste(rng: np.random.Generator, canvas: np.ndarray, owner: np.ndarray, areas: list[int], drawing: np.ndarray) -> bool:
-    """Paste onto canvas and owner, and add its area; False if no place was found that leaves the others visible."""
+    """Paste onto canvas and owner, and add the area; False if no place leaves the others visible."""
     picture = _varied(rng, drawing, max(canvas.shape))
     height, width = picture.shape[:2]
     opaque = picture[..., 3] > 127
@@ -103,7 +103,7 @@ def _paste(rng: np.random.Generator, canvas: np.ndarray, owner: np.ndarray, area
 
 
 def _varied(rng: np.random.Generator, picture: np.ndarray, long_side: int) -> np.ndarray:
-    """(h, w, 4) float32, cut to what is drawn: turned, mirrored, of another size, colour and light."""
+    """(h, w, 4) float32, cropped to the drawing: rotated, mirrored, with another size, colour and light."""
     size = long_side * np.exp(rng.uniform(*np.log(SIZES)))
     ys, xs = np.nonzero(picture[..., 3] > 127)
     scale = size / (max(np.ptp(xs), np.ptp(ys)) + 1)
@@ -114,7 +114,7 @@ def _varied(rng: np.random.Generator, picture: np.ndarray, long_side: int) -> np
     linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * [mirror * scale * stretch, scale / stretch]
     middle = np.array([xs.min() + xs.max(), ys.min() + ys.max()]) / 2
     offset = np.array([side / 2, side / 2]) - linear @ middle
-    colours = picture[..., :3] * (picture[..., 3:] / np.float32(255))  # premultiplied: borders keep their colour
+    colours = picture[..., :3] * (picture[..., 3:] / np.float32(255))  # premultiplied, so that borders keep their colour
     flat = np.concatenate([colours, picture[..., 3:].astype(np.float32)], axis=2)
     flat = cv2.warpAffine(_blurred(flat, scale), np.column_stack([linear, offset]), (side, side), flags=cv2.INTER_LINEAR)
     ys, xs = np.nonzero(flat[..., 3] > 127)
@@ -124,12 +124,12 @@ def _varied(rng: np.random.Generator, picture: np.ndarray, long_side: int) -> np
 
 
 def _blurred(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Against aliasing where the picture shrinks."""
+    """Blur against aliasing if the picture shrinks."""
     return cv2.GaussianBlur(picture, (0, 0), 0.4 / scale) if scale < 1 else picture
 
 
 def _other_light(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
-    """Another hue, saturation and brightness, and a slope of light across the picture as on a solid thing."""
+    """Change hue, saturation and brightness, and add a light gradient across the picture, as on a solid object."""
     hsv = cv2.cvtColor(np.clip(colours / np.float32(255), 0, 1), cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + rng.normal(0, 8)) % 360
     hsv[..., 1] = np.clip(hsv[..., 1] * np.exp(rng.normal(0, 0.15)), 0, 1)

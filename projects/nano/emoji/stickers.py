@@ -33,10 +33,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     'tool': ('tool',),
     'sport': ('piece of sports gear',),
 }
-"""What an emoji is called together with others of its Unicode group or subgroup (or of those that begin so)."""
+"""Phrases for all emoji of a Unicode group or subgroup (or of those with this prefix)."""
 
 HUES = ((15, 'red'), (45, 'orange'), (68, 'yellow'), (165, 'green'), (255, 'blue'), (290, 'purple'), (345, 'pink'), (361, 'red'))
-"""Where each colour ends, in degrees."""
+"""The hue at which each colour ends, in degrees."""
 
 GROUPS = ('Animals & Nature', 'Food & Drink', 'Activities', 'Objects', 'Travel & Places')
 
@@ -47,9 +47,9 @@ class Sticker:
 
     Args:
         name: Unicode's English short name: "fishing pole".
-        kinds: Phrases for all of its kind: "animal", "living thing".
-        colours: The colour of most of each drawing, '' where none prevails.
-        drawings: (S, S, 4) uint8 RGBA each, one a package.
+        kinds: Phrases for everything of its kind: "animal", "living thing".
+        colours: The dominant colour of each drawing, '' if there is none.
+        drawings: (S, S, 4) uint8 RGBA, one per package.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Sticker:
 
 
 def read_stickers(packages: Sequence[str | Path]) -> list[Sticker]:
-    """All things of all packages: animals, food, activities, objects, travel; no faces, people, signs or flags.
+    """Read all things of all packages: animals, food, activities, objects, travel; no faces, people, signs or flags.
 
     Args:
-        packages: `emoji-datasource-google-16.0.0.tgz` and the like, as `npm pack` writes them.
+        packages: Files such as `emoji-datasource-google-16.0.0.tgz`, as written by `npm pack`.
 
     Raises:
         UserError: if a package is missing, or `emoji`, which knows the names, is not installed.
-        DataError: if a file is no such package.
+        DataError: if a file is not such a package.
     """
     drawings: dict[str, list[np.ndarray]] = {}
     kinds: dict[str, tuple[str, ...]] = {}

@@ -28,7 +28,7 @@ SEED = 11
 SPLITS = ('train', 'val')
 VOCAB_SIZE = 2400
 COLOUR_ROWS, KIND_ROWS = 3, 1
-"""At most, of a scene. Colours are learnt first: without them nothing is, for each name is seen too seldom."""
+"""Maximum per scene. Colours are learnt first, and nothing is learnt without them, because each name is too rare."""
 
 
 def write_scenes(
@@ -41,20 +41,20 @@ def write_scenes(
     seed: int = SEED,
     workers: int = 2,
 ) -> int:
-    """Write `root/train.jsonl`, `root/val.jsonl` and `root/images`, as `JsonlSegDataset` reads them.
+    """Write `root/train.jsonl`, `root/val.jsonl` and `root/images` for `JsonlSegDataset`.
 
-    A scene has a row for each emoji with its name, and some for all of a colour or kind ("the red thing", "the animal"); ``val``
-    has the names alone. `root/tokenizer` is a tokenizer of these words.
+    A scene has one row per emoji with its name, and some for all of a colour or kind ("the red thing", "the animal"); ``val``
+    has only names. `root/tokenizer` is a tokenizer for these words.
 
     Args:
-        root: Written beside it under a temporary name, then renamed; an existing one is refused.
+        root: Folder, written beside it under a temporary name, then renamed; an existing one is refused.
         packages: See :func:`read_stickers`.
-        photos: Folder of jpg files for the ground; None draws textures.
-        train, val: Scenes.
-        seed, workers: Of the scenes; processes.
+        photos: Folder of jpg files for backgrounds; None draws textures.
+        train, val: Numbers of scenes.
+        seed, workers: Seed of the scenes; number of processes.
 
     Returns:
-        The number of different names.
+        The number of distinct names.
 
     Raises:
         UserError: if a number is below 1, ``root`` exists, or ``photos`` has no jpg.
@@ -86,8 +86,8 @@ def write_scenes(
 
 
 def _write_scene(index: int, folder: Path, seed: int, split: str, stickers: Sequence[Sticker], photos: Sequence[Path]) -> str:
-    """Store the image of a scene; its lines."""
-    cv2.setNumThreads(1)  # each worker has its own scene
+    """Store the image of a scene and return its lines."""
+    cv2.setNumThreads(1)  # each worker draws its own scene
     image, pasted, rng = draw_scene(seed, split, index, stickers, photos)
     name = f'images/{split}_{index:06d}.jpg'
     Image.fromarray(image).save(folder / name, quality=92)
@@ -96,7 +96,7 @@ def _write_scene(index: int, folder: Path, seed: int, split: str, stickers: Sequ
 
 
 def named_rows(pasted: Sequence[Pasted], rng: np.random.Generator, *, groups: bool = True) -> list[dict[str, Any]]:
-    """A row for each object; with ``groups`` also rows for colours and kinds that some but not all of them have."""
+    """One row per object; with ``groups`` also rows for colours and kinds that some but not all objects have."""
     rows = []
     for one in pasted:
         name = one.sticker.name if rng.random() < 0.5 else f'the {one.sticker.name}'
