@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,8 @@ def training(model: dict[str, Any], folder: Path, cls: type) -> Config:
             ),
             randomness=dict(seed=0),
             log_level='ERROR',
+            # mmengine names loggers by the second: two checks of one second would write into one folder
+            experiment_name=f'check_part_{time.time_ns()}',
             **({'custom_imports': dict(imports=[cls.__module__], allow_failed_imports=False)} if plugin else {}),
         )
     )
