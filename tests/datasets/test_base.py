@@ -29,7 +29,7 @@ def test_options_are_checked_and_listed_as_own_arguments(reader):
     wanted = {name: p.default for name, p in inspect.signature(BaseSegDataset).parameters.items()}
     found = describe(reader)['arguments']
     assert {name: found[name]['default'] for name in wanted} == wanted
-    assert found['seed']['about'] == 'Of the sampling.'
+    assert found['seed']['about'] == 'Seed of the sampling.'
     with pytest.raises(ConfigError, match=r"takes no argument 'skip_bda'\. Did you mean 'skip_bad'"):
         check_arguments(reader, {'skip_bda': True})
     with pytest.raises(ConfigError, match=r"takes no argument 'options'"):
