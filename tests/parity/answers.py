@@ -59,7 +59,7 @@ def answer_case(golden: Golden, case: dict[str, Any], model: Any, tokenizer: Any
     """
     segments = render(turns_of(case['prompt']), 'llava_v1')
     ids, _ = encode(segments, tokenizer, num_image_tokens=model.mllm.num_image_tokens(0, 0), wrap_image=True)
-    results: Any = {'img_path': str(golden.root / 'dataset' / case['image']), 'sample_id': case['name']}
+    results = {'img_path': str(golden.root / 'dataset' / case['image']), 'sample_id': case['name']}
     for step in (
         LoadImage(),
         ResizeForVisionTower(model.mllm.preprocess),
@@ -128,7 +128,6 @@ def validate(golden: Golden, model: LISA, set_name: str) -> list[SegDataSample]:
 
 def image_of(golden: Golden, sample: SegDataSample) -> str:
     """The image of a sample, as the tables name it."""
-    assert sample.img_path is not None
     return sample.img_path.removeprefix(f'{golden.root / "dataset"}/')
 
 

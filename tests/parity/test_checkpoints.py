@@ -284,8 +284,7 @@ def test_parts_from_before_lisa_are_a_start_and_no_model(golden, tmp_path):
     model = LISA(**{key: value for key, value in compiled.model.to_dict().items() if key != 'type'})
     assert load_exported(model, tmp_path / 'start', whole=False) == ['seg_head']
     base = read_all(llava_folder(golden))['lm_head.weight']
-    head = model.mllm.language_model.output_embeddings().weight  # pyright: ignore[reportCallIssue] - LLaVA's
-    assert model.seg_token_id is not None
+    head = model.mllm.language_model.output_embeddings().weight
     assert torch.equal(head[: len(base)], base) and len(head) > model.seg_token_id
     assert torch.allclose(head[len(base) :], base.mean(0).expand(len(head) - len(base), -1))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +26,8 @@ def clip(golden):
     return {key: getattr(processor, key) for key in keys}
 
 
-def prepared(golden, path, clip) -> Any:
-    sample: Any = {'sample_id': path, 'img_path': str(golden.root / 'dataset' / path)}
+def prepared(golden, path, clip):
+    sample = {'sample_id': path, 'img_path': str(golden.root / 'dataset' / path)}
     for transform in (LoadImage(), ResizeForVisionTower(clip), ResizeForMaskDecoder(SAM)):
         sample = transform(sample)
     return sample

@@ -54,7 +54,7 @@ def masks_for(dataset, record, text, shape):
         specs = [{'shapes': t['shapes']} for t in record['targets'] if text in t['text']]
     else:
         specs = [t.mask for t in dataset.things(record) if text.strip().lower() in [s.lower() for s in t.spellings]]
-    return [(decode_mask(spec, *shape, record['sample_id']) == 1).astype(np.uint8) for spec in specs]  # pyright: ignore[reportCallIssue] - height and width
+    return [(decode_mask(spec, *shape, record['sample_id']) == 1).astype(np.uint8) for spec in specs]
 
 
 def test_every_pair_of_text_and_mask(golden):
@@ -117,9 +117,7 @@ def render_v1(turns):
 
 def check_words(text, question, conversation, record, item):
     """The question is one of our templates; the answer one of ours, or the explanation."""
-    found = re.search(r'ASSISTANT: (.*)</s>$', conversation, flags=re.S)
-    assert found
-    answer = found[1]
+    answer = re.search(r'ASSISTANT: (.*)</s>$', conversation, flags=re.S)[1]
     explanation = record.get('explanation')
     if item.get('answer_kind') == 'text_only':
         assert question == '<image>\n' + text

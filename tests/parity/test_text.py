@@ -82,11 +82,11 @@ def test_collate(golden, collate_name):
         conversations = [turns_of(text, template) for text in entry['conversation_list'][first:end]]
         count = sum((answer or '').count(SEG_TOKEN) for turns in conversations for _, answer in turns)
         results = dict(sample_id=collate_name, conversations=conversations, gt_masks=np.zeros((count, 1, 1), np.uint8))
-        rows = transform.transform({**results, 'test_mode': entry['inference']})['rows']
+        rows = transform({**results, 'test_mode': entry['inference']})['rows']
         empty = torch.zeros(1)
         batch.append({'inputs': {'pixel_values': empty, 'mask_image': empty, 'rows': rows}, 'data_sample': None})
     inputs = seg_collate(batch, pad_token_id=int(build_tokenizer(**spec).pad_token_id))['inputs']
-    expanded = expand(*(torch.from_numpy(wanted[k]) for k in ('input_ids', 'labels', 'attention_masks')), PLACEHOLDER_LENGTH)  # pyright: ignore[reportCallIssue] - three
+    expanded = expand(*(torch.from_numpy(wanted[k]) for k in ('input_ids', 'labels', 'attention_masks')), PLACEHOLDER_LENGTH)
     for key in ('input_ids', 'labels', 'attention_mask'):
         assert torch.equal(inputs[key], expanded[key]), key
     assert torch.equal(inputs['image_index'], torch.repeat_interleave(torch.from_numpy(wanted['offset']).diff()))
@@ -120,10 +120,10 @@ def test_a_cut_seg_takes_its_mask_along(golden):
         'gt_masks': np.stack([np.full((2, 2), 1, np.uint8), np.full((2, 2), 2, np.uint8)]),
         'test_mode': False,
     }
-    whole = EncodeConversations(spec, 4, max_length=None).transform(results)
+    whole = EncodeConversations(spec, 4, max_length=None)(results)
     assert whole['gt_masks'].shape[0] == 2
     assert (whole['rows'][0][0] == IMAGE_TOKEN_ID).sum() == 4
     limit = len(whole['rows'][0][0]) + 1
-    cut = EncodeConversations(spec, 4, max_length=limit).transform(results)
+    cut = EncodeConversations(spec, 4, max_length=limit)(results)
     assert cut['gt_masks'].tolist() == [[[1, 1], [1, 1]]]
     assert len(cut['rows'][1][0]) == limit

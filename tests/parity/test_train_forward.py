@@ -248,7 +248,7 @@ def test_bfloat16_trains_every_trained_parameter(golden, bfloat16_model, batch_n
 def test_positions_and_normalisation_keep_their_digits_in_bfloat16(golden, bfloat16_model):
     """Other than the original: what a cast of the whole model must not round."""
     exact = build_model(golden)
-    positions = (model.mask_decoder.prompt_encoder.get_dense_pe() for model in (exact, bfloat16_model))  # pyright: ignore[reportCallIssue] - SAM's module
+    positions = (model.mask_decoder.prompt_encoder.get_dense_pe() for model in (exact, bfloat16_model))
     assert torch.equal(*positions)
     for name, value in exact.data_preprocessor.named_buffers():
         assert torch.equal(value, dict(bfloat16_model.data_preprocessor.named_buffers())[name]), name
