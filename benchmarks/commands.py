@@ -1,4 +1,4 @@
-"""The command line of the benchmarks."""
+"""The subcommands of tools/benchmark.py."""
 
 from __future__ import annotations
 

@@ -115,4 +115,4 @@ class SegDataSample(BaseDataElement):
         for name, value in self.items():
             if isinstance(value, Tensor):
                 pinned.set_data({name: value.pin_memory()})
-        return pinned  # type: ignore[return-value]
+        return pinned  # type: ignore[return-value] - the same class

@@ -83,7 +83,7 @@ def calculate(case: MemoryCase) -> int:
 
 
 def markdown_row(row: dict[str, Any]) -> str:
-    """One row of the table."""
+    """A markdown row: name, set aside or not, calculated and measured megabytes, difference."""
     calculated, measured = (f'{row[key] / 1e6:.1f}' for key in ('calculated', 'measured'))
     return f'| {row["name"]} | {row["side"]} | {calculated} | {measured} | {row["difference"]:+.1%} |'
 

@@ -1,6 +1,6 @@
 """A model made only of this package's parts, trained on its six pictures and tested on two others: two minutes on a CPU.
 
-Measured on two cores beside other work: gIoU 0.96 after 600 steps.
+Measured on one CPU thread: gIoU 0.93 on the four boxes of the two pictures.
 
 python tools/train.py examples/my_dataset/config.py
 python tools/test.py work_dirs/my_dataset

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ..checkpoints.exported import is_exported
-from ..checkpoints.folder import find_checkpoint
+from ..checkpoints.folder import CONFIG, find_checkpoint
 from ..checkpoints.opening import ExportedModel, open_checkpoint
 from ..config.compile import compile_config
 from ..config.load import load_config
@@ -18,7 +18,7 @@ from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
 
-SOURCE_NAME = 'config.py'
+SOURCE_NAME = CONFIG  # its public name
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 

@@ -150,7 +150,7 @@ def score(pairs: Pairs) -> dict[str, Any]:
 
 
 def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
-    """Scores reached without listening or by listening to another question, and the pairs of the latter."""
+    """Scores of the controls by name, and the pairs of the one that asks another question."""
     results: dict[str, Any] = {}
     other: Pairs = []
     dataset: Any = LisaRunner.build_dataloader(loader, seed=0).dataset

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from ..checkpoints.folder import CONFIG
 from ..config.compile import compile_config
 from ..config.load import load_config
 from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
-
-SOURCE_NAME = 'config.py'
 
 
 def build_runner(source: Config, work_dir: str | Path, **settings: object) -> LisaRunner:
@@ -63,6 +62,6 @@ def train(
     runner = build_runner(source, folder, resume=resume, launcher=launcher)
     folder.mkdir(parents=True, exist_ok=True)
     if runner.rank == 0:
-        (folder / SOURCE_NAME).write_text(source.pretty_text, encoding='utf-8')
+        (folder / CONFIG).write_text(source.pretty_text, encoding='utf-8')
     runner.train()
     return folder

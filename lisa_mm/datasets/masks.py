@@ -172,7 +172,7 @@ def _compressed(rle: Mapping[str, Any], height: int, width: int) -> RLE:
     if isinstance(counts, list):
         if sum(counts) != height * width:
             raise ValueError(f'the RLE covers {sum(counts)} pixels, the image has {height * width}')
-        counts = coco_mask.frPyObjects(rle, height, width)['counts']  # type: ignore
+        counts = coco_mask.frPyObjects(rle, height, width)['counts']  # type: ignore - the stubs know compressed RLE only
     return {'size': [height, width], 'counts': counts.decode('ascii') if isinstance(counts, bytes) else counts}
 
 
@@ -228,8 +228,8 @@ def draw_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
             continue
         points = np.array([shape['points']], dtype=np.int32)
         alone = np.zeros((height, width), dtype=np.uint8)
-        cv2.polylines(alone, points, True, 1, 1)  # type: ignore
-        cv2.fillPoly(alone, points, 1)  # type: ignore
+        cv2.polylines(alone, points, True, 1, 1)  # type: ignore - cv2 takes a number for a colour
+        cv2.fillPoly(alone, points, 1)  # type: ignore - as above
         drawn.append((int(alone.sum()), points, IGNORED if kind == 'ignore' else 1))
     mask = np.zeros((height, width), dtype=np.uint8)
     for _, points, value in sorted(drawn, key=lambda item: item[0], reverse=True):

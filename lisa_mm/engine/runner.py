@@ -189,8 +189,8 @@ class LisaRunner(FlexibleRunner):
             resume_param_scheduler=resume_param_scheduler,
             callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
         )
-        self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore
-        self.train_loop.resumed = True  # type: ignore
+        self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore - an IterTrainLoop; mmengine types its base
+        self.train_loop.resumed = True  # type: ignore - as above
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])

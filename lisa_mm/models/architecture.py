@@ -103,13 +103,13 @@ def _known(cls: type[PretrainedConfig]) -> set[str]:
 
 def _part_class(cls: type[PretrainedConfig], key: str, value: object) -> type[PretrainedConfig] | None:
     """The config class of a value that describes a part."""
-    parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment]
+    parts: dict[str, Any] = cls.sub_configs  # type: ignore[assignment] - a property in some stubs
     if key not in parts or not isinstance(value, dict):
         return None
     kind = value.get('model_type')
     inner: Any = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else parts[key]  # its get() finds nothing  # pyright: ignore[reportArgumentType] - a key where it is looked up
     inner = type(getattr(cls(), key)) if inner is AutoConfig else inner
-    return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None  # type: ignore[return-value]
+    return inner if isinstance(inner, type) and dataclasses.is_dataclass(inner) else None  # type: ignore[return-value] - narrowed to a dataclass
 
 
 def undivided(written: Mapping[str, Any], built: PretrainedConfig, where: str) -> list[str]:

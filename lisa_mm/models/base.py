@@ -211,7 +211,7 @@ class LanguagePart(Part):
 
     @property
     def vocab_size(self) -> int:
-        """Number of rows of the embeddings."""
+        """The number of embedding rows, V."""
         weight: Any = self.input_embeddings().weight
         return full_shape(weight)[0]
 

@@ -51,7 +51,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
         """Normalise ``data['inputs']`` as above and add ``layout``; ``data['data_samples']`` only moves to the device."""
         del training  # train and test images are treated alike
         layout = self.look(data['inputs']) if self.look and 'input_ids' in data['inputs'] else None
-        data = self.cast_data(data)  # type: ignore
+        data = self.cast_data(data)  # type: ignore - mmengine returns what it is given
         inputs = dict(data['inputs'])
         if layout is not None:
             inputs['layout'] = layout.beside(inputs['input_ids'])

@@ -243,7 +243,7 @@ def items_of(compiled: Config) -> list[dict[str, Any]]:
 
 
 def modules_of(model: nn.Module, place: str) -> nn.Module:
-    """The module at a place of the config."""
+    """The module that a config path such as ``model.mllm.projector`` names."""
     for key in place.split('.')[1:]:
         model = getattr(model, key)
     return model

@@ -230,8 +230,8 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
 
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Forward of a micro-batch: the total loss, and values to log."""
-        data = self.module.data_preprocessor(data, True)  # type: ignore
-        return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore
+        data = self.module.data_preprocessor(data, True)  # type: ignore - torch types attributes as tensors
+        return self.module.parse_losses(self.model.model(**data, mode='loss'))  # type: ignore - as above
 
     def backward_and_step(self, loss: torch.Tensor, *, last: bool) -> None:
         """Add a micro-batch's gradient; after the last one, the engine clips and steps."""

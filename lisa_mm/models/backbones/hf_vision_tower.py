@@ -193,7 +193,7 @@ class HFVisionTower(BaseVisionTower):
         if config is not None:
             self._check_kind(config.get('model_type'), 'vision_tower.config.model_type is')
         if found is None:
-            return AutoConfig.for_model(**config)  # type: ignore[arg-type]
+            return AutoConfig.for_model(**config)  # type: ignore[arg-type] - given, without a folder
         if config:
             check_architecture(config, found.to_dict(), 'model.mllm.vision_tower', folder)  # pyright: ignore[reportArgumentType] - found is of a folder
         return found

@@ -227,7 +227,7 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
     kind = SAME_MODEL.get(written.model_type, written.model_type)
     if kind not in CLASSES:
         raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')
-    return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr]
+    return written if kind == written.model_type else CLASSES[kind].config_class.from_pretrained(path)  # type: ignore[union-attr] - set
 
 
 def check_timm(kind: object) -> None:

@@ -10,11 +10,15 @@ from lisa_mm.errors import UserError
 from ..demo.recorded import COUNTS, SEED
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults beside the arguments, and the example in one line."""
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Example: python tools/make_demo.py data/demo --pretrain 12000 --preview preview.png',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog='example:\n  python tools/make_demo.py data/demo --pretrain 12000 --preview preview.png',
+        formatter_class=_Help,
     )
     parser.add_argument('root', type=Path, help='folder to write to, such as data/demo')
     parser.add_argument('--splits', nargs='+', default=list(COUNTS), metavar='SPLIT', help='which of train, val and test')

@@ -53,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Kind:
-    """A nameable object: its parts in painting order, and a factor that equalises the areas of the kinds."""
+    """A kind of object that questions name: its parts in painting order, and a factor that makes all kinds equally large."""
 
     name: str
     parts: tuple[Part, ...]
