@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 
 # a mark of UTF-32 begins with one of UTF-16, so it comes first
 MARKS = (
@@ -26,8 +26,8 @@ QUOTED = re.compile(rb'(?<=")[^"\n]*[\x80-\xff][^"\n]*')
 LINES = re.compile(rb'[^\n]*[\x80-\xff][^\n]*')
 # encodings in which files are saved today; others that fit by chance would be a distraction
 IN_USE = frozenset(
-    'gb18030 gbk big5 big5hkscs cp932 shift_jis euc_jp cp949 euc_kr cp874 koi8_r koi8_u iso8859_2 iso8859_5 iso8859_7 iso8859_9 '
-    'cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258'.split()
+    'gb18030 gbk big5 big5hkscs cp932 shift_jis euc_jp cp949 euc_kr cp874 koi8_r koi8_u '
+    f'{" ".join(f"cp125{n}" for n in range(9))} iso8859_2 iso8859_5 iso8859_7 iso8859_9'.split(' ')
 )
 
 
@@ -36,10 +36,11 @@ def check_encoding(encoding: str | None, owner: str) -> list[str]:
     if encoding is None:
         return []
     try:
-        codecs.lookup(encoding).incrementaldecoder(errors='strict')
-        return [] if 'a'.encode(encoding) else []
+        codecs.lookup(encoding)
+        b''.decode(encoding)  # some codecs, base64 for one, are no encodings of text
     except (LookupError, TypeError, UnicodeError):
         return [f"{owner}.encoding is {encoding!r}, which Python doesn't know. Examples: 'utf-8', 'gbk', 'cp1252', 'utf-16'."]
+    return []
 
 
 def read_bytes(path: Path) -> bytes:
@@ -119,7 +120,7 @@ def refuse_zeros(text: str, path: Path) -> str:
     """
     if '\0' in text:
         raise DataError(
-            f"{path} holds zero characters: it may be UTF-16 without a byte order mark, or damaged. If it is UTF-16, say so "
+            f'{path} holds zero characters: it may be UTF-16 without a byte order mark, or damaged. If it is UTF-16, say so '
             f"(encoding='utf-16-le'), or convert it: {conversion(path, 'UTF-16LE')}",
             file=path,
         )
@@ -160,6 +161,15 @@ def likely_encodings(raw: bytes) -> dict[str, str]:
         if text not in texts.values():
             texts[encoding] = text
     return dict(list(texts.items())[:3])
+
+
+def is_utf8(raw: bytes) -> bool:
+    """Whether bytes are text in UTF-8, or say by a mark that they are in another encoding."""
+    try:
+        raw.decode(marked_encoding(raw[:4]))
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_typographic(raw: bytes) -> bool:

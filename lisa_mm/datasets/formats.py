@@ -6,6 +6,7 @@ A format is a TypedDict under :func:`strict`. Its annotations are the rules and,
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ NEEDED = {
     'int_type': 'a whole number is needed',
     'int_from_float': 'a whole number is needed',
     'float_type': 'a number is needed',
+    'float_parsing': 'a number is needed',
     'finite_number': 'a finite number is needed',
     'list_type': 'a list is needed',
     'dict_type': 'an object is needed',
@@ -138,7 +140,7 @@ class Format(Generic[T]):
             DataError: with all faults of the record.
         """
         try:
-            self.adapter.validate_python(record)
+            self.adapter.validate_python(record, strict=True)
         except ValidationError as error:
             faults = [text for entry in error.errors(include_url=False) if (text := self._fault(entry, record, notes))]
             if faults:
@@ -195,10 +197,15 @@ def sentence(entry: ErrorDetails) -> str:
         return f'{name}: {context["message"]}'
     if kind in ('too_short', 'too_long'):
         wanted = context.get('min_length', context.get('max_length'))
-        return f'{name} has {context["actual_length"]} items; {"at least" if kind == "too_short" else "at most"} {wanted} are needed'
+        return (
+            f'{name} has {context["actual_length"]} items; {"at least" if kind == "too_short" else "at most"} {wanted} are needed'
+        )
     if kind in ('greater_than_equal', 'less_than_equal'):
         limit = f'at least {context["ge"]:,.0f}' if 'ge' in context else f'at most {context["le"]:,.0f}'
         return f'{name} is {shortly(given)}; {limit} is allowed'
+    if kind == 'union_tag_invalid':
+        kinds = re.findall(r'<(.*?)>', context['expected_tags'])
+        return f'{name} is {shortly(given)}; {", or ".join(kinds)} is needed'
     return f'{name} is {shortly(given)}; {NEEDED.get(kind, entry["msg"])}'
 
 
@@ -225,7 +232,9 @@ def fields_of(schema: Any, path: str = '') -> Iterator[FormatField]:
         for name, kind in get_type_hints(schema, include_extras=True).items():
             place = f'{path}.{name}' if path else name
             inner = kind.__args__[0] if get_origin(kind) is NotRequired else kind
-            mark = next((extra for extra in getattr(inner, '__metadata__', ()) if isinstance(extra, Reads | Harmless | Refuses)), None)
+            mark = next(
+                (extra for extra in getattr(inner, '__metadata__', ()) if isinstance(extra, Reads | Harmless | Refuses)), None
+            )
             if mark is not None:
                 yield FormatField(name, place, name in schema.__required_keys__, mark)
             yield from fields_of(inner, place)
