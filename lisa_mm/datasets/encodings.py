@@ -95,6 +95,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
     Raises:
         DataError: if it is missing or in another encoding; names the likely one.
     """
+    chosen = encoding or ''
     try:
         with path.open('rb') as file:
             chosen = encoding or marked_encoding(file.read(4))

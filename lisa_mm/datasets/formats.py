@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
-from annotated_types import Len
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, with_config
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 from typing_extensions import NotRequired, get_type_hints, is_typeddict
 
 from ..errors import DataError
@@ -63,22 +62,14 @@ class Refuses:
     text: str
     allowed: tuple[object, ...] = ()
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
     def check(self, value: object) -> object:
         """The value, if it changes nothing."""
         if value is not None and not any(value == other and type(value) is type(other) for other in self.allowed):
             raise fault(f'it is {shortly(value)}, which is not supported: {self.text}')
         return value
-
-
-def refused(text: str, *allowed: object) -> Any:
-    """The type of a field that :class:`Refuses` describes."""
-    mark = Refuses(text, allowed)
-    return NotRequired[Annotated[Any, BeforeValidator(mark.check), mark]]
-
-
-def harmless(text: str) -> Any:
-    """The type of a field that :class:`Harmless` describes."""
-    return NotRequired[Annotated[Any, Harmless(text)]]
 
 
 def fault(message: str) -> PydanticCustomError:
@@ -108,7 +99,7 @@ def _identity(value: object) -> object:
 
 Text = Annotated[str, AfterValidator(_written)]
 Number = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
-Point = Annotated[list[Number], Len(2, 2)]
+Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Side = Annotated[int, Field(ge=1, le=int(FARTHEST))]
 Id = Annotated[Any, AfterValidator(_identity)]
 
@@ -117,11 +108,11 @@ class Format(Generic[T]):
     """Reads records of a declared form.
 
     Args:
-        schema: A TypedDict under :func:`strict`.
+        schema: A TypedDict under :func:`strict`, alone or annotated with rules.
         name: What a record is called in notes: 'row', 'annotation'.
     """
 
-    def __init__(self, schema: type[T], name: str):
+    def __init__(self, schema: Any, name: str):
         self.schema = schema
         self.name = name
         self.adapter: TypeAdapter[T] = TypeAdapter(schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..errors import DataError
 from .mask_formats import is_bitmap
 from .masks import EncodedMask, encode_segmentation
 from .run_lengths import compressed, encode_mask
+from .tokenizer import count_masks
 
 
 def encode_masks(masks: list[Any], folder: Path, file: Path, where: str) -> list[EncodedMask]:
@@ -26,6 +28,29 @@ def encode_masks(masks: list[Any], folder: Path, file: Path, where: str) -> list
         DataError: if a png is missing.
     """
     return [_encode(mask, folder, file, f'{where}, masks[{number}]') for number, mask in enumerate(masks)]
+
+
+def check_answers(turns: Sequence[Sequence[Any]], masks: int, tokens: Sequence[str], file: Path, where: str) -> None:
+    """Check that the answers of a conversation hold one mask token per mask, and its questions none.
+
+    Raises:
+        DataError: if not.
+    """
+    names = ' or '.join(tokens)
+    asking = next((question for question, _ in turns if count_masks(question, tokens)), None)
+    if asking is not None:
+        raise DataError(
+            f'{file}: {where}: the question {asking[:80]!r} holds {names}, which only answers may. Reword it.',
+            file=file,
+            record=where,
+        )
+    count = sum(count_masks(answer, tokens) for _, answer in turns)
+    if count != masks:
+        raise DataError(
+            f'{file}: {where} has {count} {names} in its answers but {masks} masks. Give one mask for each.',
+            file=file,
+            record=where,
+        )
 
 
 def _encode(mask: Any, folder: Path, file: Path, where: str) -> EncodedMask:

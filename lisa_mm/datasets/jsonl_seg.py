@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from ..errors import DataError
 from ..registry import DATASETS
 from ..tokens import IMAGE_PLACEHOLDER
 from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .json_masks import encode_masks
+from .json_masks import check_answers, encode_masks
 from .masks import EncodedMask
 from .reading import read_rows
 from .record_formats import ROW
-from .tokenizer import count_masks
 
 
 @DATASETS.register_module()
@@ -113,14 +111,7 @@ class JsonlSegDataset(BaseSegDataset):
         answers = [answer for _, answer in turns]
         if answers == [None]:
             return {'turns': turns, 'masks': [joined(masks)], 'image': image}
-        count = sum(count_masks(answer, self.mask_tokens) for answer in answers if answer)
-        if count != len(masks):
-            raise DataError(
-                f'{path}: {where}: {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks. '
-                'Give one mask for each.',
-                file=path,
-                record=where,
-            )
+        check_answers(turns, len(masks), self.mask_tokens, path, where)
         system = {'system': given['system']} if 'system' in given else {}
         return {**system, 'turns': turns, 'masks': masks, 'image': image}
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import AfterValidator
 from typing_extensions import NotRequired, TypedDict
 
-from .formats import Point, Reads, fault, harmless, strict
+from .formats import Harmless, Point, Reads, fault, strict
 from .mask_formats import NORMALISED, normalised, numbers_of
 from .run_lengths import encode_mask
 from .shapes import Shape, shape_kind
@@ -33,20 +33,20 @@ class LabelmeShape(TypedDict):
     points: NotRequired[Annotated[list[Point] | None, Reads('[[x, y], ...] in pixels; their meaning depends on shape_type')]]
     shape_type: NotRequired[Annotated[str | None, Reads(f'{ALLOWED}; without it, polygon. Refused: others')]]
     mask: NotRequired[Annotated[str | None, Reads("a shape_type 'mask': png in base64, at the first point")]]
-    labels: harmless("ReasonSeg's label as a list")
-    image_name: harmless('ReasonSeg')
-    group_id: harmless('all targets of a file are one mask')
-    group_ids: harmless('ReasonSeg')
-    flags: harmless("an annotator's remarks")
-    description: harmless("an annotator's remarks")
-    attributes: harmless("an annotator's remarks")
-    difficult: harmless("an annotator's remarks")
-    score: harmless('confidence of the tool that proposed it')
-    kie_linking: harmless('X-AnyLabeling')
-    direction: harmless('the points are turned already')
-    line_color: harmless('display')
-    fill_color: harmless('display')
-    other_data: harmless('labelme')
+    labels: NotRequired[Annotated[Any, Harmless("ReasonSeg's label as a list")]]
+    image_name: NotRequired[Annotated[Any, Harmless('ReasonSeg')]]
+    group_id: NotRequired[Annotated[Any, Harmless('all targets of a file are one mask')]]
+    group_ids: NotRequired[Annotated[Any, Harmless('ReasonSeg')]]
+    flags: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
+    description: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
+    attributes: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
+    difficult: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
+    score: NotRequired[Annotated[Any, Harmless('confidence of the tool that proposed it')]]
+    kie_linking: NotRequired[Annotated[Any, Harmless('X-AnyLabeling')]]
+    direction: NotRequired[Annotated[Any, Harmless('the points are turned already')]]
+    line_color: NotRequired[Annotated[Any, Harmless('display')]]
+    fill_color: NotRequired[Annotated[Any, Harmless('display')]]
+    other_data: NotRequired[Annotated[Any, Harmless('labelme')]]
 
 
 def _drawable(shape: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from annotated_types import Len
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
@@ -121,7 +120,7 @@ def kind_of(mask: object) -> str:
 class RLEFormat(TypedDict):
     """COCO's column-major run lengths."""
 
-    size: Annotated[list[Side], Len(2, 2), Reads('[height, width] in pixels, compared with the image')]
+    size: Annotated[list[Side], Field(min_length=2, max_length=2), Reads('[height, width] in pixels, compared with the image')]
     counts: Annotated[
         Annotated[str, Tag(CODED)] | Annotated[list[Annotated[int, Field(ge=0, le=MOST_PIXELS)]], Tag(COUNTED)],
         Discriminator(lambda counts: CODED if isinstance(counts, str) else COUNTED),

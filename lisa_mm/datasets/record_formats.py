@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Len
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 from typing_extensions import NotRequired, TypedDict
 
 from ..tokens import IMAGE_PLACEHOLDER
-from .formats import Format, Id, Reads, Side, Text, fault, harmless, refused, strict
+from .formats import Format, Harmless, Id, Reads, Refuses, Side, Text, fault, strict
 from .labelme import Shapes, in_pixels
 from .mask_formats import Mask, Segmentation
 
@@ -27,17 +26,17 @@ ASKS, ANSWERS, SYSTEM = ('human', 'user'), ('gpt', 'assistant'), 'system'
 class ReasonSegTarget(TypedDict):
     """Questions about one object."""
 
-    text: Annotated[list[Text], Len(1), Reads('questions or phrases for the same mask')]
+    text: Annotated[list[Text], Field(min_length=1), Reads('questions or phrases for the same mask')]
     is_sentence: Annotated[bool, Reads('whether they are sentences, or phrases that the recipe asks for')]
     shapes: Annotated[Shapes, Reads('the mask, as labelme draws it')]
-    name: harmless('our demo: the name of the object')
+    name: NotRequired[Annotated[Any, Harmless('our demo: the name of the object')]]
 
 
 @strict
 class ReasonSegFile(TypedDict):
     """``reason_seg/ReasonSeg/<split>/<name>.json``, written with labelme."""
 
-    text: Annotated[list[Text], Len(1), Reads('questions or phrases for the same mask')]
+    text: Annotated[list[Text], Field(min_length=1), Reads('questions or phrases for the same mask')]
     is_sentence: Annotated[bool, Reads('whether they are sentences, or phrases that the recipe asks for')]
     shapes: Annotated[Shapes, Reads('the mask, as labelme draws it')]
     others: NotRequired[
@@ -46,13 +45,13 @@ class ReasonSegFile(TypedDict):
     imagePath: NotRequired[Annotated[Text | None, Reads('name of the image; without it, the image of the same name')]]
     imageHeight: NotRequired[Annotated[Side | None, Reads('compared with the image')]]
     imageWidth: NotRequired[Annotated[Side | None, Reads('compared with the image')]]
-    name: harmless('our demo: the name of the object')
-    imageData: harmless('labelme: the image once more; the file is read')
-    version: harmless('labelme')
-    flags: harmless('labelme')
-    lineColor: harmless('labelme: display')
-    fillColor: harmless('labelme: display')
-    otherData: harmless('labelme')
+    name: NotRequired[Annotated[Any, Harmless('our demo: the name of the object')]]
+    imageData: NotRequired[Annotated[Any, Harmless('labelme: the image once more; the file is read')]]
+    version: NotRequired[Annotated[Any, Harmless('labelme')]]
+    flags: NotRequired[Annotated[Any, Harmless('labelme')]]
+    lineColor: NotRequired[Annotated[Any, Harmless('labelme: display')]]
+    fillColor: NotRequired[Annotated[Any, Harmless('labelme: display')]]
+    otherData: NotRequired[Annotated[Any, Harmless('labelme')]]
 
 
 @strict
@@ -61,8 +60,8 @@ class Explanation(TypedDict):
 
     image: Annotated[Text, Reads('name of the explained image')]
     outputs: Annotated[Text, Reads('the explanation')]
-    query: harmless("the image's json has the question")
-    json: harmless("the image's json is found by its name")
+    query: NotRequired[Annotated[Any, Harmless("the image's json has the question")]]
+    json: NotRequired[Annotated[Any, Harmless("the image's json is found by its name")]]
 
 
 REASON_SEG: Format[ReasonSegFile] = Format(Annotated[ReasonSegFile, AfterValidator(in_pixels)], 'ReasonSeg json')
@@ -103,12 +102,14 @@ class Row(TypedDict):
     phrase: NotRequired[Annotated[Text, Reads("a thing, asked and answered with the recipe's strings")]]
     question: NotRequired[Annotated[Text, Reads("a sentence; without answer, answered with the recipe's strings")]]
     answer: NotRequired[Annotated[Text | None, Reads('the answer to question, with one mask token per mask')]]
-    turns: NotRequired[Annotated[list[list[Text]], Len(1), AfterValidator(_turns), Reads('[[question, answer], ...]')]]
+    turns: NotRequired[
+        Annotated[list[list[Text]], Field(min_length=1), AfterValidator(_turns), Reads('[[question, answer], ...]')]
+    ]
     system: NotRequired[Annotated[Text, Reads("beside turns: a system text in place of the template's")]]
     masks: NotRequired[
         Annotated[list[Mask], Reads('paths of pngs, polygons, RLEs or bitmaps; one per mask token, or united without an answer')]
     ]
-    id: harmless('your own name of the row')
+    id: NotRequired[Annotated[Any, Harmless('your own name of the row')]]
 
 
 ROW: Format[Row] = Format(Annotated[Row, AfterValidator(_one_kind)], 'row')
@@ -133,8 +134,19 @@ Said = strict(
         {
             'from': Annotated[str, AfterValidator(_speaker), Reads(f'who says it: {SPEAKERS}')],
             'value': Annotated[str, Reads(f'the text; {IMAGE_PLACEHOLDER} marks the place of the image')],
-            'weight': refused('delete it, or the row', 1, 1.0),
-            'loss': refused('delete it, or the row', True),
+            'weight': NotRequired[
+                Annotated[
+                    Any,
+                    Refuses(
+                        'delete it, or the row',
+                        (
+                            1,
+                            1.0,
+                        ),
+                    ),
+                ]
+            ],
+            'loss': NotRequired[Annotated[Any, Refuses('delete it, or the row', (True,))]],
         },
     )
 )
@@ -156,23 +168,25 @@ SEVERAL = 'one image per row is supported, in the field image'
 class LlavaRow(TypedDict):
     """A row of LLaVA's format, json or jsonl."""
 
-    conversations: Annotated[list[Said], Len(1), Reads('human and gpt in turn, gpt last; a system text may come first')]
+    conversations: Annotated[
+        list[Said], Field(min_length=1), Reads('human and gpt in turn, gpt last; a system text may come first')
+    ]
     image: NotRequired[
         Annotated[
             Any, AfterValidator(_image), Reads('path below the image folder, also as a list of one; "" or null: text alone')
         ]
     ]
     masks: NotRequired[Annotated[list[Mask], Reads('paths of pngs, polygons, RLEs or bitmaps; one per mask token')]]
-    images: refused(SEVERAL, [])
-    video: refused('videos are not supported')
-    videos: refused('videos are not supported', [])
-    id: harmless('names the row in errors')
-    width: harmless('the image has it')
-    height: harmless('the image has it')
-    model: harmless('who wrote it')
-    source: harmless('who wrote it')
-    data_source: harmless('who wrote it')
-    metadata: harmless('who wrote it')
+    images: NotRequired[Annotated[Any, Refuses(SEVERAL, ([],))]]
+    video: NotRequired[Annotated[Any, Refuses('videos are not supported')]]
+    videos: NotRequired[Annotated[Any, Refuses('videos are not supported', ([],))]]
+    id: NotRequired[Annotated[Any, Harmless('names the row in errors')]]
+    width: NotRequired[Annotated[Any, Harmless('the image has it')]]
+    height: NotRequired[Annotated[Any, Harmless('the image has it')]]
+    model: NotRequired[Annotated[Any, Harmless('who wrote it')]]
+    source: NotRequired[Annotated[Any, Harmless('who wrote it')]]
+    data_source: NotRequired[Annotated[Any, Harmless('who wrote it')]]
+    metadata: NotRequired[Annotated[Any, Harmless('who wrote it')]]
 
 
 LLAVA: Format[LlavaRow] = Format(LlavaRow, 'row')
@@ -189,14 +203,14 @@ class CocoImage(TypedDict):
     file_name: Annotated[Text, Reads('path below the image folder')]
     height: Annotated[Side, Reads('compared with the image')]
     width: Annotated[Side, Reads('compared with the image')]
-    coco_url: harmless('the file is read')
-    flickr_url: harmless('the file is read')
-    license: harmless('describes the file')
-    date_captured: harmless('describes the file')
-    neg_category_ids: harmless('LVIS: for its own metric')
-    not_exhaustive_category_ids: harmless('LVIS: for its own metric')
-    extra: harmless('Roboflow: remarks')
-    caption: harmless('RefCOCO-like files: no question')
+    coco_url: NotRequired[Annotated[Any, Harmless('the file is read')]]
+    flickr_url: NotRequired[Annotated[Any, Harmless('the file is read')]]
+    license: NotRequired[Annotated[Any, Harmless('describes the file')]]
+    date_captured: NotRequired[Annotated[Any, Harmless('describes the file')]]
+    neg_category_ids: NotRequired[Annotated[Any, Harmless('LVIS: for its own metric')]]
+    not_exhaustive_category_ids: NotRequired[Annotated[Any, Harmless('LVIS: for its own metric')]]
+    extra: NotRequired[Annotated[Any, Harmless('Roboflow: remarks')]]
+    caption: NotRequired[Annotated[Any, Harmless('RefCOCO-like files: no question')]]
 
 
 @strict
@@ -207,22 +221,44 @@ class CocoAnnotation(TypedDict):
     image_id: Annotated[Id, Reads('its image')]
     category_id: NotRequired[Annotated[Id, Reads('PACO and PASCAL-Part: what it is')]]
     segmentation: Annotated[Segmentation, Reads('polygons [x, y, ...], RLEs, or an empty list')]
-    ignore: refused('delete the annotation', 0, False)
-    ignored: refused('delete the annotation', 0, False)
-    iscrowd: harmless('a crowd is asked for as one mask')
-    bbox: harmless('the mask is read')
-    area: harmless('the mask is read')
-    attributes: harmless("an annotator's remarks")
-    attribute_ids: harmless('PACO: not asked for')
-    dom_color_ids: harmless('PACO: not asked for')
-    unknown_color: harmless('PACO: not asked for')
-    unknown_pattern_marking: harmless('PACO: not asked for')
-    unknown_material: harmless('PACO: not asked for')
-    unknown_transparency: harmless('PACO: not asked for')
-    obj_ann_id: harmless('PACO: the name of a part has its object')
-    instance_id: harmless('PACO: not asked for')
-    keypoints: harmless('not asked for')
-    num_keypoints: harmless('not asked for')
+    ignore: NotRequired[
+        Annotated[
+            Any,
+            Refuses(
+                'delete the annotation',
+                (
+                    0,
+                    False,
+                ),
+            ),
+        ]
+    ]
+    ignored: NotRequired[
+        Annotated[
+            Any,
+            Refuses(
+                'delete the annotation',
+                (
+                    0,
+                    False,
+                ),
+            ),
+        ]
+    ]
+    iscrowd: NotRequired[Annotated[Any, Harmless('a crowd is asked for as one mask')]]
+    bbox: NotRequired[Annotated[Any, Harmless('the mask is read')]]
+    area: NotRequired[Annotated[Any, Harmless('the mask is read')]]
+    attributes: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
+    attribute_ids: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    dom_color_ids: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    unknown_color: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    unknown_pattern_marking: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    unknown_material: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    unknown_transparency: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    obj_ann_id: NotRequired[Annotated[Any, Harmless('PACO: the name of a part has its object')]]
+    instance_id: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    keypoints: NotRequired[Annotated[Any, Harmless('not asked for')]]
+    num_keypoints: NotRequired[Annotated[Any, Harmless('not asked for')]]
 
 
 @strict
@@ -231,14 +267,14 @@ class CocoCategory(TypedDict):
 
     id: Annotated[Id, Reads('annotations refer to it')]
     name: Annotated[Text, Reads('PACO and PASCAL-Part: asked for; "object:part" is a part')]
-    supercategory: harmless('not asked for')
-    keypoints: harmless('not asked for')
-    skeleton: harmless('not asked for')
-    synset: harmless('LVIS: not asked for')
-    synonyms: harmless('LVIS: not asked for')
-    frequency: harmless('LVIS')
-    image_count: harmless('LVIS')
-    instance_count: harmless('LVIS')
+    supercategory: NotRequired[Annotated[Any, Harmless('not asked for')]]
+    keypoints: NotRequired[Annotated[Any, Harmless('not asked for')]]
+    skeleton: NotRequired[Annotated[Any, Harmless('not asked for')]]
+    synset: NotRequired[Annotated[Any, Harmless('LVIS: not asked for')]]
+    synonyms: NotRequired[Annotated[Any, Harmless('LVIS: not asked for')]]
+    frequency: NotRequired[Annotated[Any, Harmless('LVIS')]]
+    image_count: NotRequired[Annotated[Any, Harmless('LVIS')]]
+    instance_count: NotRequired[Annotated[Any, Harmless('LVIS')]]
 
 
 @strict
@@ -248,12 +284,12 @@ class CocoLists(TypedDict):
     images: Annotated[list[Any], Reads('see below')]
     annotations: Annotated[list[Any], Reads('see below')]
     categories: Annotated[list[Any], Reads('see below')]
-    info: harmless('describes the file')
-    licenses: harmless('describes the file')
-    attributes: harmless('PACO: not asked for')
-    part_categories: harmless('PACO: not asked for')
-    attr_type_to_attr_idxs: harmless('PACO: not asked for')
-    type: harmless('describes the file')
+    info: NotRequired[Annotated[Any, Harmless('describes the file')]]
+    licenses: NotRequired[Annotated[Any, Harmless('describes the file')]]
+    attributes: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    part_categories: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    attr_type_to_attr_idxs: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
+    type: NotRequired[Annotated[Any, Harmless('describes the file')]]
 
 
 COCO_LISTS: Format[CocoLists] = Format(CocoLists, 'COCO json')
@@ -272,12 +308,23 @@ class Sentence(TypedDict):
     """A referring expression."""
 
     sent: Annotated[Text, Reads('the expression, asked for in lower case')]
-    is_false_premise: refused(FALSE_PREMISE, False)
-    exist: refused(FALSE_PREMISE, True, 1)
-    gt_sent: harmless('FP-RefCOCO: the corrected expression')
-    raw: harmless('sent is read')
-    tokens: harmless('sent is read')
-    sent_id: harmless('not needed')
+    is_false_premise: NotRequired[Annotated[Any, Refuses(FALSE_PREMISE, (False,))]]
+    exist: NotRequired[
+        Annotated[
+            Any,
+            Refuses(
+                FALSE_PREMISE,
+                (
+                    True,
+                    1,
+                ),
+            ),
+        ]
+    ]
+    gt_sent: NotRequired[Annotated[Any, Harmless('FP-RefCOCO: the corrected expression')]]
+    raw: NotRequired[Annotated[Any, Harmless('sent is read')]]
+    tokens: NotRequired[Annotated[Any, Harmless('sent is read')]]
+    sent_id: NotRequired[Annotated[Any, Harmless('not needed')]]
 
 
 def _annotation_ids(ids: Any) -> Any:
@@ -294,14 +341,14 @@ class Ref(TypedDict):
     split: Annotated[Text, Reads('train, val, test, testA, testB, testC, testAB ...')]
     image_id: Annotated[Id, Reads('its image in instances.json')]
     ann_id: Annotated[Any, AfterValidator(_annotation_ids), Reads('its annotation, or (gRefCOCO) a list; -1: none')]
-    sentences: Annotated[list[Sentence], Len(1), Reads('expressions for the same mask')]
+    sentences: Annotated[list[Sentence], Field(min_length=1), Reads('expressions for the same mask')]
     no_target: NotRequired[Annotated[bool | None, Reads('gRefCOCO: nothing in the image is meant')]]
-    ref_id: harmless('names it in errors')
-    category_id: harmless('not asked for')
-    file_name: harmless("instances.json has the image's name")
-    sent_ids: harmless('not needed')
-    box: harmless('the mask is read')
-    mask: harmless('the annotation has it')
+    ref_id: NotRequired[Annotated[Any, Harmless('names it in errors')]]
+    category_id: NotRequired[Annotated[Any, Harmless('not asked for')]]
+    file_name: NotRequired[Annotated[Any, Harmless("instances.json has the image's name")]]
+    sent_ids: NotRequired[Annotated[Any, Harmless('not needed')]]
+    box: NotRequired[Annotated[Any, Harmless('the mask is read')]]
+    mask: NotRequired[Annotated[Any, Harmless('the annotation has it')]]
 
 
 REF: Format[Ref] = Format(Ref, 'ref')
@@ -315,20 +362,20 @@ class MapillaryLabel(TypedDict):
     """A label of ``config_v2.0.json``; its place in the list is its value in the pngs."""
 
     readable: Annotated[Text, Reads('the name, asked for in lower case')]
-    name: harmless('readable is read')
-    instances: harmless('classes are asked for, not instances')
-    evaluate: harmless('classes outside the benchmark are asked for too')
-    color: harmless('display')
+    name: NotRequired[Annotated[Any, Harmless('readable is read')]]
+    instances: NotRequired[Annotated[Any, Harmless('classes are asked for, not instances')]]
+    evaluate: NotRequired[Annotated[Any, Harmless('classes outside the benchmark are asked for too')]]
+    color: NotRequired[Annotated[Any, Harmless('display')]]
 
 
 @strict
 class MapillaryConfig(TypedDict):
     """``mapillary/config_v2.0.json``."""
 
-    labels: Annotated[list[MapillaryLabel], Len(1), Reads('the classes')]
-    folder_structure: harmless('it is known')
-    mapping: harmless('describes the file')
-    version: harmless('describes the file')
+    labels: Annotated[list[MapillaryLabel], Field(min_length=1), Reads('the classes')]
+    folder_structure: NotRequired[Annotated[Any, Harmless('it is known')]]
+    mapping: NotRequired[Annotated[Any, Harmless('describes the file')]]
+    version: NotRequired[Annotated[Any, Harmless('describes the file')]]
 
 
 MAPILLARY: Format[MapillaryConfig] = Format(MapillaryConfig, 'mapillary config')

@@ -89,8 +89,9 @@ def _draw(shape: Shape, height: int, width: int) -> np.ndarray:
         alone = np.zeros((height, width), dtype=bool)
         alone[top:bottom, left:right] = patch == 1
         return alone
-    check_extent(numbers_of(shape['points']), height, width)
-    points = np.array([shape['points']], dtype=np.int32)
+    corners = shape.get('points', [])
+    check_extent(numbers_of(corners), height, width)
+    points = np.array([corners], dtype=np.int32)
     alone = np.zeros((height, width), dtype=np.uint8)
     cv2.polylines(alone, points, True, 1, 1)  # type: ignore - cv2 takes a number for a colour
     cv2.fillPoly(alone, points, 1)  # type: ignore - as above

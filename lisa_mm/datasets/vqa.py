@@ -12,10 +12,9 @@ from ..errors import DataError
 from ..registry import DATASETS
 from ..tokens import IMAGE_PLACEHOLDER
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .json_masks import encode_masks
+from .json_masks import check_answers, encode_masks
 from .reading import read_rows
 from .record_formats import ASKS, LLAVA, SYSTEM
-from .tokenizer import count_masks
 
 
 @DATASETS.register_module()
@@ -63,8 +62,8 @@ class VQADataset(BaseSegDataset):
     def _record(self, raw: Any, where: str, number: int, path: Path) -> dict[str, Any]:
         where += f' (id {raw["id"]})' if isinstance(raw, dict) and 'id' in raw else ''
         row = LLAVA.read(raw, path, where, self.notes)
-        name = row.get('image')
-        name = name[0] if isinstance(name, list) and name else name
+        given: Any = row.get('image')
+        name: str | None = (given[0] if given else None) if isinstance(given, list) else given
         image = Path(self.data_root) / self.image_folder / name if name else None
         if image is not None:
             check_file(image, 'the image', f'{path}: {where}')
@@ -77,15 +76,9 @@ class VQADataset(BaseSegDataset):
         if image is not None and not marks:  # an image without a mark comes first
             turns[0] = (f'{IMAGE_PLACEHOLDER}\n{turns[0][0]}', turns[0][1])
         masks = encode_masks(row.get('masks', []), path.parent, path, where)
-        count = sum(count_masks(answer, self.mask_tokens) for _, answer in turns)
         if masks and image is None:
             raise DataError(f'{path}: {where} has masks but names no image.', file=path, record=where)
-        if count != len(masks):
-            raise DataError(
-                f'{path}: {where} has {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks.',
-                file=path,
-                record=where,
-            )
+        check_answers(turns, len(masks), self.mask_tokens, path, where)
         return {
             'sample_id': f'{path.name}:{number}',
             'img_path': None if image is None else str(image),

@@ -132,7 +132,7 @@ def check_texts(dataset: BaseSegDataset) -> Iterator[Finding]:
 
 
 def check_ambiguity(dataset: BaseSegDataset) -> Iterator[Finding]:
-    """Count words that ask for different masks of one image: a note, because the published sets hold many (two "dog left eye")."""
+    """Count words that ask for different masks of one image: a note: published sets hold many (two "dog left eye")."""
     count, example = 0, ''
     for record in records(dataset):
         first: dict[str, Any] = {}
