@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, with_config
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
@@ -29,7 +29,6 @@ strict = with_config(ConfigDict(strict=True, extra='forbid'))
 # pydantic's kind of error -> what is needed
 NEEDED = {
     'string_type': 'a text is needed',
-    'string_unicode': 'it holds half of a surrogate pair, which is no character; write it again',
     'bool_type': 'true or false is needed, without quotes',
     'int_type': 'a whole number is needed',
     'int_from_float': 'a whole number is needed',
@@ -83,7 +82,16 @@ def shortly(value: object) -> str:
     return text if len(text) <= SHOWN else f'{text[:SHOWN]}...'
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise fault('it holds half of a surrogate pair (\\ud800 to \\udfff), which is no character; write it again') from None
+    return text
+
+
 def _written(text: str) -> str:
+    _encodable(text)
     if not text.strip():
         raise fault('it is empty; write it or delete the record')
     if '\0' in text:
@@ -92,11 +100,12 @@ def _written(text: str) -> str:
 
 
 def _identity(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise fault(f'it is {shortly(value)}; a whole number or a text is needed')
-    return value
+    return _encodable(value) if isinstance(value, str) else value
 
 
+Plain = Annotated[str, AfterValidator(_encodable)]
 Text = Annotated[str, AfterValidator(_written)]
 Number = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
 Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -130,21 +139,28 @@ class Format(Generic[T]):
         Raises:
             DataError: with all faults of the record.
         """
-        try:
-            self.adapter.validate_python(record, strict=True)
-        except ValidationError as error:
-            faults = [text for entry in error.errors(include_url=False) if (text := self._fault(entry, record, notes))]
+        errors = self._errors(record, extra='forbid')
+        if errors:
+            unknown = [entry for entry in errors if entry['type'] == 'extra_forbidden']
+            # rules about a whole object run only once its fields are right, so unknown ones must be out of the way
+            wrong = self._errors(record, extra='ignore') if unknown else errors
+            faults = [text for entry in unknown if (text := self._misspelt(entry, record, notes))] + list(map(sentence, wrong))
             if faults:
                 rest = len(faults) - FAULTS_SHOWN
                 shown = '; '.join(faults[:FAULTS_SHOWN]) + (f'; and {rest} more faults' if rest > 0 else '')
                 place = f'{file}: {where}: ' if where else f'{file}: '
-                raise DataError(f'{place}{shown}.', file=file, record=where or faults[0].split()[0]) from None
+                raise DataError(f'{place}{shown}.', file=file, record=where or faults[0].split()[0])
         return record  # type: ignore[return-value] - pydantic is strict: it has this type without conversion
 
-    def _fault(self, entry: ErrorDetails, record: object, notes: Counter[str] | None) -> str | None:
-        if entry['type'] != 'extra_forbidden':
-            return sentence(entry)
-        # an unknown field is either a misspelt one or somebody's own remark
+    def _errors(self, record: object, extra: Literal['forbid', 'ignore']) -> list[ErrorDetails]:
+        try:
+            self.adapter.validate_python(record, strict=True, extra=extra)
+        except ValidationError as error:
+            return error.errors(include_url=False)
+        return []
+
+    def _misspelt(self, entry: ErrorDetails, record: object, notes: Counter[str] | None) -> str | None:
+        """The fault of an unknown field; None, and a note, if it is somebody's own remark."""
         path = [step for step in entry['loc'] if not is_tag(step)]
         holder = follow(record, path[:-1])
         meant = difflib.get_close_matches(str(path[-1]), sorted(self.known - set(holder)), n=1, cutoff=0.85)

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import AfterValidator
 from typing_extensions import NotRequired, TypedDict
 
-from .formats import Harmless, Point, Reads, fault, strict
+from .formats import Harmless, Plain, Point, Reads, fault, strict
 from .mask_formats import NORMALISED, normalised, numbers_of
 from .run_lengths import encode_mask
 from .shapes import Shape, shape_kind
@@ -29,7 +29,7 @@ ALLOWED = f'{", ".join(POLYGONS)}, rectangle, circle, mask'
 class LabelmeShape(TypedDict):
     """A shape of a labelme json."""
 
-    label: Annotated[str, Reads("'flag' is left out, a label with 'ignore' is ignored, others are the target (any capitals)")]
+    label: Annotated[Plain, Reads("'flag' is left out, a label with 'ignore' is ignored, others are the target (any capitals)")]
     points: NotRequired[Annotated[list[Point] | None, Reads('[[x, y], ...] in pixels; their meaning depends on shape_type')]]
     shape_type: NotRequired[Annotated[str | None, Reads(f'{ALLOWED}; without it, polygon. Refused: others')]]
     mask: NotRequired[Annotated[str | None, Reads("a shape_type 'mask': png in base64, at the first point")]]

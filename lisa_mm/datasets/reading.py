@@ -49,7 +49,7 @@ def read_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[str, in
     rows = read_json(path, encoding)
     if not isinstance(rows, list):
         hint = ' One row per line needs the suffix .jsonl.' if isinstance(rows, dict) else ''
-        raise DataError(f'{path}: expected a list of rows, got {_kind(rows)}.{hint}', file=path)
+        raise DataError(f'{path}: expected a list of rows, got {kind_of_json(rows)}.{hint}', file=path)
     for number, row in enumerate(rows):
         yield f'row {number}', number, partial(_same, row)
 
@@ -83,7 +83,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _kind(value: object) -> str:
+def kind_of_json(value: object) -> str:
+    """What a value is called in json, with its article."""
     names = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', type(None): 'null'}
     return names.get(type(value), 'a number')
 
@@ -172,5 +173,5 @@ def read_refs(path: Path, encoding: str | None = None) -> list[dict[str, Any]]:
                 f'{path} is no pickle of referring expressions: {error or type(error).__name__}. Get the file again.', file=path
             ) from error
     if not isinstance(refs, list):
-        raise DataError(f'{path}: expected a list of referring expressions, got {_kind(refs)}.', file=path)
+        raise DataError(f'{path}: expected a list of referring expressions, got {kind_of_json(refs)}.', file=path)
     return refs

@@ -17,8 +17,9 @@ from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .encodings import decode_text, is_typographic, is_utf8, read_bytes
 from .labelme import encode_shapes
 from .masks import EncodedMask
-from .reading import parse_json
+from .reading import kind_of_json, parse_json
 from .record_formats import EXPLANATION, REASON_SEG
+from .tokenizer import count_masks
 
 CONTROLS = ('none', 'other_question')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.JPG', '.JPEG', '.PNG')
@@ -104,11 +105,20 @@ class ReasonSegDataset(BaseSegDataset):
             return {}
         explained: dict[str, str] = {}
         first: dict[str, int] = {}
-        for number, entry in enumerate(self._read(path)):
+        entries = self._read(path)
+        if not isinstance(entries, list):
+            raise DataError(f'{path}: expected a list of explanations, got {kind_of_json(entries)}.', file=path)
+        for number, entry in enumerate(entries):
             with self.guarded():
                 where = f'entry {number}'
                 read = EXPLANATION.read(entry, path, where, self.notes)
                 image, text = read['image'], read['outputs']
+                if count_masks(text, self.mask_tokens):
+                    raise DataError(
+                        f'{path}: {where}: outputs holds {" or ".join(self.mask_tokens)}, which is put before it. Take it out.',
+                        file=path,
+                        record=where,
+                    )
                 check_file(root / self.split / image, 'the explained image', f'{path}: {where}')
                 if explained.setdefault(image, text) != text:
                     raise DataError(

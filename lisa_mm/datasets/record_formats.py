@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import NotRequired, TypedDict
 
 from ..tokens import IMAGE_PLACEHOLDER
-from .formats import Format, Harmless, Id, Reads, Refuses, Side, Text, fault, strict
+from .formats import Format, Harmless, Id, Plain, Reads, Refuses, Side, Text, fault, strict
 from .labelme import Shapes, in_pixels
 from .mask_formats import Mask, Segmentation
 
@@ -133,7 +133,7 @@ Said = strict(
         'Said',
         {
             'from': Annotated[str, AfterValidator(_speaker), Reads(f'who says it: {SPEAKERS}')],
-            'value': Annotated[str, Reads(f'the text; {IMAGE_PLACEHOLDER} marks the place of the image')],
+            'value': Annotated[Plain, Reads(f'the text; {IMAGE_PLACEHOLDER} marks the place of the image')],
             'weight': NotRequired[
                 Annotated[
                     Any,
@@ -157,6 +157,8 @@ def _image(image: Any) -> Any:
         raise fault(f'it is a list of {len(image)} images; one is supported')
     inner = image[0] if isinstance(image, list) and image else image
     if inner is not None and not isinstance(inner, str):
+        raise fault(f'it is {inner!r}; a path is needed')
+    if isinstance(inner, str) and not inner.isprintable():
         raise fault(f'it is {inner!r}; a path is needed')
     return image
 

@@ -75,7 +75,7 @@ class Trial:
         losses = self.model(**self.model.data_preprocessor(batch, True), mode='loss')
         loss = sum(value for name, value in losses.items() if 'loss' in name)
         assert torch.isfinite(torch.as_tensor(loss)).all(), f'the loss is {losses}'
-        loss.backward()  # type: ignore[union-attr] - losses are tensors
+        loss.backward()
         self.model.zero_grad()
         return 'trained'
 
