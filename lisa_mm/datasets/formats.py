@@ -243,7 +243,7 @@ def fields_of(schema: Any, path: str = '') -> Iterator[FormatField]:
                 (extra for extra in getattr(inner, '__metadata__', ()) if isinstance(extra, Reads | Harmless | Refuses)), None
             )
             if mark is not None:
-                yield FormatField(name, place, name in schema.__required_keys__, mark)
+                yield FormatField(name, place, get_origin(kind) is not NotRequired, mark)
             yield from fields_of(inner, place)
         return
     if get_origin(schema) is list:

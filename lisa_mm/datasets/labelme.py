@@ -98,7 +98,7 @@ def in_pixels(target: Mapping[str, Any]) -> Mapping[str, Any]:
     numbers = [
         value
         for shape in target['shapes']
-        if shape_kind(shape['label']) != 'flag'
+        if shape_kind(shape['label']) != 'flag' and shape.get('shape_type') != 'mask'
         for value in numbers_of(shape.get('points') or [])
     ]
     if normalised(numbers):
