@@ -30,6 +30,7 @@ from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
+from ..file_kinds import check_present
 from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
 from .comparing import frozen_faults, trained_faults
 
@@ -284,6 +285,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         CheckpointError: if the file is missing, truncated, or not the file that was written.
     """
     path = folder / WEIGHTS
+    check_present([path])
     try:
         with safe_open(path, framework='pt') as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a dict
@@ -331,6 +333,7 @@ def load_weights(
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    check_present([path])
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:

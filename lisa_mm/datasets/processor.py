@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from ..errors import CheckpointError, ConfigError
+from ..file_kinds import check_tokenizer_files
 from ..structures import ProcessorImageSpec
 from ..tokens import IMAGE_TOKEN_ID
 
@@ -57,6 +58,7 @@ def load_processor(folder: str) -> Any:
     """
     if not Path(folder).is_dir():
         raise CheckpointError(f'processor: {folder} is no folder. Give the folder of the whole model or of its processor.')
+    check_tokenizer_files(Path(folder))
     try:
         return AutoProcessor.from_pretrained(folder)
     except (OSError, ValueError) as error:
