@@ -60,6 +60,18 @@ def read_export(folder: Path) -> dict[str, Any]:
     return record
 
 
+def check_new(target: str | Path) -> Path:
+    """The path of a folder to write.
+
+    Raises:
+        CheckpointError: if it already exists.
+    """
+    target = Path(target)
+    if target.exists():
+        raise CheckpointError(f'{target} exists already: nothing is overwritten. Remove it or give another folder.')
+    return target
+
+
 @contextmanager
 def new_folder(target: str | Path) -> Iterator[Path]:
     """A temporary folder that is renamed once everything is written; on an error it is removed.
@@ -67,9 +79,7 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     Raises:
         CheckpointError: if the target already exists.
     """
-    target = Path(target)
-    if target.exists():
-        raise CheckpointError(f'{target} exists already: nothing is overwritten. Remove it or give another folder.')
+    target = check_new(target)
     temporary = target.with_name(f'.tmp_{target.name}')
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)

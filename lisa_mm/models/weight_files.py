@@ -139,15 +139,15 @@ def load_torch(path: Path, *, mmap: bool = False) -> Any:
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except OSError:
         raise
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f'{path}: refused, it holds more than tensors: {pickle_fault(error)}. Where it was made, save the bare state dict: '
+            'torch.save(model.state_dict(), FILE), or safetensors.'
+        ) from None  # a traceback would show torch's advice to run its code
     except Exception as error:  # a damaged pickle raises any of them
-        if isinstance(error, UnpicklingError):
-            raise CheckpointError(
-                f'{path}: refused, it holds more than tensors: {pickle_fault(error)}. Where it was made, save the bare state '
-                'dict: torch.save(model.state_dict(), FILE), or safetensors.'
-            ) from error
         raise CheckpointError(
             f'{path}: not readable as weights ({pickle_fault(error)}). The file is damaged: download it again.'
-        ) from error
+        ) from None
 
 
 def pickle_fault(error: Exception) -> str:

@@ -320,7 +320,7 @@ class FolderCheckpointMixin(BaseStrategy):
             raise CheckpointError(
                 f'{path} cannot be read ({pickle_fault(error)}). Resume from another checkpoint, '
                 f'or start anew from its weights with load_from={path.parent.parent}.'
-            ) from error
+            ) from None  # a traceback would show torch's advice to run a file's code
 
     def _check_resumable(self, folder: Path, meta: dict) -> None:
         remedy = f'To train on from its weights with a new optimizer state, give load_from={folder} instead of resume.'
