@@ -30,7 +30,7 @@ from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
-from ..file_kinds import identify
+from ..file_kinds import SAFETENSORS, identify
 from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
 from .comparing import frozen_faults, trained_faults
 
@@ -278,6 +278,20 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return _read_json(folder / META)
 
 
+def check_checkpoint(folder: Path) -> None:
+    """Check that a checkpoint's files are there and whole, without reading the weights.
+
+    Raises:
+        CheckpointError: naming the file that is missing or cut off.
+    """
+    for name in (META, FROZEN):
+        _read_json(folder / name)
+    path = folder / WEIGHTS
+    kind = identify(path) if path.is_file() else None
+    if kind is None or kind.name != SAFETENSORS:
+        raise _unreadable(path, f'it {kind.says}' if kind else 'it is missing', 'Use another checkpoint.')
+
+
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint, on the CPU.
 
@@ -338,7 +352,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error, 'the checkpoint is damaged or incomplete. Use another one.') from error
 
 
-def _unreadable(path: Path, error: Exception, remedy: str) -> CheckpointError:
+def _unreadable(path: Path, error: object, remedy: str) -> CheckpointError:
     kind = identify(path) if path.is_file() else None
     if kind is not None and kind.stand_in:
         return CheckpointError(f'{path} cannot be read (it {kind.says}): {remedy} {kind.remedy}')
