@@ -103,6 +103,8 @@ def identify(path: str | Path) -> FileKind:
     size = path.stat().st_size
     if not size:
         return FileKind('empty', 'is an empty file', stand_in=True)
+    if path.suffix == '.safetensors' and size < 9:
+        return FileKind(CUT, f'is cut off after {size} bytes')
     with path.open('rb') as file:
         head = file.read(_HEAD)
     if not any(head):
@@ -113,8 +115,6 @@ def identify(path: str | Path) -> FileKind:
             return kind
     if head.startswith(b'PK\x03\x04') or head.startswith(b'PK\x05\x06'):
         return _archive(path, size)
-    if path.suffix == '.safetensors' and size < 9:
-        return FileKind(CUT, f'is cut off after {size} bytes')
     if head[8:9] == b'{' and int.from_bytes(head[:8], 'little') <= _HEADER_LIMIT:
         return _safetensors(path, size)
     if head.startswith(_OLD_MAGIC):

@@ -93,7 +93,7 @@ def check_question(question: object, spec: TokenizerSpec) -> None:
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """All tokens that a tokenizer takes for a sign of its own rather than for text."""
-    added: dict[int, Any] = tokenizer.added_tokens_decoder  # pyright: ignore[reportAttributeAccessIssue] - of its subclasses
+    added: dict[int, Any] = tokenizer.added_tokens_decoder
     return {str(token) for token in tokenizer.all_special_tokens} | {str(t) for t in added.values() if t.special}
 
 
@@ -137,7 +137,7 @@ def check_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not place.is_dir():
-        raise UserError(f'{folder} cannot be a folder of answers: {place} is a file. Give another one.')
+        raise UserError(f'{place} is a file, so the answers cannot be written to {folder}. Give another folder.')
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f'{folder} cannot be written: no permission for {place}. Give another folder.')
     return folder

@@ -34,6 +34,8 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
         UserError: if one of them cannot be found.
     """
     target = Path(target)
+    if not target.exists():
+        raise UserError(f'{target} does not exist: give a config and a checkpoint, one work folder, or one exported folder.')
     if checkpoint is not None and target.is_dir():
         raise UserError(f'{target} is a folder: before a checkpoint goes a config. Give that folder alone, or a config first.')
     if checkpoint is not None:

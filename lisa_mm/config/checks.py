@@ -83,7 +83,7 @@ def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
         yield from files_of(value, where)
 
 
-def check_named_files(config: Mapping[str, Any], faults: list[str]) -> None:
+def check_named_files(config: Config, faults: list[str]) -> None:
     """Check the first bytes of the files that a config names, and of such folders' files; absent ones are not looked at."""
     for key, file in files_of({name: config.get(name) for name in ('model', 'load_from')}):
         found = [fault for fault in _broken(Path(file)) if not any(fault in known for known in faults)]
