@@ -211,17 +211,19 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _check_array(image: np.ndarray) -> np.ndarray:
-    shape, said = image.shape, f'the image is an array {image.shape} of {image.dtype}'
+    shape, hint = image.shape, ''
     if not image.size:
-        raise DataError(f'{said}: it has no pixels. {_WANTED}')
-    if image.ndim == 3 and shape[0] == 3 and shape[2] != 3:
-        raise DataError(f'{said}: its channels come first. Give (H, W, 3): image.transpose(1, 2, 0).')
-    if image.ndim == 3 and shape[2] == 4:
-        raise DataError(f'{said}: 4 channels. Give three: image[..., :3] if the fourth is opacity.')
-    if image.ndim == 2 or (image.ndim == 3 and shape[2] == 1):
-        raise DataError(f'{said}: one channel. Give three: np.stack([grey] * 3, -1).')
-    if image.ndim != 3 or shape[2] != 3:
-        raise DataError(f'{said}. {_WANTED}')
-    if image.dtype != np.uint8:
-        raise DataError(f'{said}. Give uint8 from 0 to 255; of numbers from 0 to 1: (image * 255).round().astype(np.uint8).')
+        hint = 'it has no pixels'
+    elif image.ndim == 3 and shape[0] == 3 and shape[2] != 3:
+        hint = 'its channels come first: image.transpose(1, 2, 0)'
+    elif image.ndim == 3 and shape[2] == 4:
+        hint = '4 channels: image[..., :3] if the fourth is opacity'
+    elif image.ndim == 2 or (image.ndim == 3 and shape[2] == 1):
+        hint = 'one channel: np.stack([grey] * 3, -1)'
+    elif image.ndim != 3 or shape[2] != 3:
+        hint = 'another shape'
+    elif image.dtype != np.uint8:
+        hint = 'another dtype; of numbers from 0 to 1: (image * 255).round().astype(np.uint8)'
+    if hint:
+        raise DataError(f'the image is an array {shape} of {image.dtype} ({hint}). {_WANTED}')
     return np.ascontiguousarray(image)
