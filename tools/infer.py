@@ -39,8 +39,8 @@ def main() -> None:
     from lisa_mm.apis.inferencer import LISAInferencer, save_answer
     from lisa_mm.engine.device import describe_device
 
-    *where, image, question = args.words
-    target, checkpoint = (*where, None)[:2]
+    target, *given, image, question = args.words
+    checkpoint = given[0] if given else None
     limit = args.max_new_tokens
     ready = prepare_request(
         target, checkpoint, image, question, args.out, max_new_tokens=limit, device=args.device, dtype=args.dtype
