@@ -162,6 +162,13 @@ def check_present(files: Iterable[Path]) -> None:
                 raise CheckpointError(f'{file} {kind.says}. {kind.remedy}')
 
 
+def library_words(error: Exception) -> str:
+    """The first line of a library's error about a folder; never transformers' advice to run the code that lies in it."""
+    if 'trust_remote_code' in str(error) or 'custom code' in str(error):
+        return 'it brings program code of its own, which is never run here: take a folder of a model that transformers has'
+    return (str(error).splitlines() or [''])[0] or type(error).__name__
+
+
 def check_tokenizer_files(folder: Path) -> None:
     """:func:`check_present` for a folder's config, tokenizer and processor."""
     check_present(folder / name for name in ('config.json', *TOKENIZER_FILES))

@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerBase
 
 from ..errors import CheckpointError, ConfigError, nearest
-from ..file_kinds import check_tokenizer_files, read_json
+from ..file_kinds import check_tokenizer_files, library_words, read_json
 from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS, SEG_TOKEN
 
 TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain', 'chat')
@@ -107,7 +107,7 @@ def build_tokenizer(
         known = {SEG_TOKEN, IMAGE_START, IMAGE_END}
         tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names if name not in known])
         return tokenizer
-    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(folder), folder)
+    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     new = [AddedToken(name, special=True, normalized=False) for name in names]
@@ -121,10 +121,9 @@ def _load(load: Callable[[], Any], folder: Path) -> Any:
     try:
         return load()
     except Exception as error:  # the tokenizers package raises bare ones, transformers any for a damaged file
-        said = (str(error).splitlines() or [''])[0] or type(error).__name__
         raise CheckpointError(
-            f'{folder} holds no readable tokenizer ({said}). Download the files of its tokenizer again.'
-        ) from error
+            f'{folder} holds no readable tokenizer ({library_words(error)}). Download the files of its tokenizer again.'
+        ) from None
 
 
 def is_published_llama(folder: Path) -> bool:

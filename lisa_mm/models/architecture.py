@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from ..errors import CheckpointError, ConfigError, nearest
-from ..file_kinds import read_json
+from ..file_kinds import library_words, read_json
 
 # Keys that config classes accept beside their fields: older names, and keys that any published config.json may hold
 COMMON = {
@@ -71,10 +71,9 @@ def folder_architecture(folder: Path) -> PretrainedConfig:
     if kind is None:
         raise CheckpointError(f'{file} has no model_type: it is not the config.json of a transformers model. Download it again.')
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (StrictDataclassError, OSError, ValueError, TypeError, KeyError) as error:
-        said = (str(error).splitlines() or [''])[0]
-        raise CheckpointError(f'{file}: transformers cannot read it ({said}).') from error
+        raise CheckpointError(f'{file}: transformers cannot read it ({library_words(error)}).') from None
 
 
 def architecture_of(built: PretrainedConfig) -> dict[str, Any]:

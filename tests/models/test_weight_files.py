@@ -314,6 +314,25 @@ def test_a_preprocessor_and_a_config_that_are_pointers(tmp_path):
         read_processing(tmp_path, Processing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 3))
 
 
+def test_the_code_in_a_folder_is_never_run(tmp_path, monkeypatch):
+    """transformers asks on the terminal whether to run it, and advises trust_remote_code=True."""
+
+    def ask(*_):
+        raise AssertionError('a question on the terminal')
+
+    monkeypatch.setattr('builtins.input', ask)
+    trace = tmp_path / 'trace'
+    (tmp_path / 'code.py').write_text(f'import os; os.mkdir({str(trace)!r})')
+    maps = {'AutoConfig': 'code.C', 'AutoTokenizer': ['code.T', None]}
+    (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'mine', 'auto_map': maps}))
+    (tmp_path / 'tokenizer_config.json').write_text(json.dumps({'tokenizer_class': 'T', 'auto_map': maps}))
+    for read_it in (lambda: read_config(tmp_path), lambda: build_tokenizer(str(tmp_path), 'plain')):
+        with pytest.raises(CheckpointError, match='program code of its own, which is never run') as raised:
+            read_it()
+        assert 'trust_remote_code' not in ''.join(traceback.format_exception(raised.value)).replace('trust_remote_code=False', '')
+    assert not trace.exists()
+
+
 def test_damaged_files_give_one_kind_of_error(tmp_path):
     """Seeded: bytes flipped, cut, put in; a file is read or refused, and nobody sees torch's own words about its code."""
     generator = random.Random(0)

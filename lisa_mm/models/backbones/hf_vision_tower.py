@@ -24,7 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ...errors import CheckpointError, ConfigError, nearest
-from ...file_kinds import check_tokenizer_files
+from ...file_kinds import check_tokenizer_files, library_words
 from ...registry import BACKBONES
 from ...structures import TowerImageSpec
 from ..architecture import architecture_of, folder_architecture
@@ -258,9 +258,9 @@ def read_processing(folder: Path | None, default: Processing) -> Processing:
         return default
     check_tokenizer_files(folder)
     try:
-        found: Any = AutoImageProcessor.from_pretrained(folder)
+        found: Any = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f'{folder / "preprocessor_config.json"}: {str(error).splitlines()[0]}') from error
+        raise CheckpointError(f'{folder / "preprocessor_config.json"}: {library_words(error)}.') from None
     crop = bool(found.do_center_crop)
     square = found.crop_size if crop else found.size
     side = square.height if square is not None else None
