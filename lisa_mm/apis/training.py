@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from ..checkpoints.folder import CONFIG
+from ..checkpoints.folder import CONFIG, find_checkpoint
 from ..config.compile import compile_config
 from ..config.load import load_config
 from ..engine.memory import keep_freed_memory
@@ -59,6 +59,8 @@ def train(
         keep_freed_memory()
     source = load_config(config, swaps, options)
     folder = Path(work_dir or source.get('work_dir') or Path('work_dirs') / Path(config).stem)
+    if isinstance(resume, (str, Path)):
+        find_checkpoint(resume)  # its absence shows before the model is built
     runner = build_runner(source, folder, resume=resume, launcher=launcher)
     folder.mkdir(parents=True, exist_ok=True)
     if runner.rank == 0:
