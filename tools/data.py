@@ -14,7 +14,8 @@ EXAMPLES = """examples:
   python tools/data.py check configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR
   python tools/data.py stats configs/lisa/lisa_nano_mix.py --out stats.png --items 2000
   python tools/data.py preview configs/lisa/lisa_nano_mix.py --out sheet.png --split train
-  python tools/data.py convert configs/lisa/lisa_nano_mix.py --split val --out my/val.jsonl"""
+  python tools/data.py convert configs/lisa/lisa_nano_mix.py --split val --out my/val.jsonl
+  python tools/data.py import my/_annotations.coco.json --out my/train.jsonl"""
 
 
 def main() -> None:
@@ -25,12 +26,20 @@ def main() -> None:
         'stats': 'the sampled mixture against the asked one, tokens a row, masks an image, mask areas',
         'preview': 'a PNG of samples with masks and the exact conversation; what carries loss stands in «»',
         'convert': 'a data set of the config as a jsonl in the simple schema',
+        'import': 'an export of COCO (Roboflow, CVAT), VIA, labelme (a folder) or Sa2VA as a jsonl in the simple schema',
     }
     for name, text in helps.items():
         example = next(line for line in EXAMPLES.splitlines() if f'data.py {name}' in line)
         command = commands.add_parser(
             name, help=text, description=text, epilog=f'example:\n{example}', formatter_class=argparse.RawDescriptionHelpFormatter
         )
+        if name == 'import':
+            command.add_argument('source', help='the json; for labelme, its folder')
+            command.add_argument('--out', required=True, help='the jsonl to write')
+            command.add_argument('--images', help="folder that the paths of images begin at (default: the source's)")
+            command.add_argument('--attribute', help='VIA: the region attribute that holds the phrase')
+            command.add_argument('--encoding', help='of the source, a name that Python knows (default: UTF-8, or by its mark)')
+            continue
         command.add_argument('config')
         command.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
         if name == 'check':
@@ -51,7 +60,9 @@ def main() -> None:
         if name == 'convert':
             command.add_argument('--number', type=int, default=0, help='which data set of the split, from 0')
     args = parser.parse_args()
-    run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert}[args.command]
+    run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert, 'import': run_import}[
+        args.command
+    ]
     with redirect_stdout(sys.stderr):  # logs of data sets do not belong in the output
         answer, status = run(args)
     print(answer)
@@ -103,6 +114,21 @@ def run_convert(args: argparse.Namespace) -> tuple[str, int]:
     if args.number >= len(entries):
         raise ConfigError(f'--number {args.number}: {args.split} has {len(entries)} data sets, numbered from 0.')
     return f'{convert(entries[args.number], Path(args.out))} rows: {args.out}', 0
+
+
+def run_import(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.datasets.encodings import check_encoding
+    from lisa_mm.doctor import import_annotations
+    from lisa_mm.errors import ConfigError
+
+    if faults := check_encoding(args.encoding, '--encoding'):
+        raise ConfigError(faults)
+    images = Path(args.images) if args.images else None
+    count, notes = import_annotations(
+        Path(args.source), Path(args.out), images=images, attribute=args.attribute, encoding=args.encoding
+    )
+    lines = [f'note: {note} ({times})' for note, times in notes.items()]
+    return '\n'.join([*lines, f'{count} rows: {args.out}. Objects of one image with the same name are one row.']), 0
 
 
 if __name__ == '__main__':

@@ -34,9 +34,9 @@ def tables() -> str:
             if isinstance(field.mark, Refuses):
                 allowed = ', '.join(map(str, field.mark.allowed))
                 text += f' (allowed: {allowed})' if allowed else ''
-            lines.append(
-                f'| `{field.path}` | {"yes" if field.required else ""} | {f"**{what}**: " if what else ""}{text.replace("|", "/")} |'
-            )
+            needed = 'yes' if field.required else ''
+            mark = f'**{what}**: ' if what else ''
+            lines.append(f'| `{field.path}` | {needed} | {mark}{text.replace("|", "/")} |')
         parts.append('\n'.join(lines))
     return '\n\n'.join(parts) + '\n'
 

@@ -1,4 +1,4 @@
-"""Masks in every format are equal once decoded, in every process; invalid ones are refused before a decoder sees them."""
+"""Masks in every format are equal once decoded, in every process; invalid ones are refused before decoding."""
 
 from __future__ import annotations
 
