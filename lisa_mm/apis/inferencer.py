@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from ..config.compile import DATALOADERS, datasets_in
 from ..datasets import images
 from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import build_tokenizer, check_tokens
-from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower, image_loader
 from ..datasets.transforms.packing import pack_images
 from ..errors import DataError
 from ..models.base import ImageEmbeddings
@@ -66,12 +68,13 @@ class LISAInferencer:
     def __init__(
         self, target: str | Path, checkpoint: str | Path | None = None, *, device: str | None = None, dtype: str = 'float32'
     ):
-        self.model, _ = load_model(*resolve(target, checkpoint), device=device, dtype=dtype)
+        self.model, config = load_model(*resolve(target, checkpoint), device=device, dtype=dtype)
         self.device = next(self.model.parameters()).device
         mllm = self.model.mllm
         self.spec = mllm.tokenizer_spec
         self.tokenizer = build_tokenizer(**self.spec)
         self.num_image_tokens = None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0)
+        self.load = image_loader(pipeline_of(config))
         self.steps = [ResizeForVisionTower(mllm.preprocess), ResizeForMaskDecoder(self.model.mask_decoder.preprocess)]
         self._seen: _Seen | None = None
 
@@ -139,7 +142,7 @@ class LISAInferencer:
         return Answer(self._text(output.ids[len(ids) :]), (logits > 0).cpu().numpy(), logits.cpu().numpy())
 
     def _look_at(self, image: str | Path | Image.Image | np.ndarray) -> _Seen:
-        results = read_image(image)
+        results = read_image(image, self.load)
         pixels = results['img']
         key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).digest()
         if self._seen is None or self._seen.key != key:
@@ -156,26 +159,53 @@ class LISAInferencer:
         return str(self.tokenizer.decode(kept)).strip()
 
 
-def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
+def pipeline_of(config: Config) -> list[Any]:
+    """The pipeline that a model was trained with, else one that it is evaluated with; empty if the config has none."""
+    for name in DATALOADERS:
+        for dataset, _ in datasets_in((config.get(name) or {}).get('dataset'), name):
+            if dataset.get('pipeline'):
+                return dataset['pipeline']
+    return []
+
+
+def read_image(image: str | Path | Image.Image | np.ndarray, load: Any = None) -> dict[str, Any]:
     """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as at the start of a pipeline.
 
     Files and Pillow images are rotated as their EXIF tag says; masks have the resulting size.
 
+    Args:
+        image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
+        load: The pipeline's step that reads images; its ``value_range`` holds for Pillow images too. By default LoadImage.
+
     Raises:
-        DataError: if the image is unreadable, or an array has another shape or dtype.
+        DataError: if the image is unreadable or of a kind that is refused, or an array has another shape or dtype.
     """
+    load = LoadImage() if load is None else load
+    name = 'the given image'
     if isinstance(image, (str, Path)):
-        return LoadImage().transform({'img_path': str(image), 'sample_id': str(image)})
-    pixels = images.upright(image) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
+        return load({'img_path': str(image), 'sample_id': str(image)})
+    if isinstance(image, Image.Image):
+        try:
+            pixels = images.to_rgb(image, getattr(load, 'value_range', None))
+        except DataError as error:
+            raise DataError(f'{name} {error}') from error
+    else:
+        pixels = np.ascontiguousarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise DataError(
             f'the image is an array {pixels.shape} of {pixels.dtype}. Give a file, an image of Pillow, or (H, W, 3) uint8 in RGB.'
         )
-    return {'img': pixels, 'img_path': '', 'original_size': pixels.shape[:2], 'sample_id': 'the given image'}
+    return {'img': pixels, 'img_path': '', 'original_size': pixels.shape[:2], 'sample_id': name}
 
 
-def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[Path]:
+def save_answer(answer: Answer, image: str | Path, folder: str | Path, *, load: Any = None) -> list[Path]:
     """Write the masks as PNG (0 and 255) and an overlay.
+
+    Args:
+        answer: The answer.
+        image: The image that was asked about.
+        folder: The folder of the files.
+        load: How the image is read, see :func:`read_image`.
 
     Returns:
         The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``.
@@ -186,7 +216,7 @@ def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     stem = Path(image).stem
     files = []
-    drawn = images.read_image(image)
+    drawn = read_image(image, load)['img']
     colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
     for k, mask in enumerate(answer.masks):
         path = folder / f'{stem}_mask_{k}.png'
