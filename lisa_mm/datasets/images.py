@@ -35,7 +35,7 @@ SIDEWAYS = (5, 6, 7, 8)
 COLOUR_MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr')
 SCALED_BY_PILLOW = ('PPM', 'JPEG2000')  # their samples are stretched to 16 bits when they are read
 FEW_LEVELS = 32  # of 256
-RANGE = 'set value_range=(low, high) of LoadImage: low becomes black, high white'
+RANGE = 'set value_range=(low, high) of LoadImage, which become black and white'
 
 
 def read_image(path: str | Path, value_range: Sequence[float] | None = None, *, notes: list[str] | None = None) -> np.ndarray:
@@ -51,7 +51,7 @@ def read_image(path: str | Path, value_range: Sequence[float] | None = None, *, 
     """
     with open_image(path) as image:
         try:
-            return to_rgb(image, value_range, notes=notes)
+            return to_rgb(image, value_range, notes=notes, path=path)
         except DataError as error:
             raise DataError(f'the image {path} {error}', file=path) from error
 
@@ -81,7 +81,8 @@ def open_image(path: str | Path, what: str = 'image') -> Iterator[Image.Image]:
         DataError: if the file is missing or unreadable, or has more than :data:`MAX_PIXELS` pixels (before they are decoded).
     """
     try:
-        with Image.open(path) as image:
+        # by its name, Pillow maps the file into memory, where it garbles grey tiffs that are to be turned sideways
+        with open(path, 'rb') as file, Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f'{width} x {height} pixels')
@@ -96,7 +97,7 @@ def open_image(path: str | Path, what: str = 'image') -> Iterator[Image.Image]:
         ) from error
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly every kind
         raise DataError(
-            f'the {what} {path} is missing or unreadable ({_fault(path, error)}). Get it again.', file=path
+            f'the {what} {path} is missing or unreadable ({_fault(path, error)}). Get it again as png or jpeg.', file=path
         ) from error
 
 
@@ -108,7 +109,13 @@ def check_value_range(value_range: Sequence[float] | None) -> None:
         raise ConfigError(f'value_range is {value_range!r}; give two numbers, the lower first, such as (0, 4095), or None.')
 
 
-def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None, *, notes: list[str] | None = None) -> np.ndarray:
+def to_rgb(
+    image: Image.Image,
+    value_range: Sequence[float] | None = None,
+    *,
+    notes: list[str] | None = None,
+    path: str | Path | None = None,
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an opened image: of the first one if the file holds several, without alpha, turned upright.
 
     Args:
@@ -116,6 +123,7 @@ def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None, *, no
         value_range: (low, high) of samples of more than 8 bits: low becomes 0, high 255, values outside are clipped. By default
             samples of 16 bits keep their high byte, as in ``cv2.imread``; samples of 32 bits, signed or float ones are refused.
         notes: See :func:`read_image`.
+        path: Its file, if it was opened from one.
 
     Raises:
         DataError: for samples that have no stated conversion; the message continues a sentence about the image.
@@ -126,20 +134,19 @@ def to_rgb(image: Image.Image, value_range: Sequence[float] | None = None, *, no
     image.load()  # Pillow rotates a tiff here and removes its tag
     if notes is not None:
         _note_transparency(image, notes)
-    if image.mode.startswith(('I', 'F')):
+    grey, deep_colour = image.mode.startswith(('I', 'F')), ';16' in rawmode
+    if grey:
         eight_bits = _grey(image, rawmode, value_range, notes)
     elif image.mode not in COLOUR_MODES:
         raise DataError(f'has the mode {image.mode}, which has no conversion here. Save it as RGB.')
-    elif ';16' in rawmode and value_range is not None:
-        eight_bits = _colour(image, value_range, notes)
+    elif deep_colour and value_range is not None:
+        eight_bits = _colour(image, value_range, notes, path)
     else:
-        # Pillow has kept the high byte of 16 bits; it warns about transparent palette colours, which lose their alpha here
-        image.info.pop('transparency', None)
-        eight_bits = image.convert('RGBA') if image.mode in ('RGBa', 'La') else image
+        eight_bits = _without_alpha(image)  # Pillow has kept the high byte of 16 bits
     rgb = eight_bits if eight_bits.mode == 'RGB' else eight_bits.convert('RGB')
     pixels = np.array(turned(rgb, _orientation(image)))
-    if notes is not None and value_range is None and ('16' in rawmode or '16' in image.mode):
-        _note_few_levels(pixels, notes)
+    if notes is not None and (grey or deep_colour):
+        _note_few_levels(pixels, value_range, notes)
     return pixels
 
 
@@ -161,6 +168,17 @@ def white_is_zero(image: Image.Image) -> bool:
     return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """The colours of an image of 8 bits in a mode that becomes RGB without a warning."""
+    if image.mode in ('RGBa', 'La'):
+        return image.convert('RGBA')
+    if 'transparency' not in image.info:
+        return image
+    bare = image.copy()
+    del bare.info['transparency']
+    return bare
+
+
 def _grey(image: Image.Image, rawmode: str, value_range: Sequence[float] | None, notes: list[str] | None) -> Image.Image:
     """8 bits of one channel of 16 bits, 32 bits or floats."""
     values = np.asarray(image)
@@ -180,10 +198,10 @@ def _grey(image: Image.Image, rawmode: str, value_range: Sequence[float] | None,
     return Image.fromarray(255 - grey if white_is_zero(image) else grey)
 
 
-def _colour(image: Image.Image, value_range: Sequence[float], notes: list[str] | None) -> Image.Image:
+def _colour(image: Image.Image, value_range: Sequence[float], notes: list[str] | None, path: str | Path | None) -> Image.Image:
     """8 bits of colours of 16 bits, which Pillow cuts to their high byte and OpenCV reads as they are."""
-    path = getattr(image, 'filename', '')
-    wide = cv2.imread(path, cv2.IMREAD_UNCHANGED) if path and image.format in ('PNG', 'TIFF') else None
+    path = path or getattr(image, 'filename', '')
+    wide = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path and image.format in ('PNG', 'TIFF') else None
     high_bytes = np.asarray(image)
     channels = min(3, high_bytes.shape[2])
     if wide is not None and wide.ndim == 3:
@@ -208,13 +226,17 @@ def _scaled(values: np.ndarray, value_range: Sequence[float], notes: list[str] |
     return np.rint(kept, out=kept).astype(np.uint8)
 
 
-def _note_few_levels(pixels: np.ndarray, notes: list[str]) -> None:
+def _note_few_levels(pixels: np.ndarray, value_range: Sequence[float] | None, notes: list[str]) -> None:
+    """Note an image that is nearly of one grey, as one of 12 bits is when it is read as one of 16."""
     low, high = int(pixels.min()), int(pixels.max())
-    if high - low < FEW_LEVELS:
-        notes.append(
-            f'has 16 bits and uses only the values {low * 256} to {high * 256 + 255}: {high - low + 1} of 256 levels of grey '
-            f'remain. If that is not meant, {RANGE}, such as ({low * 256}, {high * 256 + 255}) for all images like this one.'
-        )
+    if high - low >= FEW_LEVELS:
+        return
+    left = f'{high - low + 1} of 256 levels remain'
+    if value_range is not None:
+        notes.append(f'uses little of value_range {tuple(value_range)}: {left}. Give a narrower range.')
+        return
+    used = (low * 256, high * 256 + 255)
+    notes.append(f'has 16 bits, of which the values {used[0]} to {used[1]} occur: {left}. If others cannot occur, {RANGE}.')
 
 
 def _note_transparency(image: Image.Image, notes: list[str]) -> None:
