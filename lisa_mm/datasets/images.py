@@ -87,7 +87,7 @@ def open_image(path: str | Path, what: str = 'image') -> Iterator[Image.Image]:
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f'{width} x {height} pixels')
             yield image
-    except (DataError, MemoryError):
+    except DataError:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(
@@ -262,11 +262,13 @@ def _fault(path: str | Path, error: Exception) -> str:
         with open(path, 'rb') as file:
             start = file.read(64)
     except OSError as fault:
-        return str(fault.strerror or fault)
+        return fault.strerror or str(fault)
     if not start:
         return 'the file is empty'
     if start.startswith(b'version https://git-lfs'):
         return 'it is a pointer of git-lfs: run git lfs pull'
     if isinstance(error, UnidentifiedImageError):
         return f'Pillow knows no such format; it begins with {start[:16]!r}'
+    if isinstance(error, MemoryError):
+        return 'it needs more memory than there is'
     return f'{type(error).__name__}: {error}'

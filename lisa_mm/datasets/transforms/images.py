@@ -14,9 +14,9 @@ from transformers import CLIPImageProcessorPil
 from ...errors import DataError
 from ...registry import TRANSFORMS
 from ...structures import ImageSpec, MaskImageSpec, ProcessorImageSpec
-from ..images import MAX_PIXELS, check_value_range, read_image
+from ..images import check_value_range, read_image
 from ..masks import decode_mask
-from ..processor import process_image
+from ..processor import check_size, process_image
 
 NO_IMAGE_SIZE = (32, 32)
 
@@ -101,21 +101,23 @@ class ResizeForVisionTower(BaseTransform):
         if self.whole_model:
             return
         sizes: dict[str, Any] = {k: v for k, v in vision_preprocess.items() if k not in ('image_mean', 'image_std')}
-        self.shortest_edge = int((sizes.get('size') or {}).get('shortest_edge') or 0)
         # normalisation happens on the device: uint8 travels
         self.processor = CLIPImageProcessorPil(**sizes, do_rescale=False, do_normalize=False)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        height, width = results['img'].shape[:2]
-        if self.whole_model:
-            try:
+        try:
+            if self.whole_model:
                 inputs, ids = process_image(self.whole_model, results['img'])
-            except ValueError as error:  # processors have limits of their own
-                raise _unfit(results, f"the model's processor refuses it ({error})") from error
-            return {**results, 'image_inputs': inputs, 'image_ids': ids}
-        if self.shortest_edge and self.shortest_edge**2 * max(height, width) > MAX_PIXELS * min(height, width):
-            longest = self.shortest_edge * max(height, width) // min(height, width)
-            raise _unfit(results, f'the vision tower takes it at {self.shortest_edge} x {longest} before it cuts out the middle')
+                return {**results, 'image_inputs': inputs, 'image_ids': ids}
+            check_size(self.processor, *results['img'].shape[:2])
+        except ValueError as error:
+            name, (height, width) = results['sample_id'], results['img'].shape[:2]
+            raise DataError(
+                f"{name}: the image is {height} x {width} pixels (height, width), which the model's processor refuses ({error}). "
+                'Cut it or pad it, with its masks.',
+                file=results.get('img_path') or '',
+                record=name,
+            ) from error
         pixels = self.processor(Image.fromarray(results['img']), return_tensors='np')['pixel_values'][0]
         return {**results, 'pixel_values': np.ascontiguousarray(pixels.astype(np.uint8))}
 
@@ -144,12 +146,3 @@ class ResizeForMaskDecoder(BaseTransform):
         padded = np.zeros((3, self.size, self.size), dtype=np.uint8)
         padded[:, :height, :width] = image.transpose(2, 0, 1)
         return {**results, 'mask_image': padded, 'resized_size': (height, width)}
-
-
-def _unfit(results: dict[str, Any], reason: str) -> DataError:
-    name, (height, width) = results['sample_id'], results['img'].shape[:2]
-    return DataError(
-        f'{name}: the image is {height} x {width} pixels (height, width): {reason}. Cut it or pad it, with its masks.',
-        file=results.get('img_path') or '',
-        record=name,
-    )
