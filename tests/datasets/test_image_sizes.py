@@ -28,7 +28,7 @@ def pixels(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('resize', ['longest_side', 'squash'])
 def test_the_mask_decoder_takes_every_size(size, resize):
-    results = ResizeForMaskDecoder(dict(image_size=64, resize=resize))({'img': pixels(*size)})  # pyright: ignore[reportArgumentType] - less than the whole
+    results = ResizeForMaskDecoder(dict(image_size=64, resize=resize)).transform({'img': pixels(*size)})
     height, width = results['resized_size']
     assert min(height, width) >= 1 and max(height, width) == 64
     assert results['mask_image'].shape == (3, 64, 64)
@@ -38,11 +38,11 @@ def test_the_mask_decoder_takes_every_size(size, resize):
 def test_ordinary_sizes_are_as_in_segment_anything():
     rng = np.random.default_rng(1)
     for side in (64, 192, 1024):
-        ours, theirs = ResizeForMaskDecoder(dict(image_size=side, resize='longest_side')), ResizeLongestSide(side)  # pyright: ignore[reportArgumentType]
+        ours, theirs = ResizeForMaskDecoder(dict(image_size=side, resize='longest_side')), ResizeLongestSide(side)
         for _ in range(10):
             image = pixels(*rng.integers(20, 500, 2))
             wanted = theirs.apply_image(image)
-            results = ours({'img': image})
+            results = ours.transform({'img': image})
             height, width = results['resized_size']
             assert np.array_equal(results['mask_image'][:, :height, :width].transpose(1, 2, 0), wanted)
 
@@ -50,7 +50,7 @@ def test_ordinary_sizes_are_as_in_segment_anything():
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('spec', [CROP, SQUARE], ids=['crop', 'square'])
 def test_a_vision_tower_takes_every_size(size, spec):
-    assert ResizeForVisionTower(spec)({'img': pixels(*size), 'sample_id': 'a'})['pixel_values'].shape == (3, 28, 28)
+    assert ResizeForVisionTower(spec).transform({'img': pixels(*size), 'sample_id': 'a'})['pixel_values'].shape == (3, 28, 28)
 
 
 def test_what_a_tower_would_blow_up_is_refused():
@@ -80,4 +80,4 @@ def test_the_limit_of_a_processor_is_found_by_check(tmp_path):
     step = ResizeForVisionTower(spec)
     with pytest.raises(DataError, match='processor refuses'):
         step({'img': pixels(3, 2000), 'sample_id': 'row 1'})
-    assert step({'img': pixels(30, 40), 'sample_id': 'row 3'})['image_ids']
+    assert step.transform({'img': pixels(30, 40), 'sample_id': 'row 3'})['image_ids']

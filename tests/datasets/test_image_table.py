@@ -350,12 +350,12 @@ def test_a_mask_and_a_label_map(kind, tmp_path):
     for statement, spec in ((as_mask, {'png': str(path)}), (as_map, {'label_map': str(path), 'value': 60})):
         if statement == 'refused':
             with pytest.raises(DataError, match=re.escape(str(path))) as raised:
-                decode_mask(spec, *size, 'row 1')  # pyright: ignore[reportArgumentType] - one of both kinds
+                decode_mask(spec, *size, 'row 1')
             assert raised.value.file == str(path)
             continue
         wanted = MASK_STATEMENTS[statement](pixels)
         if 'png' in spec:
-            assert np.array_equal(decode_mask(spec, *size, 'row 1'), (wanted != 0).astype(np.uint8))  # pyright: ignore[reportArgumentType]
+            assert np.array_equal(decode_mask(spec, *size, 'row 1'), (wanted != 0).astype(np.uint8))
             continue
         got = read_label_map(path)
         assert np.array_equal(got, wanted)

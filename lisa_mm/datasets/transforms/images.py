@@ -140,7 +140,8 @@ class ResizeForMaskDecoder(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height = width = self.size
         if not self.squash:
-            shape = ResizeLongestSide.get_preprocess_shape(*results['img'].shape[:2], self.size)
+            height, width = results['img'].shape[:2]
+            shape = ResizeLongestSide.get_preprocess_shape(height, width, self.size)
             height, width = (max(1, side) for side in shape)  # a line of pixels stays one
         image = np.array(Image.fromarray(results['img']).resize((width, height), Image.Resampling.BILINEAR))
         padded = np.zeros((3, self.size, self.size), dtype=np.uint8)

@@ -121,7 +121,8 @@ def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS,
 
     predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
     value = iou(*intersection_and_union(predicted, target)[0])
-    image = (load or LoadImage())({'img_path': sample.img_path, 'sample_id': sample.sample_id})['img']
+    reader: Any = load or LoadImage()
+    image = reader({'img_path': sample.img_path, 'sample_id': sample.sample_id})['img']
     image = draw_overlay(image, predicted[0].cpu().numpy(), PREDICTED_COLOR)
     # a mask may mark pixels with 255, which count neither way
     true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
