@@ -206,7 +206,7 @@ def _colour(image: Image.Image, value_range: Sequence[float], notes: list[str] |
     channels = min(3, high_bytes.shape[2])
     if wide is not None and wide.ndim == 3:
         wide = wide[..., 2::-1] if wide.shape[2] >= 3 else wide[..., :1].repeat(3, axis=2)
-    if wide is None or wide.dtype != np.uint16 or not np.array_equal(wide >> 8, high_bytes[..., :channels]):
+    if wide is None or wide.dtype != np.uint16 or not np.array_equal(wide // 256, high_bytes[..., :channels]):
         raise DataError(
             f'is {image.format} in colour of 16 bits, which value_range cannot read as stored. Save it as RGB png or tiff.'
         )
