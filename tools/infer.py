@@ -51,7 +51,7 @@ def main() -> None:
     print(answer.text)
     if not len(answer.masks):
         print('(no [SEG] in the answer: no mask)')
-    for path in save_answer(answer, image, args.out):
+    for path in save_answer(answer, image, args.out, load=inferencer.load):
         print(path)
 
 

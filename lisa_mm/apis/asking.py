@@ -62,8 +62,8 @@ def prepare_request(
     check_text(question, 'question')
     check_number_of_tokens(max_new_tokens)
     check_folder(out)
-    read_image(image)
     ready = prepare_model(*resolve(target, checkpoint), device=device, dtype=dtype)
+    read_image(image, ready.image_loader())
     check_question(question, ready.tokenizer_spec)
     return ready
 
@@ -173,21 +173,26 @@ def free_stem(folder: Path, stem: str) -> str:
     return stem if number == 1 else f'{stem}_{number}'
 
 
-def read_image(image: object) -> dict[str, Any]:
+def read_image(image: object, load: Any = None) -> dict[str, Any]:
     """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as at the start of a pipeline.
 
     Files and Pillow images are rotated as their EXIF tag says; masks have the resulting size.
 
     Args:
         image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
+        load: The pipeline's step that reads images; its ``value_range`` holds for Pillow images too. By default LoadImage.
 
     Raises:
-        DataError: if the image is unreadable, or an array has another shape or dtype.
+        DataError: if the image is unreadable or of a kind that is refused, or an array has another shape or dtype.
     """
+    load = LoadImage() if load is None else load
     if isinstance(image, (str, Path)):
-        return _read_file(Path(image))
+        return _read_file(Path(image), load)
     if isinstance(image, Image.Image):
-        pixels = images.upright(image)
+        try:
+            pixels = images.to_rgb(image, getattr(load, 'value_range', None))
+        except DataError as error:
+            raise DataError(f'the given image {error}') from error
     elif isinstance(image, np.ndarray):
         pixels = _check_array(image)
     else:
@@ -195,13 +200,13 @@ def read_image(image: object) -> dict[str, Any]:
     return {'img': pixels, 'img_path': '', 'original_size': pixels.shape[:2], 'sample_id': 'the given image'}
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, load: Any) -> dict[str, Any]:
     if path.is_dir():
         raise DataError(f'{path} is a folder. Give one image file.', file=path)
     if not path.is_file():
         raise DataError(f'{path}: no such file. Give one image file.', file=path)
     try:
-        return LoadImage().transform({'img_path': str(path), 'sample_id': str(path)})
+        return load({'img_path': str(path), 'sample_id': str(path)})
     except DataError as error:
         kind = identify(path)
         if kind.stand_in or kind.name in ('text', 'json'):

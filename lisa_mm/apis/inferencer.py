@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..datasets import images
 from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import build_tokenizer, check_tokens
@@ -74,6 +73,7 @@ class LISAInferencer:
         if not isinstance(target, ReadyModel):
             target = prepare_model(*resolve(target, checkpoint), device=device, dtype=dtype)
         self.model = target.load()
+        self.load = target.image_loader()
         self.device = next(self.model.parameters()).device
         mllm = self.model.mllm
         self.spec = mllm.tokenizer_spec
@@ -147,7 +147,7 @@ class LISAInferencer:
         return Answer(self._text(output.ids[len(ids) :]), (logits > 0).cpu().numpy(), logits.cpu().numpy())
 
     def _look_at(self, image: str | Path | Image.Image | np.ndarray) -> _Seen:
-        results = read_image(image)
+        results = read_image(image, self.load)
         pixels = results['img']
         key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).digest()
         if self._seen is None or self._seen.key != key:
@@ -164,8 +164,14 @@ class LISAInferencer:
         return str(self.tokenizer.decode(kept)).strip()
 
 
-def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[Path]:
+def save_answer(answer: Answer, image: str | Path, folder: str | Path, *, load: Any = None) -> list[Path]:
     """Write the masks as PNG (0 and 255) and an overlay; files of other answers stay as they are.
+
+    Args:
+        answer: The answer.
+        image: The image that was asked about.
+        folder: The folder of the files.
+        load: How the image is read, see :func:`.asking.read_image`.
 
     Returns:
         The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``; where such files are there already,
@@ -177,7 +183,7 @@ def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     stem = free_stem(folder, Path(image).stem)
     files = []
-    drawn = images.read_image(image)
+    drawn = read_image(image, load)['img']
     colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
     for k, mask in enumerate(answer.masks):
         path = folder / f'{stem}_mask_{k}.png'

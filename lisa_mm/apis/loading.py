@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ..checkpoints.exported import is_exported
 from ..checkpoints.folder import CONFIG, find_checkpoint
 from ..checkpoints.opening import ExportedModel, TrainingCheckpoint, open_checkpoint
-from ..config.compile import compile_with_model
+from ..config.compile import DATALOADERS, compile_with_model, datasets_in
 from ..config.load import load_config
+from ..datasets.transforms import image_loader
 from ..engine.device import choose_device, set_tf32
 from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
@@ -66,6 +68,10 @@ class ReadyModel:
     device: torch.device
     dtype: str
 
+    def image_loader(self) -> BaseTransform:
+        """The step that reads images, see :func:`loader_of_config`."""
+        return loader_of_config(self.compiled)
+
     def load(self) -> LISA:
         """Build the model in float32 on the CPU, read all weights strictly, and move it to its device, in eval mode."""
         set_tf32(False)
@@ -80,6 +86,15 @@ class ReadyModel:
         if self.dtype != 'float32':
             model = model.to(DTYPES[self.dtype])  # type: ignore[assignment] - torch's to() is typed as any module
         return model.to(self.device).eval()  # type: ignore - the same
+
+
+def loader_of_config(config: Config) -> BaseTransform:
+    """The step that reads images in the pipeline that a model is trained with, or else is evaluated with; by default LoadImage."""
+    for name in DATALOADERS:
+        for dataset, _ in datasets_in((config.get(name) or {}).get('dataset'), name):
+            if dataset.get('pipeline'):
+                return image_loader(dataset['pipeline'])
+    return image_loader(())
 
 
 def prepare_model(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 from typing_extensions import NotRequired, TypedDict
 
 from ..errors import DataError
 from .mask_formats import is_parts, numbers_of
+from .mask_images import read_label_map, read_mask
 from .run_lengths import RLE, compressed, decode_rle
 from .shapes import Shape, check_extent, draw_shapes
 
@@ -98,7 +97,7 @@ def decode_mask(
     path = spec['label_map'] if 'label_map' in spec else spec['png']
     maps = {} if maps is None else maps
     if path not in maps:
-        maps[path] = read_label_map(path)
+        maps[path] = read_label_map(path) if 'label_map' in spec else read_mask(path)
     values = maps[path]
     if values.shape != (height, width):
         raise DataError(
@@ -107,23 +106,6 @@ def decode_mask(
             record=where,
         )
     return (values == spec['value'] if 'label_map' in spec else values != 0).astype(np.uint8)
-
-
-def read_label_map(path: str | Path) -> np.ndarray:
-    """Read a png with one number per pixel, (H, W); palette images give their indices.
-
-    Raises:
-        DataError: if the file is missing, unreadable or has several channels.
-    """
-    try:
-        with Image.open(path) as file:
-            if len(file.getbands()) != 1:
-                raise DataError(
-                    f'{path} is {file.mode}; a label map has one channel. Save it as greyscale or palette.', file=path
-                )
-            return np.array(file)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
-        raise DataError(f'the label map {path} is missing or unreadable ({error}). Put it there again.', file=path) from error
 
 
 def encode_segmentation(segmentation: Any, size: tuple[int, int] | None = None) -> list[Polygon | RLE]:

@@ -16,6 +16,7 @@ from ..errors import CheckpointError, ConfigError
 from ..file_kinds import check_tokenizer_files, library_words
 from ..structures import ProcessorImageSpec
 from ..tokens import IMAGE_TOKEN_ID
+from .images import MAX_PIXELS
 
 OF_THE_TEXT = ('input_ids', 'attention_mask', 'mm_token_type_ids', 'token_type_ids')
 MARK = '@@question@@'
@@ -30,15 +31,20 @@ def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str
 
     Returns:
         The model's inputs for this image, and the ids of its tokens: -200 for each feature, other ids around and between.
+
+    Raises:
+        ValueError: if the processor has a limit that the image's size is beyond.
     """
     processor = load_processor(spec['processor'])
+    options = dict(spec.get('image_options') or {})
+    check_size(getattr(processor, 'image_processor', None), *image.shape[:2], **options)
     text = spec.get('image_text') or image_text(spec['processor'])
     out = processor(
         text=[text],
         images=[Image.fromarray(image)],
         return_tensors='pt',
         text_kwargs={'add_special_tokens': False},
-        images_kwargs=dict(spec.get('image_options') or {}),
+        images_kwargs=options,
     )
     ids = [IMAGE_TOKEN_ID if token == spec['image_token_id'] else token for token in out['input_ids'][0].tolist()]
     if IMAGE_TOKEN_ID not in ids:
@@ -47,6 +53,24 @@ def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str
             f'{spec["processor"]}. Set image_text to what stands for an image there.'
         )
     return {key: value for key, value in out.items() if key not in OF_THE_TEXT}, ids
+
+
+def check_size(processor: Any, height: int, width: int, **options: Any) -> None:
+    """Raise a ValueError if an image processor would make too large an image of a narrow one before it cuts out the middle.
+
+    Args:
+        processor: An image processor of transformers.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        options: What is passed to the processor besides.
+    """
+    if not options.get('do_center_crop', getattr(processor, 'do_center_crop', False)):
+        return
+    size = options.get('size') or processor.size
+    edge = size.get('shortest_edge') or 0
+    short, long = sorted((height, width))
+    if edge * edge * long > MAX_PIXELS * short:
+        raise ValueError(f'it is scaled to {edge} x {edge * long // short} pixels before its middle is cut out')
 
 
 @lru_cache(maxsize=4)

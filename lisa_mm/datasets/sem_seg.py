@@ -18,7 +18,7 @@ from ..tokens import IGNORED
 from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .classes import class_names
-from .masks import read_label_map
+from .mask_images import read_label_map
 from .reading import read_json
 from .record_formats import MAPILLARY
 

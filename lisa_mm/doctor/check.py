@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from ..config.compile import compile_config
 from ..datasets.base import BaseSegDataset
-from ..datasets.images import read_image
 from ..datasets.leaks import ImageSet, content_hash, find_leaks, image_paths
+from ..datasets.mask_images import mask_note
 from ..datasets.masks import decode_mask, vertices_outside
 from ..datasets.shapes import shape_kind
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, UserError
 from ..registry import DATASETS
 from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS
-from .sets import dataset_configs
+from .image_steps import ImageSteps
+from .sets import datasets_with_pipelines
 
 # an answer with one of these ends, or starts, a turn in some template
 SEPARATORS = ('</s>', '<s>', '[INST]', '[/INST]', '<<SYS>>', 'USER:', 'ASSISTANT:', '<|im_start|>', '<|im_end|>', '<|eot_id|>')
@@ -64,10 +66,11 @@ def check(config: Config, *, images: bool = True, workers: int = 4) -> list[Find
     """
     found: list[Finding] = []
     opened: list[tuple[str, BaseSegDataset]] = []
-    configs = dataset_configs(config)
+    compiled, why_not = _compiled(config) if images else (config, '')
+    configs = datasets_with_pipelines(compiled)
     if not configs:
         raise ConfigError('the config has no data set: nothing to check.')
-    for split, entry in configs:
+    for split, entry, pipeline in configs:
         dataset, findings = open_leniently(entry)
         found += findings
         if dataset is not None:
@@ -75,7 +78,7 @@ def check(config: Config, *, images: bool = True, workers: int = 4) -> list[Find
             found += check_texts(dataset)
             found += check_ambiguity(dataset)
             if images:
-                found += check_pixels(dataset, workers)
+                found += check_pixels(dataset, ImageSteps(pipeline, why_not), workers)
             found += check_duplicates(dataset)
     found += check_leaks(opened)
     return list(dict.fromkeys(found))
@@ -157,30 +160,46 @@ def text_problem(text: str, who: str, *, phrase: bool, mask_tokens: Sequence[str
     return None
 
 
-def check_pixels(dataset: BaseSegDataset, workers: int) -> Iterator[Finding]:
-    """Find images that can't be decoded, masks that can't be decoded or differ in size, and empty masks."""
+def _compiled(config: Config) -> tuple[Config, str]:
+    """The compiled config; or the config as it is, and why it can't be compiled (a folder of the model may be elsewhere)."""
+    if not config.get('model'):
+        return config, 'the config has no model'
+    try:
+        return compile_config(config), ''
+    except UserError as error:
+        return config, str(error).splitlines()[0]
+
+
+def check_pixels(dataset: BaseSegDataset, steps: ImageSteps, workers: int) -> Iterator[Finding]:
+    """Find images that can't be read or prepared for the model, masks that can't be decoded or differ in size, empty masks."""
     with ThreadPoolExecutor(max_workers=max(1, workers)) as threads:
-        for findings in threads.map(lambda record: list(_check_record(dataset, record)), records(dataset)):
+        for findings in threads.map(lambda record: list(_check_record(dataset, steps, record)), records(dataset)):
             yield from findings
+    if steps.not_checked:
+        problem = f'whether the model takes images of these sizes is not checked: {steps.not_checked}'
+        yield Finding('note', dataset.title, dataset.data_root, '', problem)
 
 
-def _check_record(dataset: BaseSegDataset, record: dict[str, Any]) -> Iterator[Finding]:
+def _check_record(dataset: BaseSegDataset, steps: ImageSteps, record: dict[str, Any]) -> Iterator[Finding]:
     path, name = record['img_path'], record['sample_id']
     if path is None:
         return
     try:
-        height, width = read_image(path).shape[:2]
-    except (OSError, SyntaxError, ValueError) as error:
-        yield Finding('error', dataset.title, path, name, f'{name}: the image {path} is unreadable ({error}). Get it again.')
+        height, width, notes = steps.run(path, name)
+    except DataError as error:
+        yield Finding('error', dataset.title, error.file or path, name, str(error))
         return
+    for note in notes:
+        yield Finding('note', dataset.title, path, name, f'{name}: the image {path} {note}')
     seen: set[str] = set()
     for row in dataset.rows(record):
         for spec in row['masks']:
             if repr(spec) in seen:
                 continue
             seen.add(repr(spec))
+            files: dict[str, np.ndarray] = {}
             try:
-                mask = decode_mask(spec, height, width, name)
+                mask = decode_mask(spec, height, width, name, maps=files)
             except DataError as error:
                 yield Finding('error', dataset.title, error.file or path, name, str(error))
                 continue
@@ -195,6 +214,9 @@ def _check_record(dataset: BaseSegDataset, record: dict[str, Any]) -> Iterator[F
                 )
             if not (mask == 1).any():
                 yield from _empty_mask(dataset, record, spec, mask)
+            note = mask_note(files[spec['png']]) if 'png' in spec else None
+            if note:
+                yield Finding('note', dataset.title, spec['png'], name, f'{name}: the mask {spec["png"]} {note}')
 
 
 def _empty_mask(dataset: BaseSegDataset, record: dict[str, Any], spec: dict[str, Any], mask: np.ndarray) -> Iterator[Finding]:

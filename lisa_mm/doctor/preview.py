@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..datasets.conversation import mark_loss
 from ..datasets.tokenizer import build_tokenizer
-from ..datasets.transforms import DecodeMasks, LoadImage
+from ..datasets.transforms import DecodeMasks, image_loader
 from ..registry import DATASETS, TRANSFORMS
 from ..visualization import draw_overlay, save_figure
 from .sets import without_pipeline
@@ -38,7 +38,7 @@ def preview(
         start: Number of the first item.
     """
     dataset = DATASETS.build(without_pipeline(dataset_config))
-    load, decode, encoder = LoadImage(), DecodeMasks(), TRANSFORMS.build(encoder_config)
+    load, decode, encoder = image_loader(dataset_config.get('pipeline') or []), DecodeMasks(), TRANSFORMS.build(encoder_config)
     tokenizer = build_tokenizer(**encoder.spec)
     count = min(count, len(dataset)) if getattr(dataset, 'test_mode', False) else count
     figure = Figure(figsize=(14, 3.2 * count), layout='constrained')

@@ -19,20 +19,35 @@ def dataset_configs(config: Config) -> list[tuple[str, dict[str, Any]]]:
         config: A source config: nothing is derived, so neither weights nor tokenizers are needed.
     """
     found: list[tuple[str, dict[str, Any]]] = []
+    for split, entry, _ in datasets_with_pipelines(config):
+        if (split, entry) not in found:
+            found.append((split, entry))
+    return found
+
+
+def datasets_with_pipelines(config: Config) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """(split, config without pipeline, pipeline) of every data set of a config; members of a mixture have the mixture's pipeline.
+
+    Args:
+        config: A source or compiled config.
+    """
+    found: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = []
     for loader in DATALOADERS:
         split = loader.removesuffix('_dataloader')
         dataset = (config.get(loader) or {}).get('dataset')
         if not dataset:
             continue
-        for entry, path in datasets_in(dataset.to_dict(), split):
+        whole = dataset.to_dict()
+        for entry, path in datasets_in(whole, split):
             if entry.get('datasets'):
                 continue
-            plain = {key: value for key, value in entry.items() if key != 'pipeline'}
+            plain = without_pipeline(entry)
             if config.get('data_root'):
                 plain.setdefault('data_root', config.data_root)
             role = 'val' if '.exclude_val' in path else split
-            if (role, plain) not in found:
-                found.append((role, plain))
+            item = role, plain, entry.get('pipeline') or whole.get('pipeline') or []
+            if item not in found:
+                found.append(item)
     return found
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lisa_mm.apis.inferencer import Answer, read_image, save_answer
+from lisa_mm.apis.asking import read_image
+from lisa_mm.apis.inferencer import Answer, save_answer
 from lisa_mm.datasets import ReasonSegDataset
 from lisa_mm.datasets.images import image_size
 from lisa_mm.datasets.transforms import DecodeMasks, LoadImage

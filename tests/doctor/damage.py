@@ -182,7 +182,7 @@ DAMAGES = {
     'label map with an unknown class': lambda r, g: ade(
         r, lambda v: np.where(np.arange(v.size).reshape(v.shape) < 9, 200, v).astype(np.uint8)
     ),
-    'label map in colour': lambda r, g: ade(r, lambda v: np.stack([v] * 3, -1)),
+    'label map in colour': lambda r, g: ade(r, lambda v: np.stack([v, v, 255 - v], -1)),
     'label map cut': lambda r, g: truncate(pick(r / 'cocostuff/train2017', '*.png', g)),
     'label map without image': lambda r, g: remove(r / 'coco/train2017/000000004009.jpg'),
     'mapillary config missing': lambda r, g: remove(r / 'mapillary/config_v2.0.json'),

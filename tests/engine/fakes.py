@@ -33,6 +33,7 @@ def fake_runner(work_dir: Path | None = None, *, model: object = None, rank: int
         optim_wrapper=optimizer,
         strategy=SimpleNamespace(module=model),
         model=None,
+        cfg={},
         logger=log.logger,
         log=log,
     )

@@ -58,6 +58,18 @@ def test_pictures_of_validation_and_test(tmp_path):
     assert str(tmp_path / 'pictures' / 'test.png') in ''.join(runner.log.messages)
 
 
+def test_pictures_are_read_as_in_the_pipeline(tmp_path):
+    hook, runner = PicturesHook(), fake_runner(tmp_path)
+    runner.cfg = {'val_dataloader': {'dataset': {'pipeline': [{'type': 'LoadImage', 'value_range': (0, 1)}]}}}
+    sample = predicted_sample(tmp_path)
+    path = tmp_path / 'floats.tif'
+    Image.fromarray(np.full((20, 30), 0.5, np.float32)).save(path)
+    sample.set_metainfo({'img_path': str(path)})
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, outputs=[sample])
+    assert hook._items[0][0][19, 29].tolist() == [128, 128, 128]
+
+
 def test_no_samples_no_sheet(tmp_path):
     for rank in (0, 1):
         hook, runner = PicturesHook(), fake_runner(tmp_path, rank=rank)

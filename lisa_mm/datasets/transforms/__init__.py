@@ -1,7 +1,7 @@
 """Plain dict -> dict callables in mmcv's registry."""
 
 from .conversation import EncodeConversations
-from .images import DecodeMasks, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from .images import DecodeMasks, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower, image_loader
 from .packing import PackSegInputs
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     'PackSegInputs',
     'ResizeForMaskDecoder',
     'ResizeForVisionTower',
+    'image_loader',
 ]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from segment_anything.utils.transforms import ResizeLongestSide
 from transformers import CLIPImageProcessorPil
 
 from ...errors import DataError
 from ...registry import TRANSFORMS
 from ...structures import ImageSpec, MaskImageSpec, ProcessorImageSpec
-from ..images import read_image
+from ..images import check_value_range, read_image
 from ..masks import decode_mask
-from ..processor import process_image
+from ..processor import check_size, process_image
 
 NO_IMAGE_SIZE = (32, 32)
 
@@ -24,25 +25,40 @@ NO_IMAGE_SIZE = (32, 32)
 class LoadImage(BaseTransform):
     """``img_path`` -> ``img`` (H, W, 3) uint8 RGB, rotated as its EXIF tag says, and ``original_size`` (H, W).
 
-    A text-only sample (``img_path`` None) gets a black image that no token uses, so that batches keep one shape.
+    A text-only sample (``img_path`` None) gets a black image that no token uses, so that batches keep one shape. If the sample
+    has ``notes``, a list, what is remarkable about the file is added to it. docs/images.md lists the kinds of files.
+
+    Args:
+        value_range: (low, high): samples of more than 8 bits become black at low and white at high. By default 16 bits keep their
+            high byte as in ``cv2.imread``, and signed, 32 bit and float images are refused.
     """
 
     needs = ()
     gives = ('img', 'original_size')
+
+    def __init__(self, value_range: tuple[float, float] | list[float] | None = None):
+        check_value_range(value_range)
+        self.value_range = value_range
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results['img_path']
         if path is None:
             return {**results, 'img': np.zeros((*NO_IMAGE_SIZE, 3), dtype=np.uint8), 'original_size': NO_IMAGE_SIZE}
         try:
-            image = read_image(path)
-        except (OSError, SyntaxError, UnidentifiedImageError) as error:  # Pillow raises SyntaxError for a broken png
-            raise DataError(
-                f'{results["sample_id"]}: image {path} is missing or unreadable ({error}).',
-                file=path,
-                record=results['sample_id'],
-            ) from error
+            image = read_image(path, self.value_range, notes=results.get('notes'))
+        except DataError as error:
+            name = results['sample_id']
+            raise DataError(f'{name}: {error}', file=path, record=name) from error
         return {**results, 'img': image, 'original_size': image.shape[:2]}
+
+
+def image_loader(pipeline: Iterable[Any]) -> BaseTransform:
+    """The step of a pipeline, written or built, that reads images: the first that gives ``img``; without one, LoadImage."""
+    for step in pipeline:
+        built = not isinstance(step, dict)
+        if 'img' in getattr(step if built else TRANSFORMS.get(step['type']), 'gives', ()):
+            return step if built else TRANSFORMS.build(step)
+    return LoadImage()
 
 
 @TRANSFORMS.register_module()
@@ -89,9 +105,19 @@ class ResizeForVisionTower(BaseTransform):
         self.processor = CLIPImageProcessorPil(**sizes, do_rescale=False, do_normalize=False)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if self.whole_model:
-            inputs, ids = process_image(self.whole_model, results['img'])
-            return {**results, 'image_inputs': inputs, 'image_ids': ids}
+        try:
+            if self.whole_model:
+                inputs, ids = process_image(self.whole_model, results['img'])
+                return {**results, 'image_inputs': inputs, 'image_ids': ids}
+            check_size(self.processor, *results['img'].shape[:2])
+        except ValueError as error:
+            name, (height, width) = results['sample_id'], results['img'].shape[:2]
+            raise DataError(
+                f"{name}: the image is {height} x {width} pixels (height, width), which the model's processor refuses ({error}). "
+                'Cut it or pad it, with its masks.',
+                file=results.get('img_path') or '',
+                record=name,
+            ) from error
         pixels = self.processor(Image.fromarray(results['img']), return_tensors='np')['pixel_values'][0]
         return {**results, 'pixel_values': np.ascontiguousarray(pixels.astype(np.uint8))}
 
@@ -110,14 +136,14 @@ class ResizeForMaskDecoder(BaseTransform):
     def __init__(self, mask_preprocess: MaskImageSpec):
         self.size = int(mask_preprocess['image_size'])
         self.squash = mask_preprocess['resize'] == 'squash'
-        self.longest_side = ResizeLongestSide(self.size)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if self.squash:
-            image = np.array(Image.fromarray(results['img']).resize((self.size, self.size), Image.Resampling.BILINEAR))
-        else:
-            image = self.longest_side.apply_image(results['img'])
-        height, width = image.shape[:2]
+        height = width = self.size
+        if not self.squash:
+            height, width = results['img'].shape[:2]
+            shape = ResizeLongestSide.get_preprocess_shape(height, width, self.size)
+            height, width = (max(1, side) for side in shape)  # a line of pixels stays one
+        image = np.array(Image.fromarray(results['img']).resize((width, height), Image.Resampling.BILINEAR))
         padded = np.zeros((3, self.size, self.size), dtype=np.uint8)
         padded[:, :height, :width] = image.transpose(2, 0, 1)
         return {**results, 'mask_image': padded, 'resized_size': (height, width)}

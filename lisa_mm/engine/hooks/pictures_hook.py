@@ -10,8 +10,8 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from lisa_mm.datasets.images import read_image
 from lisa_mm.datasets.tokenizer import count_masks
+from lisa_mm.datasets.transforms import LoadImage, image_loader
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.tokens import IGNORED, MASK_TOKENS
@@ -52,12 +52,12 @@ class PicturesHook(Hook):
 
     def before_val_epoch(self, runner: LisaRunner) -> None:
         """Begin a sheet if one is due."""
-        self._begin(runner, due=self._validations % self.interval == 0)
+        self._begin(runner, 'val_dataloader', due=self._validations % self.interval == 0)
         self._validations += 1
 
     def before_test_epoch(self, runner: LisaRunner) -> None:
         """Begin a sheet."""
-        self._begin(runner, due=True)
+        self._begin(runner, 'test_dataloader', due=True)
 
     def after_val_iter(
         self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Sequence[Any] | None = None
@@ -80,7 +80,9 @@ class PicturesHook(Hook):
         """Write the sheet."""
         self._write(runner, 'test')
 
-    def _begin(self, runner: LisaRunner, *, due: bool) -> None:
+    def _begin(self, runner: LisaRunner, loader: str, *, due: bool) -> None:
+        dataset = (runner.cfg.get(loader) or {}).get('dataset') or {}
+        self._load = image_loader(dataset.get('pipeline') or [])
         self._items = []
         self._collects = due and runner.rank == 0
         mllm = getattr((is_model_wrapper(runner.model) and runner.model.module) or runner.model, 'mllm', None)
@@ -94,7 +96,7 @@ class PicturesHook(Hook):
                 return
             logits, target = sample.get('mask_logits'), sample.get('gt_masks')
             if logits is not None and target is not None and len(logits) and len(target):
-                self._items.append(draw_sample(sample, self._mask_tokens))
+                self._items.append(draw_sample(sample, self._mask_tokens, load=self._load))
 
     def _write(self, runner: LisaRunner, name: str) -> None:
         if self._items:
@@ -104,12 +106,13 @@ class PicturesHook(Hook):
         self._items, self._collects = [], False
 
 
-def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS) -> tuple[np.ndarray, str]:
+def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS, *, load: Any = None) -> tuple[np.ndarray, str]:
     """Draw the first mask of a predicted sample.
 
     Args:
         sample: A sample with ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
         mask_tokens: Tokens that become masks.
+        load: The pipeline's step that reads images; by default LoadImage.
 
     Returns:
         The picture, and its caption with question and IoU.
@@ -118,7 +121,9 @@ def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS)
 
     predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
     value = iou(*intersection_and_union(predicted, target)[0])
-    image = draw_overlay(read_image(sample.img_path), predicted[0].cpu().numpy(), PREDICTED_COLOR)  # pyright: ignore[reportArgumentType] - masks are of an image
+    reader: Any = load or LoadImage()
+    image = reader({'img_path': sample.img_path, 'sample_id': sample.sample_id})['img']
+    image = draw_overlay(image, predicted[0].cpu().numpy(), PREDICTED_COLOR)
     # a mask may mark pixels with 255, which count neither way
     true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
     image = draw_overlay(image, true, TRUE_COLOR, outline=True)
