@@ -89,7 +89,7 @@ class ReadyModel:
 
 
 def loader_of_config(config: Config) -> BaseTransform:
-    """The step that reads images in the pipeline that a model is trained with, or else is evaluated with; by default LoadImage."""
+    """The step that reads images in the pipeline of training, or else of an evaluation; by default LoadImage."""
     for name in DATALOADERS:
         for dataset, _ in datasets_in((config.get(name) or {}).get('dataset'), name):
             if dataset.get('pipeline'):
