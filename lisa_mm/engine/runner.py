@@ -47,8 +47,7 @@ class LisaRunner(FlexibleRunner):
     model: torch.nn.Module
 
     def __init__(self, model: torch.nn.Module | dict[str, Any], *, config_text: str | None = None, **settings: Any):
-        launcher = settings.get('launcher')
-        settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
+        settings['launcher'] = detect_launcher(launcher=settings.get('launcher') or 'auto')
         settings['env_cfg'] = dict(settings.get('env_cfg') or {})
         tf32 = settings['env_cfg'].pop('tf32', False)
         if not isinstance(tf32, bool):
