@@ -45,6 +45,10 @@ class NonFiniteLossError(UserError):
     """The loss became NaN or infinite: names the step and the batch's samples."""
 
 
+class WorkFolderError(UserError):
+    """A work folder that can't be written, or that another run writes into."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint ' Did you mean X?' with the nearest known name, or the list of all of them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ from lisa_mm.registry import STRATEGIES
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .launch import detect_launcher
+from .lock import locked
 from .patches import linear_given_back
+from .processes import together
 from .sampler import SeekableSampler
 from .strategies.base import strategy_class
 
@@ -127,7 +130,10 @@ class LisaRunner(FlexibleRunner):
     def train(self) -> torch.nn.Module:
         """Train and return the model."""
         self.is_training = True
-        with linear_given_back():
+        with ExitStack() as stack:
+            with together():
+                stack.enter_context(locked(self.work_dir, owner=self.rank == 0))
+            stack.enter_context(linear_given_back())
             return super().train()
 
     def val(self) -> dict[str, float]:
