@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +16,8 @@ from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
-from lisa_mm.checkpoints.folder import list_checkpoints
-from lisa_mm.errors import ConfigError
+from lisa_mm.checkpoints.folder import iteration_of, list_checkpoints
+from lisa_mm.errors import ConfigError, TrainingStopped
 from lisa_mm.registry import STRATEGIES
 
 from .device import set_tf32
@@ -26,6 +27,7 @@ from .lock import locked
 from .patches import linear_given_back
 from .processes import together
 from .sampler import SeekableSampler
+from .stopping import StopRequest, shield_workers
 from .strategies.base import strategy_class
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class LisaRunner(FlexibleRunner):
         settings['default_hooks'] = {**defaults, **(settings.get('default_hooks') or {})}
         self.resumed = False
         self.is_training = False
+        self.stop_request = StopRequest()
         self._config_text = config_text
         # mmengine refuses it together with a checkpoint to resume, but it gives the frozen parts: see load_or_resume
         load_from = settings.pop('load_from', None)
@@ -125,16 +128,38 @@ class LisaRunner(FlexibleRunner):
         ):
             # not a deep copy: the data set may be built already
             dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader.get('batch_size', 1)}}
-        return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        built = FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        if isinstance(dataloader, dict):
+            shield_workers(built)
+        return built
 
     def train(self) -> torch.nn.Module:
-        """Train and return the model."""
+        """Train and return the model.
+
+        Raises:
+            TrainingStopped: after a SIGTERM, SIGUSR1 or Ctrl-C, with the checkpoint saved.
+        """
         self.is_training = True
         with ExitStack() as stack:
             with together():
                 stack.enter_context(locked(self.work_dir, owner=self.rank == 0))
+            stack.enter_context(self.stop_request.listening())
             stack.enter_context(linear_given_back())
-            return super().train()
+            model = super().train()
+            if self.stop_request.agreed is not None:
+                raise self._stopped(self.stop_request.agreed)
+            return model
+
+    def _stopped(self, signum: int) -> TrainingStopped:
+        last = next(reversed(list_checkpoints(Path(self.work_dir))), None)
+        if last is not None and iteration_of(last) == self.iter:
+            kept = f'{last} holds it: go on with the same command and --resume.'
+        elif last is not None:
+            kept = f'No step was saved after {last}: go on from there with the same command and --resume.'
+        else:
+            kept = 'No checkpoint was saved.'
+        message = f'{signal.Signals(signum).name} ended the training after iteration {self.iter} of {self.max_iters}. {kept}'
+        return TrainingStopped(message if self.rank == 0 else '', signum)
 
     def val(self) -> dict[str, float]:
         """Validate; returns the scores."""
