@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner
@@ -22,10 +24,11 @@ from lisa_mm.registry import STRATEGIES
 
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
+from .faults import checkpoint_bytes, explain, explain_writing, folder_bytes, refuse_full_disk
 from .launch import detect_launcher
-from .lock import locked
+from .lock import locked, refuse_lost_lock
 from .patches import linear_given_back
-from .processes import together
+from .processes import process_mark, together
 from .sampler import SeekableSampler
 from .stopping import StopRequest, shield_workers
 from .strategies.base import strategy_class
@@ -67,6 +70,7 @@ class LisaRunner(FlexibleRunner):
         self.resumed = False
         self.is_training = False
         self.stop_request = StopRequest()
+        self._written: dict[bool, int] = {}  # bytes of the last checkpoint with and without state
         self._config_text = config_text
         # mmengine refuses it together with a checkpoint to resume, but it gives the frozen parts: see load_or_resume
         load_from = settings.pop('load_from', None)
@@ -138,6 +142,7 @@ class LisaRunner(FlexibleRunner):
 
         Raises:
             TrainingStopped: after a SIGTERM, SIGUSR1 or Ctrl-C, with the checkpoint saved.
+            UserError: if the disk is full, or a data worker or another process was killed.
         """
         self.is_training = True
         with ExitStack() as stack:
@@ -145,7 +150,14 @@ class LisaRunner(FlexibleRunner):
                 stack.enter_context(locked(self.work_dir, owner=self.rank == 0))
             stack.enter_context(self.stop_request.listening())
             stack.enter_context(linear_given_back())
-            model = super().train()
+            marks = [process_mark()] if get_world_size() == 1 else all_gather_object(process_mark())
+            try:
+                model = super().train()
+            except Exception as error:
+                told = explain(error, marks, self.iter)
+                if told is None:
+                    raise
+                raise told from error
             if self.stop_request.agreed is not None:
                 raise self._stopped(self.stop_request.agreed)
             return model
@@ -236,17 +248,50 @@ class LisaRunner(FlexibleRunner):
             iteration: Number of optimizer steps done.
             best_score: Best validation score so far.
             with_state: Include the state needed to resume.
+
+        Raises:
+            WorkFolderError: if the disk is full; earlier checkpoints stay.
         """
-        self.strategy.save_checkpoint(
-            str(Path(self.work_dir) / name),
-            save_optimizer=with_state,
-            extra_ckpt={
-                'meta': {'iter': iteration, 'best_score': best_score},
-                'message_hub': _scalars(self.message_hub),
-                'config_text': self.config_text,
-            },
-            callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
-        )
+        final = Path(self.work_dir) / name
+        needed = self.refuse_full_disk(name, with_state=with_state)
+        try:
+            self.strategy.save_checkpoint(
+                str(final),
+                save_optimizer=with_state,
+                extra_ckpt={
+                    'meta': {'iter': iteration, 'best_score': best_score},
+                    'message_hub': _scalars(self.message_hub),
+                    'config_text': self.config_text,
+                },
+                callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
+            )
+        except Exception as error:
+            told = explain_writing(error, final, needed)
+            if told is None:
+                raise
+            shutil.rmtree(final.with_name(f'.tmp_{name}'), ignore_errors=True)  # makes room
+            raise told from error
+        if self.rank == 0:
+            self._written[with_state] = folder_bytes(final)
+
+    def refuse_full_disk(self, name: str, *, with_state: bool = True) -> int:
+        """Raise a WorkFolderError on all processes if a checkpoint has no room, or another run has taken the work folder.
+
+        Args:
+            name: The checkpoint's name.
+            with_state: Include the state needed to resume.
+
+        Returns:
+            Bytes that it needs at least: as much as the last one of its kind.
+        """
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None) if with_state else None
+        strategy: Any = self.strategy
+        needed = max(checkpoint_bytes(strategy.module, optimizer), self._written.get(with_state, 0))
+        with together():
+            if self.rank == 0:
+                refuse_lost_lock(self.work_dir)
+                refuse_full_disk(Path(self.work_dir) / name, needed)
+        return needed
 
 
 def _scalars(hub: MessageHub) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -179,6 +179,8 @@ def main(options: dict) -> None:
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
             if batch_idx + 1 == options.get('signal_at') and runner.rank in options.get('signal_ranks', [0, 1]):
                 os.kill(os.getpid(), options['signal'])
+            if batch_idx + 1 == options.get('die_at') and runner.rank == options['die_rank']:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             self.losses.append(outputs)

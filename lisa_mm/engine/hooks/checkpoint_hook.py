@@ -72,8 +72,9 @@ class SafeCheckpointHook(Hook):
             self.best_score = max(scores) if scores else None
 
     def before_train(self, runner: LisaRunner) -> None:
-        """Note where it begins."""
+        """Note where it begins, and refuse a disk that has no room for one checkpoint."""
         self.saved = runner.iter
+        runner.refuse_full_disk('a checkpoint')
 
     def after_train(self, runner: LisaRunner) -> None:
         """Save where a hook stopped the training."""
