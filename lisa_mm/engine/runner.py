@@ -295,8 +295,11 @@ class LisaRunner(FlexibleRunner):
 
 
 def _scalars(hub: MessageHub) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """A message hub's curves, in types that a weights-only load accepts; its other contents belong to the running process."""
-    buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items()}
+    """A message hub's curves, in types that a weights-only load accepts; its other contents belong to the running process.
+
+    So do the seconds of each step, by which alone the checkpoints of equal runs would differ.
+    """
+    buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items() if not name.endswith('time')}
     return {name: (torch.as_tensor(values), torch.as_tensor(counts)) for name, (values, counts) in buffers.items()}
 
 

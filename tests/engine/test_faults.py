@@ -65,7 +65,7 @@ def check_earlier(work_dir: Path) -> None:
 
 def test_the_size_of_a_checkpoint_is_known_before(tmp_path):
     runner = run(tmp_path)
-    needed = checkpoint_bytes(runner.strategy.module, runner.optim_wrapper.optimizer)
+    needed = checkpoint_bytes(runner.strategy.module, runner.strategy.optim_wrapper.optimizer)
     written = sum(path.stat().st_size for path in (tmp_path / 'iter_6').rglob('*') if path.is_file())
     assert 1000 < needed < written  # names and padding are most of a toy's
     assert runner._written[True] == written
