@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lisa_mm.checkpoints.folder import list_checkpoints, split_state
-from lisa_mm.errors import UserError, WorkFolderError
+from lisa_mm.errors import DataError, UserError, WorkFolderError
 
 from .processes import is_gone
 
@@ -106,6 +106,9 @@ def explain(error: Exception, marks: Sequence[dict[str, Any]], iteration: int) -
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         name = f' {error.filename}' if error.filename else ''
         return WorkFolderError(f'in iteration {iteration + 1}, a file{name} could not be used: {error.strerror}. {_GO_ON}')
+    if isinstance(error, UserError) and str(error).startswith('Caught '):  # by torch, in a data worker, with its traceback
+        kind = type(error)
+        return DataError(str(error).rpartition(f'{kind.__module__}.{kind.__qualname__}: ')[2].strip())
     if not isinstance(error, RuntimeError):
         return None
     if 'DataLoader worker' in str(error):

@@ -13,15 +13,16 @@ import torch
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import BaseLoop, FlexibleRunner
 from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import iteration_of, list_checkpoints
-from lisa_mm.errors import ConfigError, TrainingStopped
+from lisa_mm.errors import ConfigError, DataError, TrainingStopped
 from lisa_mm.registry import STRATEGIES
 
+from .changed_data import changed_since_loaded, changed_since_saved, loaded_states
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .faults import checkpoint_bytes, explain, explain_writing, folder_bytes, refuse_full_disk
@@ -155,12 +156,21 @@ class LisaRunner(FlexibleRunner):
                 model = super().train()
             except Exception as error:
                 told = explain(error, marks, self.iter)
+                if isinstance(told or error, DataError) and (change := changed_since_loaded(self._training_set)):
+                    told = DataError(f'{told or error} {change}')
                 if told is None:
                     raise
                 raise told from error
+            if self.rank == 0 and (change := changed_since_loaded(self._training_set)):
+                self.logger.warning(change)
             if self.stop_request.agreed is not None:
                 raise self._stopped(self.stop_request.agreed)
             return model
+
+    @property
+    def _training_set(self) -> Any:
+        # the runner's own properties would build a loop that could not be built
+        return self._train_loop.dataloader.dataset if isinstance(self._train_loop, BaseLoop) else None
 
     def _stopped(self, signum: int) -> TrainingStopped:
         last = next(reversed(list_checkpoints(Path(self.work_dir))), None)
@@ -236,6 +246,9 @@ class LisaRunner(FlexibleRunner):
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])
+        change = changed_since_saved(self._training_set, checkpoint['meta'].get('data'))
+        if change is not None:
+            self.logger.warning(change)
         self.logger.info(f'resumed at iteration {self.iter} of {self.max_iters}')
 
     def save_checkpoint_folder(
@@ -259,7 +272,11 @@ class LisaRunner(FlexibleRunner):
                 str(final),
                 save_optimizer=with_state,
                 extra_ckpt={
-                    'meta': {'iter': iteration, 'best_score': best_score},
+                    'meta': {
+                        'iter': iteration,
+                        'best_score': best_score,
+                        'data': loaded_states(self._training_set),
+                    },
                     'message_hub': _scalars(self.message_hub),
                     'config_text': self.config_text,
                 },

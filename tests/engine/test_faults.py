@@ -20,13 +20,14 @@ import pytest
 from launching import TOY, result
 from mmengine.hooks import Hook
 from safetensors import SafetensorError
-from toy import make_config, model_of
+from toy import ToyDataset, make_config, model_of
 
 from lisa_mm.checkpoints.folder import load_weights
+from lisa_mm.datasets.index import FileState
 from lisa_mm.engine import LisaRunner, faults
 from lisa_mm.engine.faults import checkpoint_bytes, explain, explain_writing
 from lisa_mm.engine.processes import process_mark
-from lisa_mm.errors import UserError, WorkFolderError
+from lisa_mm.errors import DataError, UserError, WorkFolderError
 
 SINGLE = 'LisaSingleDeviceStrategy'
 Usage = namedtuple('Usage', ['total', 'used', 'free'])
@@ -163,6 +164,61 @@ def test_contact_lost_to_another_machine_names_it():
     error = RuntimeError('[gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.7]:1234')
     text = str(explain(error, [process_mark(), elsewhere], 4))
     assert text.startswith('in iteration 5, the contact to another process was lost; it runs on one of node7 ([gloo/')
+
+
+class FileDataset(ToyDataset):
+    """Its annotations lie in a file; sample ``bad`` has no image."""
+
+    title = 'mine'
+
+    def __init__(self, file: Path, bad: int = -1):
+        super().__init__()
+        self.file, self.bad = file, bad
+        self.loaded_state = FileState.of([file])
+
+    def changed_files(self) -> list[Path]:
+        return self.loaded_state.changed([self.file])
+
+    def __getitem__(self, index: int) -> dict:
+        if index == self.bad:
+            raise DataError('a.jpg cannot be read.', file='a.jpg')
+        return super().__getitem__(index)
+
+
+def run_on(work_dir: Path, dataset: FileDataset, *hooks: Hook, **options) -> LisaRunner:
+    options = {'work_dir': str(work_dir), 'strategy': SINGLE, 'max_iters': 4, 'interval': 2, **options}
+    settings = make_config(options)
+    settings['train_dataloader']['dataset'] = dataset
+    runner = LisaRunner(model_of(options), **settings, custom_hooks=list(hooks))
+    runner.train()
+    return runner
+
+
+def log_of(runner: LisaRunner) -> str:
+    return ''.join(path.read_text() for path in sorted(Path(runner.work_dir).glob('*/*.log')))
+
+
+def test_a_data_set_that_changes_while_training_or_before_resuming(tmp_path):
+    file = tmp_path / 'mine.jsonl'
+    file.write_text('1')
+    calm = run_on(tmp_path / 'calm', FileDataset(file))
+    again = run_on(tmp_path / 'again', FileDataset(file), resume=str(tmp_path / 'calm' / 'iter_2'))
+    assert 'changed' not in log_of(calm) and 'annotation files' not in log_of(again)
+    changed = run_on(tmp_path / 'changed', FileDataset(file), Do(lambda: file.write_text('22'), step=3))
+    assert f'Files of the data set have changed since it was loaded: {file}. The training goes by' in log_of(changed)
+    later = run_on(tmp_path / 'later', FileDataset(file), resume=str(tmp_path / 'calm' / 'iter_2'))
+    assert 'the annotation files of mine are not those of the run that wrote the checkpoint' in log_of(later)
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_an_unreadable_image_is_one_sentence_and_says_what_changed(tmp_path, num_workers):
+    file = tmp_path / 'mine.jsonl'
+    file.write_text('1')
+    with pytest.raises(DataError, match=r'^a\.jpg cannot be read\.$'):
+        run_on(tmp_path / 'calm', FileDataset(file, bad=9), num_workers=num_workers)
+    with pytest.raises(DataError, match=r'^a\.jpg cannot be read\. Files of the data set have changed since') as caught:
+        run_on(tmp_path / 'run', FileDataset(file, bad=13), Do(file.unlink, step=1), num_workers=num_workers)
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.slow
