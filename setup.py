@@ -46,6 +46,8 @@ setup(
         'tensorboard>=2.16',
         'tqdm>=4.66',
         'typing_extensions>=4.6',
+        'pydantic>=2.12',
+        'charset-normalizer>=3',
     ],
     zip_safe=False,
 )

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
     args = parser.parse_args()
 
+    from lisa_mm.apis.asking import check_file_to_write
     from lisa_mm.apis.loading import resolve
     from lisa_mm.apis.testing import evaluate, result_line, table
     from lisa_mm.checkpoints.folder import list_checkpoints
@@ -37,6 +38,8 @@ def main() -> None:
 
     if args.initial and args.checkpoint:
         parser.error('--initial evaluates a config without a checkpoint: leave one of them out')
+    if args.out:
+        check_file_to_write(args.out)
     config, checkpoint = (args.target, None) if args.initial else resolve(args.target, args.checkpoint)
     source = load_config(config, (), args.cfg_options)
     target = Path(args.target)

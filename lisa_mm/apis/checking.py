@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..config.checks import files_of
 from ..config.compile import DATALOADERS, compile_with_model, datasets_in, with_weights
 from ..config.files import without_replaced_parts
 from ..config.load import load_config
@@ -23,7 +24,6 @@ from ..planning.report import add_memory, memory_text
 from ..tokens import SEG_TOKEN
 from .examples import example_conversation
 
-FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
 PROCESSES = (1, 2, 4, 8)
 IMAGE_SIZES = ((480, 640), (336, 336), (1024, 1024), (427, 1280))  # (H, W) to show
 
@@ -73,17 +73,6 @@ def check_config(
     describe_datasets(compiled, report)
     report['ok'] = not report['faults']
     return report
-
-
-def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
-    """Key and value of every entry below that names a file or folder."""
-    if not isinstance(node, dict):
-        return
-    for key, value in node.items():
-        where = f'{path}.{key}' if path else str(key)
-        if key in FILE_KEYS and isinstance(value, str):
-            yield where, value
-        yield from files_of(value, where)
 
 
 def describe_model(model: LISA, compiled: Config, report: dict[str, Any]) -> None:

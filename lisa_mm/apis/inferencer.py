@@ -15,13 +15,13 @@ from ..datasets import images
 from ..datasets.collate import stack_images
 from ..datasets.conversation import Turn, encode, render, stop_ids
 from ..datasets.tokenizer import build_tokenizer, check_tokens
-from ..datasets.transforms import LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
+from ..datasets.transforms import ResizeForMaskDecoder, ResizeForVisionTower
 from ..datasets.transforms.packing import pack_images
-from ..errors import DataError
 from ..models.base import ImageEmbeddings
 from ..structures import SegDataSample
 from ..tokens import IMAGE_TOKEN_ID
-from .loading import load_model, resolve
+from .asking import check_folder, check_history, check_number_of_tokens, check_question, free_stem, read_image
+from .loading import ReadyModel, prepare_model, resolve
 
 
 @dataclass
@@ -52,7 +52,7 @@ class LISAInferencer:
     """Answers questions about images with a model in eval mode. Consecutive questions about an image encode it once.
 
     Args:
-        target: A config, or just a work folder.
+        target: A config, or just a work folder; or what :func:`.loading.prepare_model` gave.
         checkpoint: A checkpoint; needed with a config.
         device: Device of the model; by default 'cuda' if available.
         dtype: 'float32', 'bfloat16' (half the memory; the original's default) or 'float16'.
@@ -64,9 +64,16 @@ class LISAInferencer:
     """
 
     def __init__(
-        self, target: str | Path, checkpoint: str | Path | None = None, *, device: str | None = None, dtype: str = 'float32'
+        self,
+        target: str | Path | ReadyModel,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: str = 'float32',
     ):
-        self.model, _ = load_model(*resolve(target, checkpoint), device=device, dtype=dtype)
+        if not isinstance(target, ReadyModel):
+            target = prepare_model(*resolve(target, checkpoint), device=device, dtype=dtype)
+        self.model = target.load()
         self.device = next(self.model.parameters()).device
         mllm = self.model.mllm
         self.spec = mllm.tokenizer_spec
@@ -94,13 +101,14 @@ class LISAInferencer:
             options: Arguments of transformers' ``generate``.
 
         Raises:
-            DataError: for an empty question, an unreadable image or another array.
+            DataError: for a question that is empty or holds tokens of the model's, an unreadable image or another array.
         """
-        if not question.strip():
-            raise DataError('the question is empty. Ask something, e.g. "the small red cup".')
+        check_question(question, self.spec)
+        check_number_of_tokens(max_new_tokens)
+        history = check_history(history or [], self.spec)
         seen = self._look_at(image)
         results = seen.results
-        turns: list[Turn] = [*(history or []), (question, None)]
+        turns: list[Turn] = [*history, (question, None)]
         turns[0] = ('<image>\n' + turns[0][0], turns[0][1])
         segments = render(turns, self.spec['template'], self.tokenizer)
         ids, _ = encode(
@@ -156,43 +164,31 @@ class LISAInferencer:
         return str(self.tokenizer.decode(kept)).strip()
 
 
-def read_image(image: str | Path | Image.Image | np.ndarray) -> dict[str, Any]:
-    """``img`` (H, W, 3) uint8 RGB with ``original_size`` and ``sample_id``, as at the start of a pipeline.
-
-    Files and Pillow images are rotated as their EXIF tag says; masks have the resulting size.
-
-    Raises:
-        DataError: if the image is unreadable, or an array has another shape or dtype.
-    """
-    if isinstance(image, (str, Path)):
-        return LoadImage().transform({'img_path': str(image), 'sample_id': str(image)})
-    pixels = images.upright(image) if isinstance(image, Image.Image) else np.ascontiguousarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise DataError(
-            f'the image is an array {pixels.shape} of {pixels.dtype}. Give a file, an image of Pillow, or (H, W, 3) uint8 in RGB.'
-        )
-    return {'img': pixels, 'img_path': '', 'original_size': pixels.shape[:2], 'sample_id': 'the given image'}
-
-
 def save_answer(answer: Answer, image: str | Path, folder: str | Path) -> list[Path]:
-    """Write the masks as PNG (0 and 255) and an overlay.
+    """Write the masks as PNG (0 and 255) and an overlay; files of other answers stay as they are.
 
     Returns:
-        The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``.
+        The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``; where such files are there already,
+        ``<image>_2_mask_<k>.png`` and so on.
     """
     from ..visualization import draw_overlay
 
-    folder = Path(folder)
+    folder = check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(image).stem
+    stem = free_stem(folder, Path(image).stem)
     files = []
     drawn = images.read_image(image)
     colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
     for k, mask in enumerate(answer.masks):
         path = folder / f'{stem}_mask_{k}.png'
-        Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+        _write_new(path, mask.astype(np.uint8) * 255)
         files.append(path)
         drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
     overlay = folder / f'{stem}_overlay.png'
-    Image.fromarray(drawn).save(overlay)
+    _write_new(overlay, drawn)
     return [*files, overlay]
+
+
+def _write_new(path: Path, pixels: np.ndarray) -> None:
+    with path.open('xb') as file:  # another process may have taken the name since
+        Image.fromarray(pixels).save(file, 'PNG')

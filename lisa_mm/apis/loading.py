@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,13 +11,14 @@ from mmengine.registry import DefaultScope
 
 from ..checkpoints.exported import is_exported
 from ..checkpoints.folder import CONFIG, find_checkpoint
-from ..checkpoints.opening import ExportedModel, open_checkpoint
-from ..config.compile import compile_config
+from ..checkpoints.opening import ExportedModel, TrainingCheckpoint, open_checkpoint
+from ..config.compile import compile_with_model
 from ..config.load import load_config
 from ..engine.device import choose_device, set_tf32
 from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
+from ..structures import TokenizerSpec
 
 SOURCE_NAME = CONFIG  # its public name
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -32,6 +34,10 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
         UserError: if one of them cannot be found.
     """
     target = Path(target)
+    if not target.exists():
+        raise UserError(f'{target} does not exist: give a config and a checkpoint, one work folder, or one exported folder.')
+    if checkpoint is not None and target.is_dir():
+        raise UserError(f'{target} is a folder: before a checkpoint goes a config. Give that folder alone, or a config first.')
     if checkpoint is not None:
         return target, find_checkpoint(checkpoint, prefer='best')
     if not target.is_dir():
@@ -40,6 +46,58 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
     if opened.config is None:
         raise UserError(f'{opened.folder} holds no {SOURCE_NAME}: give the config before the checkpoint.')
     return opened.config, opened.folder
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model whose config compiles and whose checkpoint is there, before its weights are read.
+
+    Args:
+        compiled: The compiled config.
+        tokenizer_spec: Of its language model.
+        opened: The checkpoint; None for the model before training.
+        device: Where it will be.
+        dtype: A key of :data:`DTYPES`.
+    """
+
+    compiled: Config
+    tokenizer_spec: TokenizerSpec
+    opened: TrainingCheckpoint | ExportedModel | None
+    device: torch.device
+    dtype: str
+
+    def load(self) -> LISA:
+        """Build the model in float32 on the CPU, read all weights strictly, and move it to its device, in eval mode."""
+        set_tf32(False)
+        DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
+        torch.manual_seed((self.compiled.get('randomness') or {}).get('seed') or 0)
+        model: LISA = MODELS.build(self.compiled.model.to_dict())
+        start = self.compiled.get('load_from')
+        if start and is_exported(start) and not isinstance(self.opened, ExportedModel):
+            ExportedModel(Path(start)).load_into(model, whole=False)
+        if self.opened is not None:
+            self.opened.load_into(model)
+        if self.dtype != 'float32':
+            model = model.to(DTYPES[self.dtype])  # type: ignore[assignment] - torch's to() is typed as any module
+        return model.to(self.device).eval()  # type: ignore - the same
+
+
+def prepare_model(
+    config: str | Path | Config, checkpoint: str | Path | None, *, device: str | None = None, dtype: str = 'float32'
+) -> ReadyModel:
+    """Find every fault that shows without reading weights, in seconds; arguments as in :func:`load_model`.
+
+    Raises:
+        UserError: for an unknown device or dtype, a faulty config, a checkpoint that is missing or cut off.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f'dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
+    place = choose_device(device)
+    opened = None if checkpoint is None else open_checkpoint(checkpoint, prefer='best')
+    if opened is not None:
+        opened.check()
+    compiled, shapes = compile_with_model(config if isinstance(config, Config) else load_config(config))
+    return ReadyModel(compiled, shapes.mllm.tokenizer_spec, opened, place, dtype)
 
 
 def load_model(
@@ -59,21 +117,5 @@ def load_model(
     Returns:
         The model and its compiled config.
     """
-    if dtype not in DTYPES:
-        raise ConfigError(f'dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
-    place = choose_device(device)
-    set_tf32(False)
-    source = config if isinstance(config, Config) else load_config(config)
-    compiled = compile_config(source)
-    DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
-    torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
-    model: LISA = MODELS.build(compiled.model.to_dict())
-    opened = None if checkpoint is None else open_checkpoint(checkpoint, prefer='best')
-    start = compiled.get('load_from')
-    if start and is_exported(start) and not isinstance(opened, ExportedModel):
-        ExportedModel(Path(start)).load_into(model, whole=False)
-    if opened is not None:
-        opened.load_into(model)
-    if dtype != 'float32':
-        model = model.to(DTYPES[dtype])  # type: ignore[assignment] - torch's to() is typed as any module
-    return model.to(place).eval(), compiled  # type: ignore - the same
+    ready = prepare_model(config, checkpoint, device=device, dtype=dtype)
+    return ready.load(), ready.compiled

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from ..config.compile import datasets_in
 from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
 from ..datasets.masks import EncodedMask, decode_mask
@@ -24,7 +25,8 @@ from ..errors import ConfigError
 from ..evaluation.seg_iou import Pairs, SegIoUMetric, intersection_and_union, interval, iou, summarise
 from ..models import LISA
 from ..progress import progress
-from .loading import load_model
+from ..registry import DATASETS
+from .loading import prepare_model
 
 ROUNDS = 2000  # rounds of the bootstrap
 CONTROL_TITLES = {'other_question': 'question of another object'}
@@ -66,11 +68,17 @@ def evaluate(
     launcher = detect_launcher()
     if launcher != 'none' and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    model, compiled = load_model(config, checkpoint, device=device, dtype=dtype)
+    ready = prepare_model(config, checkpoint, device=device, dtype=dtype)
+    compiled = ready.compiled
     loader = compiled.get(f'{split}_dataloader')
     if not loader:
         raise ConfigError(f'the config has no {split}_dataloader. Give --split val, or add one.')
     loader = loader.to_dict()
+    evaluation_metrics(compiled, split)
+    for dataset, _ in datasets_in(loader['dataset'], ''):
+        if not dataset.get('datasets'):
+            DATASETS.build({**dataset, 'pipeline': []})  # a fault of the data shows before the weights are read
+    model = ready.load()
     with (
         nullcontext(str(work_dir)) if work_dir else TemporaryDirectory() as folder,
         locked(folder, owner=os.environ['RANK'] == '0'),
@@ -93,13 +101,6 @@ def evaluate(
 
 def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str, Any], folder: str, launcher: str) -> LisaRunner:
     """Build a runner that tests a model as it is, with the config's hooks and evaluator."""
-    metrics = compiled.get(f'{split}_evaluator') or []
-    listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    evaluator = [
-        {'bootstrap': ROUNDS, **metric} if metric.get('type') == 'SegIoUMetric' else dict(metric) for metric in map(dict, listed)
-    ]
-    if not any(metric['type'] == 'SegIoUMetric' for metric in evaluator):
-        raise ConfigError(f"{split}_evaluator has no dict(type='SegIoUMetric'), which gives gIoU and cIoU. Add it to the list.")
     return LisaRunner(
         model,
         work_dir=folder,
@@ -107,13 +108,29 @@ def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str
         strategy={'type': 'LisaEvaluationStrategy'},
         launcher=launcher,
         test_dataloader=loader,
-        test_evaluator=evaluator,
+        test_evaluator=evaluation_metrics(compiled, split),
         test_cfg={'type': 'EvaluationLoop', 'title': split},
         default_hooks={'checkpoint': None, 'logger': None},
         custom_hooks=list(compiled.get('custom_hooks') or []),
         log_level='WARNING',
         cfg={'init_weights_for_test_or_val': False},  # weights are already loaded
     )
+
+
+def evaluation_metrics(compiled: Config, split: str) -> list[dict[str, Any]]:
+    """The config's metrics for a split, with bootstrap intervals.
+
+    Raises:
+        ConfigError: if none gives gIoU and cIoU.
+    """
+    metrics = compiled.get(f'{split}_evaluator') or []
+    listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    evaluator = [
+        {'bootstrap': ROUNDS, **metric} if metric.get('type') == 'SegIoUMetric' else dict(metric) for metric in map(dict, listed)
+    ]
+    if not any(metric['type'] == 'SegIoUMetric' for metric in evaluator):
+        raise ConfigError(f"{split}_evaluator has no dict(type='SegIoUMetric'), which gives gIoU and cIoU. Add it to the list.")
+    return evaluator
 
 
 def run_pass(runner: LisaRunner, loader: dict[str, Any], title: str) -> tuple[dict[str, float], list[Pairs]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from ..checkpoints.folder import CONFIG
+from ..checkpoints.folder import CONFIG, find_checkpoint
 from ..config.compile import compile_config
 from ..config.load import load_config
 from ..engine.launch import detect_launcher
@@ -65,6 +65,8 @@ def train(
         keep_freed_memory()
     source = load_config(config, swaps, options)
     folder = Path(work_dir or source.get('work_dir') or Path('work_dirs') / Path(config).stem)
+    if isinstance(resume, (str, Path)):
+        find_checkpoint(resume)  # its absence shows before the model is built
     launcher = detect_launcher(launcher=launcher)
     main = os.environ['RANK'] == '0'
     with locked(folder, owner=main):  # before the runner, which writes its log there

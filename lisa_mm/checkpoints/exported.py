@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import CheckpointError
+from ..file_kinds import TOKENIZER_FILES
 from ..models.lora import refresh_adapters
 from ..models.new_rows import has_new_rows, read_new_rows
 from ..sharding import full_shape, gathered
@@ -39,21 +40,6 @@ from .sources import TensorInfo, TensorSource, WeightFiles, read_json
 
 TOKENIZER, TABLE = 'tokenizer', 'tensors.txt'
 FORMAT = 'lisa_mm model folder 1'
-TOKENIZER_FILES = (
-    'tokenizer.model',
-    'tokenizer.json',
-    'tokenizer_config.json',
-    'special_tokens_map.json',
-    'added_tokens.json',
-    'chat_template.jinja',
-    'vocab.json',
-    'merges.txt',
-    'chat_template.json',
-    # files of a whole multimodal model
-    'processor_config.json',
-    'preprocessor_config.json',
-    'video_preprocessor_config.json',
-)
 _SHOWN = 5
 
 
@@ -74,6 +60,18 @@ def read_export(folder: Path) -> dict[str, Any]:
     return record
 
 
+def check_new(target: str | Path) -> Path:
+    """The path of a folder to write.
+
+    Raises:
+        CheckpointError: if it already exists.
+    """
+    target = Path(target)
+    if target.exists():
+        raise CheckpointError(f'{target} exists already: nothing is overwritten. Remove it or give another folder.')
+    return target
+
+
 @contextmanager
 def new_folder(target: str | Path) -> Iterator[Path]:
     """A temporary folder that is renamed once everything is written; on an error it is removed.
@@ -81,9 +79,7 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     Raises:
         CheckpointError: if the target already exists.
     """
-    target = Path(target)
-    if target.exists():
-        raise CheckpointError(f'{target} exists already: nothing is overwritten. Remove it or give another folder.')
+    target = check_new(target)
     temporary = target.with_name(f'.tmp_{target.name}')
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)

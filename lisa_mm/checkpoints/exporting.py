@@ -20,7 +20,8 @@ from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
 from ..models.lora import merged_weight
 from ..models.new_rows import NEW_ROWS, has_new_rows, merge_new_rows
-from .exported import TOKENIZER, is_exported, read_export, write_exported
+from ..models.weight_files import is_finite
+from .exported import TOKENIZER, check_new, is_exported, read_export, write_exported
 from .folder import CONFIG
 from .keys import is_adapter, merged_into, without_adapters
 from .opening import ExportedModel, open_checkpoint
@@ -84,10 +85,11 @@ def export_checkpoint(
         raise ConfigError(f'--format {layout!r} is unknown.{nearest(layout, FORMATS)}')
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f'--dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
+    check_new(target)
+    size = parse_size(max_shard_size)
     whole = open_model(source, checkpoint)
     if dtype is not None:
         whole.tensors = CastTensors(whole.tensors, DTYPES[dtype])
-    size = parse_size(max_shard_size)
     if layout == 'folder':
         write_exported(
             target,
@@ -122,8 +124,18 @@ class CastTensors:
         }
 
     def read(self, name: str) -> Tensor:
-        """One tensor, cast."""
-        return self.source.read(name).to(self.info[name].dtype)
+        """One tensor, cast.
+
+        Raises:
+            CheckpointError: if a number is too large for the dtype.
+        """
+        value = self.source.read(name)
+        cast = value.to(self.info[name].dtype)
+        if cast.dtype != value.dtype and not is_finite(cast) and is_finite(value):
+            raise CheckpointError(
+                f'{name} holds numbers up to {value.abs().max().item():.3g}, too large for {cast.dtype}. Give --dtype bfloat16.'
+            )
+        return cast
 
 
 class MergedModel:

@@ -30,6 +30,7 @@ from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
+from ..file_kinds import SAFETENSORS, identify
 from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
 from .comparing import frozen_faults, trained_faults
 
@@ -277,6 +278,20 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return _read_json(folder / META)
 
 
+def check_checkpoint(folder: Path) -> None:
+    """Check that a checkpoint's files are there and whole, without reading the weights.
+
+    Raises:
+        CheckpointError: naming the file that is missing or cut off.
+    """
+    for name in (META, FROZEN):
+        _read_json(folder / name)
+    path = folder / WEIGHTS
+    kind = identify(path) if path.is_file() else None
+    if kind is None or kind.name != SAFETENSORS:
+        raise _unreadable(path, f'it {kind.says}' if kind else 'it is missing', 'Use another checkpoint.')
+
+
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint, on the CPU.
 
@@ -288,7 +303,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework='pt') as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a dict
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f'{path} cannot be read ({error}): it is damaged or incomplete. Use another checkpoint.') from error
+        raise _unreadable(path, error, 'it is damaged or incomplete. Use another checkpoint.') from error
     written = read_meta(folder).get('weights_sha256')
     if written is not None and _file_sha256(path) != written:
         raise CheckpointError(f'{path} is not the file that was written: its sha256 differs from {META}. Use another checkpoint.')
@@ -334,9 +349,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f'{path} cannot be read ({error}): the checkpoint is damaged or incomplete. Use another one.'
-        ) from error
+        raise _unreadable(path, error, 'the checkpoint is damaged or incomplete. Use another one.') from error
+
+
+def _unreadable(path: Path, error: object, remedy: str) -> CheckpointError:
+    kind = identify(path) if path.is_file() else None
+    if kind is not None and kind.stand_in:
+        return CheckpointError(f'{path} cannot be read (it {kind.says}): {remedy} {kind.remedy}')
+    return CheckpointError(f'{path} cannot be read ({error}): {remedy}')
 
 
 def _file_sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 from ..registry import BACKBONES, LANGUAGE_MODELS, MASK_DECODERS, PROJECTORS, SEG_HEADS
 from . import keys
 from .architecture import DECODER_HEADS, clip_config, llama_config, projector_config, sam_widths
-from .exported import is_exported, write_exported
+from .exported import check_new, is_exported, write_exported
 from .folder import CHECKPOINT_MARKS
 from .matching import MatchedTensors
 from .published import inverse_frequencies
@@ -62,6 +62,8 @@ def import_checkpoint(
         CheckpointError: if something is missing, damaged, unknown or does not fit; nothing is written then.
     """
     source = Path(source)
+    check_new(target)
+    max_bytes = parse_size(max_shard_size)
     if _is_training(source):
         from .exporting import export_checkpoint
 
@@ -120,7 +122,7 @@ def import_checkpoint(
             'inv_freq_dtype': _check_rotary_buffer(files, written) if folder else None,
             'published': _published_files(folder) if folder else {},
         },
-        max_bytes=parse_size(max_shard_size),
+        max_bytes=max_bytes,
     )
     tensors.close()
     return table

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..models.weight_files import is_finite
 from .keys import LORA, WRAPPER, reason_to_ignore
 from .sources import TensorInfo, WeightFiles
 from .table import IGNORED, LEFT_OVER, MERGED, USED, Row, Table
@@ -109,7 +110,11 @@ class MatchedTensors:
         return Adapter(files, sides['A'], sides['B'], self.lora_alpha / rank)
 
     def read(self, name: str) -> Tensor:
-        """One tensor by our name, with its adapter added in float32 and rounded once."""
+        """One tensor by our name, with its adapter added in float32 and rounded once.
+
+        Raises:
+            CheckpointError: if it holds NaN or infinite numbers.
+        """
         files, source = self._places[name]
         if self._current is not None and self._current is not files:
             self._current.close()
@@ -117,13 +122,22 @@ class MatchedTensors:
         value = files.read(source)
         adapter = self._adapters.get(name)
         if adapter is None:
-            return value
+            return _finite(value, source, files)
         merged = value.to(torch.float32, copy=True)
         down, up = files.read(adapter.down).float(), files.read(adapter.up).float()
         merged += (up @ down) * adapter.scale
-        return merged.to(value.dtype)
+        return _finite(merged.to(value.dtype), source, files)
 
     def close(self) -> None:
         """Unmap all open files."""
         if self._current is not None:
             self._current.close()
+
+
+def _finite(value: Tensor, name: str, files: WeightFiles) -> Tensor:
+    if not is_finite(value):
+        raise CheckpointError(
+            f'{files.path}: {name} holds NaN or infinite numbers; every answer and loss would be NaN. Take an earlier or '
+            'another checkpoint.'
+        )
+    return value

@@ -10,7 +10,8 @@ from torch import nn
 
 from ..errors import CheckpointError
 from .exported import is_exported, load_exported, read_export
-from .folder import CONFIG, find_checkpoint, load_weights, read_meta
+from .folder import CONFIG, check_checkpoint, find_checkpoint, load_weights, read_meta
+from .sources import WeightFiles
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class TrainingCheckpoint:
     def config(self) -> Path | None:
         """The config of the training, beside the weights or in the work folder; None if it was not kept."""
         return _config_near(self.folder)
+
+    def check(self) -> None:
+        """Raise a CheckpointError if a file is missing or cut off; reads no weights."""
+        check_checkpoint(self.folder)
 
     def load_into(self, model: nn.Module, *, frozen: dict[str, dict] | None = None) -> None:
         """Load the trained weights; frozen ones must be those of the training.
@@ -65,6 +70,11 @@ class ExportedModel:
     def config(self) -> Path | None:
         """The config that builds the model."""
         return _config_near(self.folder)
+
+    def check(self) -> None:
+        """Raise a CheckpointError if a file is missing or cut off; reads no weights."""
+        read_export(self.folder)
+        WeightFiles(self.folder).close()
 
     def load_into(self, model: nn.Module, *, whole: bool = True) -> list[str]:
         """Load its tensors; adapters of the model begin anew. See :func:`.exported.load_exported`.

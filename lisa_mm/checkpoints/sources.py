@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..models.weights import read_weights
+from ..file_kinds import SAFETENSORS, check_weights
+from ..file_kinds import read_json as read_json  # part of reading a checkpoint's folder
+from ..models.weight_files import common_prefix, find_files, read_unprefixed, tell_prefix
 
-INDEXES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
-SINGLE = ('model.safetensors', 'pytorch_model.bin')
-SUFFIXES = ('.safetensors', '.bin', '.pth', '.pt')
+# peft's prefix stays: it tells that a file is a training state
+PREFIXES = ('module.', '_orig_mod.')
 DTYPES = {
     'F64': torch.float64,
     'F32': torch.float32,
@@ -60,7 +59,8 @@ class WeightFiles:
     """A weights file, or a folder of shards with or without an index.
 
     Args:
-        path: ``.safetensors``, or a pickled torch file (read with ``weights_only=True``), or a folder of them.
+        path: A safetensors file, a torch file (read with ``weights_only=True``), or a folder of them. Wrappers and prefixes are
+            taken off as in :func:`lisa_mm.models.weight_files.read_weights`, except for peft's.
 
     Raises:
         CheckpointError: for a missing, damaged or unsafe file, or an index that does not match its shards.
@@ -84,9 +84,13 @@ class WeightFiles:
                 f'{self.path}: the index names {len(absent)} tensors that are not where it says, first {absent[0]} in '
                 f'{index[absent[0]]}. Download the folder again.'
             )
+        self._prefix = common_prefix(self.info, known=PREFIXES)
+        tell_prefix(self.path, self._prefix)
+        self.info = {name.removeprefix(self._prefix): info for name, info in self.info.items()}
 
     def read(self, name: str) -> Tensor:
         """One tensor; its shard stays open until a tensor of another shard is read."""
+        name = self._prefix + name
         file = self.file_of[name]
         if self._open is None or self._open[0] != file:
             self._open = None  # unmaps the other shard first
@@ -103,18 +107,19 @@ class _Shard:
 
     def __init__(self, path: Path):
         self.path = path
-        if path.suffix == '.safetensors':
+        self._is_safetensors = check_weights(path).name == SAFETENSORS
+        if self._is_safetensors:
             try:
                 self._file = safe_open(path, framework='pt')
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f'{path}: not readable ({error}). The file is damaged: download it again.') from error
             self.info = read_header(path)
         else:
-            self._state = read_weights(path, mmap=True)
+            self._state = read_unprefixed(path, mmap=True)
             self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:
-        return self._file.get_tensor(name) if self.path.suffix == '.safetensors' else self._state[name]
+        return self._file.get_tensor(name) if self._is_safetensors else self._state[name]
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
@@ -127,61 +132,3 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise CheckpointError(f'{path}: tensors of dtype {", ".join(unknown)} are not supported; allowed: {", ".join(DTYPES)}.')
     ordered = sorted(header.items(), key=lambda item: item[1]['data_offsets'])
     return {name: TensorInfo(tuple(entry['shape']), DTYPES[entry['dtype']]) for name, entry in ordered}
-
-
-def find_files(path: Path) -> tuple[list[Path], dict[str, str]]:
-    """The weight files of a path in order, and the contents of their index (empty without one).
-
-    Raises:
-        CheckpointError: if there are none, or if a file named by the index or the shard numbers is missing.
-    """
-    if path.is_file():
-        return [path], {}
-    if not path.is_dir():
-        raise CheckpointError(f'{path} does not exist. Give a weights file or a folder of them.')
-    for name in INDEXES:
-        if (path / name).is_file():
-            index = read_json(path / name).get('weight_map')
-            if not isinstance(index, dict) or not index:
-                raise CheckpointError(f'{path / name} has no weight_map. Download the folder again.')
-            files = sorted(set(index.values()))
-            missing = [file for file in files if not (path / file).is_file()]
-            if missing:
-                raise CheckpointError(
-                    f'{path}: {name} names {len(missing)} files that are not there: {", ".join(missing[:4])}. Download them.'
-                )
-            return [path / file for file in files], index
-    for name in SINGLE:
-        if (path / name).is_file():
-            return [path / name], {}
-    return sorted(_numbered_shards(path)), {}
-
-
-def _numbered_shards(path: Path) -> Iterator[Path]:
-    """Shards ``...-00001-of-00003...`` that have no index."""
-    found = [p for p in path.iterdir() if p.suffix in SUFFIXES and re.search(r'-\d{5}-of-\d{5}$', p.stem)]
-    if not found:
-        raise CheckpointError(
-            f'{path} holds no weights: looked for {", ".join(INDEXES + SINGLE)} and shards named *-00001-of-0000N. '
-            'Give the folder that holds them.'
-        )
-    counts = {int(p.stem.rsplit('-', 1)[1]) for p in found}
-    numbers = sorted(int(p.stem.rsplit('-', 3)[1]) for p in found)
-    if len(counts) > 1 or numbers != list(range(1, counts.pop() + 1)):
-        raise CheckpointError(f'{path}: shards {numbers} are not all that {found[0].name} tells of. Download the others.')
-    yield from found
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
-
-    Raises:
-        CheckpointError: if it is missing or not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{path} cannot be read ({error}). The folder is incomplete: download it again.') from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f'{path}: expected a JSON object, found a {type(value).__name__}. Download it again.')
-    return value

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..datasets.tokenizer import build_tokenizer
 from ..errors import CheckpointError
+from ..file_kinds import TOKENIZER_FILES
 from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN, token_id
-from .exported import TOKENIZER_FILES
 
 
 def seg_token(folder: Path, rows: int, *, template: str) -> tuple[int, bool]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 from torch import nn
 
-from ..errors import ConfigError, UserError, nearest
+from ..errors import CheckpointError, ConfigError, UserError, nearest
+from ..file_kinds import CUT, TOKENIZER_FILES, identify
 from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, STRATEGIES, TRANSFORMS, check_arguments, takes
 from .edits import LOADER_KEYS
 
+FILE_KEYS = ('pretrained', 'tokenizer', 'load_from')
 DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
@@ -67,6 +70,40 @@ def collect(faults: list[str], action: Callable[[], Any], prefix: str = '') -> A
     except UserError as error:
         faults.append(prefix + str(error))
     return None
+
+
+def files_of(node: object, path: str = '') -> Iterator[tuple[str, str]]:
+    """Key and value of every entry below that names a file or folder."""
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        where = f'{path}.{key}' if path else str(key)
+        if key in FILE_KEYS and isinstance(value, str):
+            yield where, value
+        yield from files_of(value, where)
+
+
+def check_named_files(config: Config, faults: list[str]) -> None:
+    """Check the first bytes of the files that a config names, and of such folders' files; absent ones are not looked at."""
+    for key, file in files_of({name: config.get(name) for name in ('model', 'load_from')}):
+        found = [fault for fault in _broken(Path(file)) if not any(fault in known for known in faults)]
+        faults += [f'{key}: {fault}' for fault in found]
+
+
+def _broken(path: Path) -> Iterator[str]:
+    """What a file, or the files of a folder, are instead: pointers, pages, cut off, missing shards."""
+    from ..models.weight_files import NAMES, find_files
+
+    files = [path] if path.is_file() else [path / name for name in ('config.json', *TOKENIZER_FILES)]
+    if any((path / name).is_file() for name in NAMES):
+        try:
+            files += find_files(path)[0]
+        except CheckpointError as error:
+            yield str(error)
+    for file in files:
+        kind = identify(file) if file.is_file() else None
+        if kind is not None and (kind.stand_in or kind.name == CUT):
+            yield f'{file} {kind.says}. {kind.remedy}'
 
 
 def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> None:

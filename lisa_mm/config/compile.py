@@ -15,6 +15,7 @@ from .checks import (
     check_hooks,
     check_loader,
     check_metrics,
+    check_named_files,
     check_optimizer,
     check_part,
     check_schedules,
@@ -52,6 +53,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
     if config.get('train_cfg'):
         given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
         check_part(LOOPS, config.train_cfg, 'train_cfg', faults, **given)
+    check_named_files(config, faults)
     check_metrics(config, faults)
     check_strategy(config, faults)
     check_schedules(config, faults)

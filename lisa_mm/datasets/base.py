@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
@@ -18,11 +19,12 @@ from ..errors import ConfigError, DataError, nearest
 from ..registry import TRANSFORMS
 from ..tokens import MASK_TOKENS
 from .conversation import Turn
+from .encodings import check_encoding
 from .index import FileState, RecordIndex, cache_path
 from .masks import EncodedMask
 from .tokenizer import count_masks
 
-NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'max_refetch', '_metainfo'}
+NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'}
 FAULTS_SHOWN = 10
 
 
@@ -33,10 +35,12 @@ class Asked:
     Args:
         conversations: One list of (question, answer) per row.
         masks: Encoded masks (see :mod:`lisa_mm.datasets.masks`), one per mask token (``[SEG]``), in the order of the rows.
+        systems: One system text per row, in place of the template's own where it is not None; empty if no row has one.
     """
 
     conversations: list[list[Turn]]
     masks: list[EncodedMask]
+    systems: list[str | None] = field(default_factory=list)
 
 
 class SegDatasetOptions(TypedDict, total=False):
@@ -48,6 +52,7 @@ class SegDatasetOptions(TypedDict, total=False):
     indices: int | list[int] | None
     skip_bad: bool
     cache_index: bool
+    encoding: str | None
     mask_tokens: list[str] | tuple[str, ...]
 
 
@@ -68,6 +73,8 @@ class BaseSegDataset(BaseDataset):
         indices: Number of first records to use, or a list of record numbers.
         skip_bad: If True, leave out, count and log broken records; by default they make the data set fail.
         cache_index: Keep the index on disk (see :func:`lisa_mm.datasets.index.cache_path`).
+        encoding: Encoding of the annotation files, a name that Python knows ('gbk'); by default what their byte order mark says,
+            otherwise UTF-8. A file in another encoding is an error that names the likely one.
         mask_tokens: Answer tokens that ask for a mask (derived from the language model).
     """
 
@@ -86,12 +93,17 @@ class BaseSegDataset(BaseDataset):
         indices: int | list[int] | None = None,
         skip_bad: bool = False,
         cache_index: bool = True,
+        encoding: str | None = None,
         mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
     ):
         self.seed = seed
         self.mask_tokens = tuple(mask_tokens)
         self.skip_bad = skip_bad
         self.cache_index = cache_index
+        if faults := check_encoding(encoding, type(self).__name__):
+            raise ConfigError(faults)
+        self.encoding = encoding
+        self.notes: Counter[str] = Counter()
         self.faults: list[DataError] = []
         self.left_out: dict[str, int] = {}
         self._order: tuple[int, np.ndarray] | None = None
@@ -112,7 +124,7 @@ class BaseSegDataset(BaseDataset):
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Faults of the arguments that can be found before data is read."""
-        return [
+        return check_encoding(arguments.get('encoding'), cls.__name__) + [
             f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
             f'{nearest(str(arguments[key]), allowed)}'
             for key, allowed in cls.CHOICES.items()
@@ -160,7 +172,9 @@ class BaseSegDataset(BaseDataset):
         return self.loaded_state.changed(self.source_files() or []) if self.loaded_state is not None else []
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
-        """All possible questions about a record, in the simple schema (``phrase``, ``question`` or ``turns``; encoded ``masks``).
+        """All possible questions about a record, in the simple schema.
+
+        Each has ``phrase``, ``question`` or ``turns`` (with ``system`` if it has one), and its encoded ``masks``.
 
         By default, one draw of :meth:`ask`.
         """
@@ -168,7 +182,9 @@ class BaseSegDataset(BaseDataset):
         rows, used = [], 0
         for turns in asked.conversations:
             count = sum(count_masks(question + (answer or ''), self.mask_tokens) for question, answer in turns)
-            rows.append({'turns': [list(turn) for turn in turns], 'masks': asked.masks[used : used + count]})
+            system = asked.systems[len(rows)] if asked.systems else None
+            row = {'turns': [list(turn) for turn in turns], 'masks': asked.masks[used : used + count]}
+            rows.append(row if system is None else {'system': system, **row})
             used += count
         return rows
 
@@ -196,12 +212,14 @@ class BaseSegDataset(BaseDataset):
             self.data_list = self.filter_data()
             if self._indices is not None:
                 self.data_list = self._get_unserialized_subset(self._indices)
-            index = RecordIndex.from_records(self.data_list, self.left_out)
+            index = RecordIndex.from_records(self.data_list, self.left_out, self.notes)
             self.data_list = []
             if path:
                 self._keep(index, path, stamp)
         self.index = index
-        self.left_out = index.left_out
+        self.left_out, self.notes = index.left_out, Counter(index.notes)
+        for note, count in self.notes.items():
+            print_log(f'{self.title}: {note} ({count})', logger='current', level=logging.WARNING)
         for reason, count in self.left_out.items():
             print_log(f'{self.title}: {count} left out: {reason}', logger='current')
         self._fully_initialized = True
@@ -287,6 +305,7 @@ class BaseSegDataset(BaseDataset):
                 'sample_id': record['sample_id'],
                 'img_path': record['img_path'],
                 'conversations': asked.conversations,
+                'systems': asked.systems,
                 'encoded_masks': asked.masks,
                 'test_mode': self.test_mode,
                 'rng': rng,

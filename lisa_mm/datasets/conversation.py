@@ -50,47 +50,60 @@ class Segment:
     apart: bool = False
 
 
-def render(turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[Segment]:
+def render(
+    turns: Sequence[Turn], template: str, tokenizer: PreTrainedTokenizerBase | None = None, *, system: str | None = None
+) -> list[Segment]:
     """Render a conversation in a template.
 
     Args:
         turns: Questions and answers; a last answer of None leaves the prompt open for generation.
         template: See :data:`lisa_mm.datasets.tokenizer.TEMPLATES`.
         tokenizer: Needed for 'chat', whose template it holds.
+        system: A system text in place of the template's own.
 
     Returns:
         Pieces whose joined texts are the conversation (without the first bos).
     """
     if template == 'chat':
         assert tokenizer is not None
-        return _render_chat(turns, tokenizer)
+        return _render_chat(turns, tokenizer, system)
     segments: list[Segment] = []
     for i, (question, answer) in enumerate(turns):
         if template == 'llava_llama_2':
-            system = f'<<SYS>>\n{LLAMA_2_SYSTEM}\n<</SYS>>\n\n' if i == 0 else ''
+            told = f'<<SYS>>\n{system or LLAMA_2_SYSTEM}\n<</SYS>>\n\n' if i == 0 else ''
             start = '' if i == 0 else '<s>'
-            segments.append(Segment(f'{start}[INST] {system}{question} [/INST]' + ('' if answer is None else ' ')))
+            segments.append(Segment(f'{start}[INST] {told}{question} [/INST]' + ('' if answer is None else ' ')))
             end = ' </s>'
         else:
-            system = (
-                {'llava_v1': VICUNA_SYSTEM + ' ', 'vicuna_v1': VICUNA_V1_SYSTEM + ' ', 'plain': ''}[template] if i == 0 else ''
-            )
-            segments.append(Segment(f'{system}USER: {question} ASSISTANT:' + ('' if answer is None else ' ')))
+            own = {'llava_v1': VICUNA_SYSTEM + ' ', 'vicuna_v1': VICUNA_V1_SYSTEM + ' ', 'plain': ''}[template]
+            told = '' if i else own if system is None else system + ' '
+            segments.append(Segment(f'{told}USER: {question} ASSISTANT:' + ('' if answer is None else ' ')))
             end = '</s>'
         if answer is not None:
             segments.append(Segment(answer + end, carries_loss=True))
     return segments
 
 
-def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+def _render_chat(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase, system: str | None) -> list[Segment]:
     """Render once with marks in place of the answers: templates may trim or drop text, so prefix lengths are unreliable."""
     as_list = _wants_lists(tokenizer)
-    messages = []
+    messages = [] if system is None else [_message('system', system, as_list)]
     for i, (question, answer) in enumerate(turns):
         messages.append(_message('user', question, as_list))
         if answer is not None:
             messages.append(_message('assistant', f'@@answer{i}@@', as_list))
-    text = _apply_template(tokenizer, messages, add_generation_prompt=turns[-1][1] is None)
+    text, refusal = '', 'drops it'
+    try:
+        text = _apply_template(tokenizer, messages, add_generation_prompt=turns[-1][1] is None)
+    except TemplateError as error:
+        if system is None:
+            raise
+        refusal = str(error)
+    if system is not None and system not in text:
+        raise DataError(
+            f'the chat template of this model takes no system text {system[:60]!r} ({refusal}). Put it into the first question, '
+            'or take it out.'
+        )
     bos = tokenizer.bos_token
     if bos and tokenizer('a').input_ids[0] == tokenizer.bos_token_id:
         text = text.removeprefix(str(bos))  # encode() puts it back

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 CACHE_VARIABLE = 'LISA_MM_CACHE'
-VERSION = 1  # version of the format below and of the records that readers make
+VERSION = 2  # version of the format below and of the records that readers make
 
 
 class RecordIndex:
@@ -27,21 +27,36 @@ class RecordIndex:
         starts: (R,) int64, where each record begins.
         ends: (R,) int64, where each record ends.
         left_out: Reason -> number of records left out when the index was made.
+        notes: What else was worth a note when the index was made -> how often.
     """
 
-    def __init__(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, left_out: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        data: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        *,
+        left_out: Mapping[str, int] | None = None,
+        notes: Mapping[str, int] | None = None,
+    ):
         self.data = data
         self.starts = starts
         self.ends = ends
         self.left_out = dict(left_out or {})
+        self.notes = dict(notes or {})
 
     @classmethod
-    def from_records(cls, records: Iterable[Mapping[str, Any]], left_out: Mapping[str, int] | None = None) -> RecordIndex:
+    def from_records(
+        cls,
+        records: Iterable[Mapping[str, Any]],
+        left_out: Mapping[str, int] | None = None,
+        notes: Mapping[str, int] | None = None,
+    ) -> RecordIndex:
         """Encode records; their values must be JSON types."""
         pieces = [json.dumps(record, ensure_ascii=False, separators=(',', ':')).encode() for record in records]
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if pieces else ends
-        return cls(np.frombuffer(b''.join(pieces), dtype=np.uint8), starts, ends, left_out=left_out)
+        return cls(np.frombuffer(b''.join(pieces), dtype=np.uint8), starts, ends, left_out=left_out, notes=notes)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -51,7 +66,7 @@ class RecordIndex:
 
     def select(self, numbers: np.ndarray) -> RecordIndex:
         """An index of some records over the same bytes."""
-        return RecordIndex(self.data, self.starts[numbers], self.ends[numbers], left_out=self.left_out)
+        return RecordIndex(self.data, self.starts[numbers], self.ends[numbers], left_out=self.left_out, notes=self.notes)
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the index; a reader sees all of it or nothing, and the last of two writers wins."""
@@ -63,7 +78,9 @@ class RecordIndex:
             with temporary.open('xb') as file:
                 np.save(file, array, allow_pickle=False)
             os.replace(temporary, f'{path}.{fingerprint}.{name}.npy')
-        temporary.write_text(json.dumps({'fingerprint': fingerprint, 'left_out': self.left_out}), encoding='utf-8')
+        temporary.write_text(
+            json.dumps({'fingerprint': fingerprint, 'left_out': self.left_out, 'notes': self.notes}), encoding='utf-8'
+        )
         os.replace(temporary, f'{path}.json')
         for old in path.parent.glob(f'{path.name}.*.npy'):
             if fingerprint not in old.name:
@@ -82,7 +99,7 @@ class RecordIndex:
             )
         except (OSError, ValueError, KeyError):
             return None
-        return cls(data, starts, ends, left_out=meta['left_out'])
+        return cls(data, starts, ends, left_out=meta['left_out'], notes=meta['notes'])
 
 
 def cache_path(identity: Mapping[str, Any]) -> Path | None:

@@ -1,68 +1,66 @@
-"""Masks in our JSON files: polygon, RLE, or path of a png."""
+"""Masks in our JSON files: polygon, RLE, bitmap, or path of a png."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..errors import DataError
-from .masks import RLE, EncodedMask, Polygon, encode_segmentation
+from .mask_formats import is_bitmap
+from .masks import EncodedMask, encode_segmentation
+from .run_lengths import compressed, encode_mask
+from .tokenizer import count_masks
 
 
-def read_masks(masks: object, folder: Path, file: Path, where: str) -> list[EncodedMask]:
+def encode_masks(masks: list[Any], folder: Path, file: Path, where: str) -> list[EncodedMask]:
     """The ``masks`` of a row, encoded as :func:`lisa_mm.datasets.masks.decode_mask` takes them.
 
     Args:
-        masks: A list; each mask is a path of a png (nonzero = object), an RLE ``{"size", "counts"}``, a polygon ``[[x, y], ...]``
-            or ``[x, y, x, y, ...]``, or a list of polygons and RLEs, which means their union. An empty list is an empty mask.
+        masks: Masks as :data:`lisa_mm.datasets.mask_formats.Mask` declares them, checked.
         folder: The folder that png paths are relative to.
         file: The JSON file, for errors.
         where: The row, for errors.
 
     Raises:
-        DataError: for anything else.
+        DataError: if a png is missing.
     """
-    if not isinstance(masks, list):
-        raise DataError(f'{file}: {where}: masks is a {type(masks).__name__}, a list is needed.', file=file, record=where)
-    return [_read(mask, folder, file, f'{where}, masks[{number}]') for number, mask in enumerate(masks)]
+    return [_encode(mask, folder, file, f'{where}, masks[{number}]') for number, mask in enumerate(masks)]
 
 
-def _read(mask: object, folder: Path, file: Path, where: str) -> EncodedMask:
+def check_answers(turns: Sequence[Sequence[Any]], masks: int, tokens: Sequence[str], file: Path, where: str) -> None:
+    """Check that the answers of a conversation hold one mask token per mask, and its questions none.
+
+    Raises:
+        DataError: if not.
+    """
+    names = ' or '.join(tokens)
+    asking = next((question for question, _ in turns if count_masks(question, tokens)), None)
+    if asking is not None:
+        raise DataError(
+            f'{file}: {where}: the question {asking[:80]!r} holds {names}, which only answers may. Reword it.',
+            file=file,
+            record=where,
+        )
+    count = sum(count_masks(answer, tokens) for _, answer in turns)
+    if count != masks:
+        raise DataError(
+            f'{file}: {where} has {count} {names} in its answers but {masks} masks. Give one mask for each.',
+            file=file,
+            record=where,
+        )
+
+
+def _encode(mask: Any, folder: Path, file: Path, where: str) -> EncodedMask:
     if isinstance(mask, str):
         path = folder / mask
         if not path.is_file():
             raise DataError(f'{file}: {where}: {path} is missing. Put it there or take the row out.', file=path, record=where)
         return {'png': str(path)}
-    if mask == []:
-        return {'segmentations': []}
-    size = mask.get('size') if isinstance(mask, dict) else None
-    if isinstance(mask, dict) and (not isinstance(size, list) or len(size) != 2 or 'counts' not in mask):
-        raise DataError(
-            f'{file}: {where}: an RLE needs size [height, width] and counts; keys found: {sorted(mask)}.', file=file, record=where
-        )
     if isinstance(mask, dict):
-        if isinstance(mask['counts'], list):
-            try:
-                return {'rle': encode_segmentation(mask, *size)[0]}  # type: ignore[misc] - two numbers, seen above
-            except ValueError as error:
-                raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
-        return {'rle': RLE(size=size, counts=mask['counts'])}  # pyright: ignore[reportArgumentType] - a list, seen above
-    try:
-        return {'segmentations': _parts(mask)}
-    except (ValueError, TypeError) as error:
-        raise DataError(f'{file}: {where}: {error}. Redo the mask.', file=file, record=where) from error
-
-
-def _parts(mask: object) -> list[Polygon | RLE]:
-    """A polygon of points, a flat one, or several."""
-    if not isinstance(mask, list):
-        raise ValueError(f'it is a {type(mask).__name__}; a path, an RLE or a polygon is needed')
-    points = all(isinstance(p, list) and len(p) == 2 and all(isinstance(v, (int, float)) for v in p) for p in mask)
-    flat = all(isinstance(v, (int, float)) for v in mask)
-    parts = [mask] if points or flat else mask
-    encoded = []
-    for part in parts:
-        if isinstance(part, dict):
-            encoded += encode_segmentation(part, *part.get('size', [0, 0]))
-        else:
-            encoded += encode_segmentation([part], 0, 0)
-    return encoded
+        return {'rle': compressed(mask)}  # pyright: ignore[reportArgumentType] - an RLE, as its format says
+    if is_bitmap(mask):
+        return {'rle': encode_mask(np.array(mask))}
+    return {'segmentations': encode_segmentation(mask)}

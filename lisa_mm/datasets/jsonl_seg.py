@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from typing_extensions import Unpack
 
-from ..errors import DataError
 from ..registry import DATASETS
 from ..tokens import IMAGE_PLACEHOLDER
 from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .json_masks import read_masks
+from .json_masks import check_answers, encode_masks
 from .masks import EncodedMask
-from .reading import field, read_json
-from .tokenizer import count_masks
+from .reading import read_rows
+from .record_formats import ROW
 
 
 @DATASETS.register_module()
@@ -34,8 +31,9 @@ class JsonlSegDataset(BaseSegDataset):
         {"image": "a.jpg", "turns": [["question", "answer"], ...], "masks": [...]}   one mask per [SEG], in order
         {"question": "...", "answer": "..."}                                     text alone
 
-    ``image`` is a path below the folder of the file. A mask is a polygon ``[[x, y], ...]``, an RLE, or the path of a png; without
-    an answer, the union of a row's masks is its target; without masks, the target is empty.
+    ``image`` is a path below the folder of the file. A mask is a polygon ``[[x, y], ...]``, an RLE, a bitmap of 0 and 1 as a list
+    of rows, or the path of a png; without an answer, the union of a row's masks is its target; without masks, the target is
+    empty. ``system`` beside ``turns`` replaces the template's system text. :mod:`lisa_mm.datasets.record_formats` has all fields.
 
     Testing: if the file has phrases, every phrase is a sample; otherwise every row with a mask is. A row without an answer gets
     the recipe's answer in the prompt; answers from the file are used as they are.
@@ -77,14 +75,14 @@ class JsonlSegDataset(BaseSegDataset):
         path = Path(self.data_root) / self.file
         check_file(path, 'the file', type(self).__name__)
         records: dict[str, dict[str, Any]] = {}
-        for where, number, raw in self._raw_rows(path):
+        for where, number, parse in read_rows(path, self.encoding):
             with self.guarded():
-                row = self._row(raw() if callable(raw) else raw, path, where)
+                row = self._row(parse(), path, where)
                 name = row.pop('image')
                 key = name or f'{self.file}:{number}'
                 if key not in records:
                     if name:
-                        check_file(path.parent / name, 'the image', where)
+                        check_file(path.parent / name, 'the image', f'{path}: {where}')
                     image = str(path.parent / name) if name else None
                     records[key] = {'sample_id': key, 'img_path': image, 'phrases': [], 'questions': []}
                 records[key]['phrases' if 'phrase' in row else 'questions'].append(row)
@@ -102,75 +100,24 @@ class JsonlSegDataset(BaseSegDataset):
             if row['masks']
         ]
 
-    @staticmethod
-    def _raw_rows(path: Path) -> Iterator[tuple[str, int, Any]]:
-        """Place, number, and the row or a function that reads it."""
-        if path.suffix == '.json':
-            rows = read_json(path)
-            if not isinstance(rows, list):
-                raise DataError(f'{path}: expected a list of rows, got a {type(rows).__name__}.', file=path)
-            for number, row in enumerate(rows):
-                yield f'{path}: row {number}', number, row
-            return
-
-        def parse(line: str, where: str) -> Any:
-            try:
-                return json.loads(line)
-            except ValueError as error:
-                raise DataError(f'{where} is no json ({error}). Mend or delete the line.', file=path, record=where) from error
-
-        with path.open(encoding='utf-8', errors='replace') as lines:
-            for number, line in enumerate(lines, 1):
-                where = f'{path}:{number}'
-                if line.strip():
-                    yield where, number, lambda line=line, where=where: parse(line, where)
-
     def _row(self, raw: Any, path: Path, where: str) -> dict[str, Any]:
-        """Check a row: image, masks, and phrase or turns (an answer of None is filled in later)."""
-        kinds = [key for key in ('phrase', 'question', 'turns') if isinstance(raw, dict) and key in raw]
-        if len(kinds) != 1:
-            keys = sorted(raw) if isinstance(raw, dict) else type(raw).__name__
-            raise DataError(
-                f'{where}: needs image, masks, and one of phrase, question (with or without answer), turns; keys found: {keys}.',
-                file=path,
-                record=where,
-            )
-        masks = read_masks(raw.get('masks', []), path.parent, path, where)
-        image = raw.get('image')
-        if kinds == ['phrase']:
-            row: dict[str, Any] = {'phrase': field(raw, 'phrase', str, where, path)}
-            texts = [row['phrase']]
-        else:
-            turns = [[raw['question'], raw.get('answer')]] if kinds == ['question'] else raw['turns']
-            if not isinstance(turns, list) or not all(isinstance(t, list) and len(t) == 2 for t in turns) or not turns:
-                raise DataError(f'{where}: turns must be a list of [question, answer].', file=path, record=where)
-            row = {'turns': turns}
-            texts = [text for turn in turns for text in turn if text is not None]
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise DataError(f'{where}: a text is empty or no text: {texts}. Write it or delete the row.', file=path, record=where)
-        if image is None and (masks or 'phrase' in row):
-            raise DataError(f'{where}: masks or a phrase need an image.', file=path, record=where)
-        if image is not None and not isinstance(image, str):
-            raise DataError(f'{where}: image is {image!r}; a path is needed.', file=path, record=where)
-        answers = [answer for _, answer in row['turns']] if 'turns' in row else [None]
-        if None in answers:
-            if len(answers) > 1 or image is None:
-                raise DataError(
-                    f'{where}: an answer is missing; only a single question about an image may go without.', file=path
-                )
-            masks = [joined(masks)]
-        count = sum(count_masks(answer, self.mask_tokens) for answer in answers if answer)
-        if None not in answers and count != len(masks):
-            raise DataError(
-                f'{where}: {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks. '
-                'Give one mask for each.',
-                file=path,
-                record=where,
-            )
-        return {**row, 'masks': masks, 'image': image}
+        """A checked row: image, encoded masks, and phrase or turns (an answer of None is filled in later)."""
+        given = ROW.read(raw, path, where, self.notes)
+        masks = encode_masks(given.get('masks', []), path.parent, path, where)
+        image = given.get('image')
+        if 'phrase' in given:
+            return {'phrase': given['phrase'], 'masks': [joined(masks)], 'image': image}
+        turns = given.get('turns') or [[given.get('question'), given.get('answer')]]
+        answers = [answer for _, answer in turns]
+        if answers == [None]:
+            return {'turns': turns, 'masks': [joined(masks)], 'image': image}
+        check_answers(turns, len(masks), self.mask_tokens, path, where)
+        system = {'system': given['system']} if 'system' in given else {}
+        return {**system, 'turns': turns, 'masks': masks, 'image': image}
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
         conversations, masks = [], []
+        systems: dict[int, str | None] = {}
         for row in choose(record['phrases'], self.phrases_per_image, rng):
             if self.test_mode:
                 turn = (prompts.validation_question(row['phrase'], False), prompts.VALIDATION_ANSWER)
@@ -185,7 +132,9 @@ class JsonlSegDataset(BaseSegDataset):
         for row in choose(record['questions'], self.questions_per_image, rng):
             conversations.append(self._turns(row, record['img_path'] is not None, rng))
             masks += row['masks']
-        return Asked(conversations, masks)
+            systems[len(conversations) - 1] = row.get('system')
+        told = [systems.get(number) for number in range(len(conversations))] if any(systems.values()) else []
+        return Asked(conversations, masks, told)
 
     def _turns(self, row: dict[str, Any], about_image: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
         turns = row['turns']

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 from typing_extensions import NotRequired, TypedDict
 
 from ..errors import DataError
-from ..tokens import IGNORED
+from .mask_formats import is_parts, numbers_of
+from .run_lengths import RLE, compressed, decode_rle
+from .shapes import Shape, check_extent, draw_shapes
 
 Polygon = list[float]  # x, y, x, y, ...
 
 
-class RLE(TypedDict):
-    """COCO's column-major run lengths, compressed or not."""
-
-    size: list[int]
-    counts: str | list[int]
-
-
-class Shape(TypedDict):
-    """A polygon of a ReasonSeg json; its label marks it as target, ignored, or left out."""
-
-    label: str
-    points: list[list[float]]
-
-
 class ShapesMask(TypedDict):
-    """A mask as in a ReasonSeg json."""
+    """A mask as in a ReasonSeg json. ``size`` [H, W] is compared with the image's."""
 
     shapes: list[Shape]
+    size: NotRequired[list[int]]
 
 
 class RLEMask(TypedDict):
@@ -91,22 +78,23 @@ def decode_mask(
     Raises:
         DataError: for a mask that differs in size from the image or can't be read.
     """
-    if 'shapes' in spec:
-        return draw_shapes(spec['shapes'], height, width)
-    if 'rle' in spec:
-        return _decode_rle(spec['rle'], height, width, where)
     if 'union' in spec:
-        parts = [decode_mask(part, height, width, where) for part in spec['union']]
+        parts = [decode_mask(part, height, width, where, maps=maps) for part in spec['union']]
         return np.maximum.reduce([np.zeros((height, width), np.uint8), *parts])
-    if 'segmentations' in spec:
-        size = tuple(spec.get('size') or ())
+    if 'label_map' not in spec and 'png' not in spec:
+        size = tuple(spec['rle']['size'] if 'rle' in spec else spec.get('size') or ())
         if size and size != (height, width):
             raise DataError(
-                f'{where}: its annotation file says {size} but the image is {(height, width)} (height, width). '
-                'Put the image there that was annotated.',
+                f'{where}: its annotation is for an image of {size} but the image is {(height, width)} (height, width). '
+                'Put the image there that was annotated, or redo the mask.',
                 file=where,
             )
-        return _union(spec['segmentations'], height, width, where)
+        try:
+            if 'shapes' in spec:
+                return draw_shapes(spec['shapes'], height, width)
+            return decode_rle(spec['rle']) if 'rle' in spec else _union(spec['segmentations'], height, width)
+        except ValueError as error:
+            raise DataError(f'{where}: {error}. Redo the mask.', file=where) from error
     path = spec['label_map'] if 'label_map' in spec else spec['png']
     maps = {} if maps is None else maps
     if path not in maps:
@@ -138,101 +126,53 @@ def read_label_map(path: str | Path) -> np.ndarray:
         raise DataError(f'the label map {path} is missing or unreadable ({error}). Put it there again.', file=path) from error
 
 
-def encode_segmentation(segmentation: object, height: int, width: int) -> list[Polygon | RLE]:
-    """COCO's ``segmentation`` (polygons, an RLE, or a list of RLEs) -> a list of flat polygons and compressed RLEs.
+def encode_segmentation(segmentation: Any, size: tuple[int, int] | None = None) -> list[Polygon | RLE]:
+    """COCO's ``segmentation`` (see :data:`lisa_mm.datasets.mask_formats.Segmentation`) -> flat polygons and compressed RLEs.
 
     An empty list stays empty: the published validation sets count such an annotation as an empty mask.
 
+    Args:
+        segmentation: It, checked by its format.
+        size: (height, width) of the image, compared with an RLE's; None if unknown.
+
     Raises:
-        ValueError: with the fault of the annotation.
+        ValueError: for an RLE of another size.
     """
-    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
-    if not isinstance(parts, list):
-        raise ValueError(f'the segmentation is {segmentation!r}; polygons or an RLE are needed')
-    if parts and all(isinstance(part, (int, float)) for part in parts):
-        parts = [parts]
-    encoded = []
-    for part in parts:
-        if isinstance(part, dict):
-            encoded.append(_compressed(part, height, width))
+    encoded: list[Polygon | RLE] = []
+    for part in segmentation if is_parts(segmentation) else [segmentation] if segmentation else []:
+        if not isinstance(part, dict):
+            encoded.append(numbers_of(part))
             continue
-        flat = [value for point in part for value in point] if part and isinstance(part[0], (list, tuple)) else part
-        if len(flat) < 6 or len(flat) % 2 or not all(isinstance(value, (int, float)) for value in flat):
-            raise ValueError(f'a polygon needs at least 3 points x, y; it has the {len(flat)} values {str(flat)[:60]}')
-        encoded.append(flat)
+        if size is not None and tuple(part['size']) != size:
+            raise ValueError(f'the mask is {tuple(part["size"])} but the image {size} (height, width)')
+        encoded.append(compressed(part))  # pyright: ignore[reportArgumentType] - an RLE, as its format says
     return encoded
 
 
-def _compressed(rle: Mapping[str, Any], height: int, width: int) -> RLE:
-    if not {'size', 'counts'} <= set(rle):
-        raise ValueError(f'an RLE needs size and counts; keys found: {sorted(rle)}')
-    if list(rle['size']) != [height, width]:
-        raise ValueError(f'the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width)')
-    counts = rle['counts']
-    if isinstance(counts, list):
-        if sum(counts) != height * width:
-            raise ValueError(f'the RLE covers {sum(counts)} pixels, the image has {height * width}')
-        counts = coco_mask.frPyObjects(rle, height, width)['counts']  # type: ignore - the stubs know compressed RLE only
-    return {'size': [height, width], 'counts': counts.decode('ascii') if isinstance(counts, bytes) else counts}
-
-
-def encode_mask(mask: np.ndarray) -> RLE:
-    """(H, W) -> a compressed RLE of JSON types."""
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}  # pyright: ignore[reportAttributeAccessIssue] - bytes, which pycocotools' stub calls str
-
-
-def _decode_rle(rle: RLE, height: int, width: int, where: str) -> np.ndarray:
-    if tuple(rle['size']) != (height, width):
-        raise DataError(
-            f'{where}: the mask is {tuple(rle["size"])} but the image {(height, width)} (height, width). Redo the mask.',
-            file=where,
-        )
-    try:
-        return coco_mask.decode(rle).astype(np.uint8)  # pyright: ignore[reportArgumentType] - compressed by now
-    except ValueError as error:
-        raise DataError(f'{where}: the RLE is broken ({error}). Redo the mask.', file=where) from error
-
-
-def _union(segmentations: list[Polygon | RLE], height: int, width: int, where: str) -> np.ndarray:
+def _union(segmentations: list[Polygon | RLE], height: int, width: int) -> np.ndarray:
     """The union of an annotation's parts, which may overlap: the mask stays 0 or 1 (the original adds up to 2)."""
     mask = np.zeros((height, width), dtype=np.uint8)
     polygons = [part for part in segmentations if not isinstance(part, dict)]
     if polygons:
+        for polygon in polygons:
+            check_extent(polygon, height, width)
         flat = coco_mask.frPyObjects(polygons, height, width)  # type: ignore - the stubs know whole numbers only
         mask |= coco_mask.decode(coco_mask.merge(flat))
     for part in segmentations:
         if isinstance(part, dict):
-            mask |= _decode_rle(part, height, width, where)
+            if part['size'] != [height, width]:
+                raise ValueError(f'the mask is {tuple(part["size"])} but the image {(height, width)} (height, width)')
+            mask |= decode_rle(part)
     return mask
 
 
-def shape_kind(shape: Shape) -> str:
-    """The kind of a polygon by its label, as in ReasonSeg: 'target', 'ignore' or 'flag' (left out)."""
-    label = str(shape['label']).lower()
-    if label == 'flag':
-        return 'flag'
-    return 'ignore' if 'ignore' in label else 'target'
-
-
-def draw_shapes(shapes: list[Shape], height: int, width: int) -> np.ndarray:
-    """Draw ReasonSeg's polygons from largest to smallest area: outline and fill, coordinates truncated to int.
-
-    Returns:
-        (H, W) uint8: 1 target, 255 ignored, 0 elsewhere.
-    """
-    drawn = []
-    for shape in shapes:
-        kind = shape_kind(shape)
-        if kind == 'flag':
-            continue
-        points = np.array([shape['points']], dtype=np.int32)
-        alone = np.zeros((height, width), dtype=np.uint8)
-        cv2.polylines(alone, points, True, 1, 1)  # type: ignore - cv2 takes a number for a colour
-        cv2.fillPoly(alone, points, 1)  # type: ignore - as above
-        drawn.append((int(alone.sum()), points, IGNORED if kind == 'ignore' else 1))
-    mask = np.zeros((height, width), dtype=np.uint8)
-    for _, points, value in sorted(drawn, key=lambda item: item[0], reverse=True):
-        cv2.polylines(mask, points, True, value, 1)
-        cv2.fillPoly(mask, points, value)
-    return mask
+def vertices_outside(spec: EncodedMask, height: int, width: int) -> int:
+    """The number of a mask's vertices that lie beyond the edge of the image, where they are cut off."""
+    if 'union' in spec:
+        return sum(vertices_outside(part, height, width) for part in spec['union'])
+    polygons = [part for part in spec.get('segmentations', []) if not isinstance(part, dict)]
+    polygons += [numbers_of(shape['points']) for shape in spec.get('shapes', []) if 'points' in shape]
+    return sum(
+        int(((x < 0) | (x > width) | (y < 0) | (y > height)).sum())
+        for x, y in (np.asarray(polygon, np.float64).reshape(-1, 2).T for polygon in polygons)
+    )

@@ -12,8 +12,9 @@ from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions
+from .coco import CocoFile
 from .masks import encode_segmentation
-from .reading import CocoFile
+from .record_formats import CocoAnnotation
 
 # name -> annotation file, image folder
 LAYOUTS = {
@@ -63,35 +64,29 @@ class PartSegDataset(BaseSegDataset):
         return [self._file]
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        content = CocoFile(self._file)
+        content = CocoFile(self._file, self.encoding, self.notes)
+        self.faults += content.collisions
         records: dict[Any, dict[str, Any]] = {}
-        for number, annotation in content.annotations.items():
+        for number in content.annotations:
             with self.guarded():
-                self._add(annotation, f'annotation {number}', content, records)
-        for number in content.images:
+                self._add(content.annotation(number), f'annotation {number}', content, records)
+        for number in content.image_ids:
             if number not in records:
                 self.leave_out('no annotation')
         found = [record for record in records.values() if record['parts']]
         return found
 
-    def _add(self, annotation: dict[str, Any], where: str, content: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
-        number = annotation.get('image_id')
+    def _add(self, annotation: CocoAnnotation, where: str, content: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
+        number = annotation['image_id']
         image = content.image(number, where, self._file)
-        category = content.categories.get(annotation.get('category_id'))
-        if category is None or not str(category.get('name', '')).strip():
-            raise DataError(
-                f'{self._file}: {where}: category {annotation.get("category_id")!r} is not among its {len(content.categories)} '
-                'categories.',
-                file=self._file,
-                record=where,
-            )
+        category = content.category(annotation.get('category_id'), where)
         # keep the record even if its annotations are broken: the image does have annotations
         path = Path(self.data_root) / LAYOUTS[self.name][1] / image['file_name']
         record = records.setdefault(
             number, {'sample_id': f'{self.name}/{image["file_name"]}', 'img_path': str(path), 'parts': []}
         )
         try:
-            masks = encode_segmentation(annotation.get('segmentation'), image['height'], image['width'])
+            masks = encode_segmentation(annotation['segmentation'], (image['height'], image['width']))
         except ValueError as error:
             raise DataError(f'{self._file}: {where}: {error}. Mend or delete it.', file=self._file, record=where) from error
         if not record['parts'] and not path.is_file():

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from ..errors import CheckpointError, ConfigError
+from ..file_kinds import check_tokenizer_files, library_words
 from ..structures import ProcessorImageSpec
 from ..tokens import IMAGE_TOKEN_ID
 
@@ -57,10 +58,11 @@ def load_processor(folder: str) -> Any:
     """
     if not Path(folder).is_dir():
         raise CheckpointError(f'processor: {folder} is no folder. Give the folder of the whole model or of its processor.')
+    check_tokenizer_files(Path(folder))
     try:
-        return AutoProcessor.from_pretrained(folder)
+        return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f'{folder} holds no readable processor ({str(error).splitlines()[0]}).') from error
+        raise CheckpointError(f'{folder} holds no readable processor ({library_words(error)}).') from None
 
 
 @lru_cache(maxsize=4)

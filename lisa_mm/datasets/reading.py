@@ -7,53 +7,105 @@ import csv
 import io
 import json
 import pickle
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
+from .encodings import read_bytes, read_lines, read_text
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file in UTF-8, or in cp1252 like some files of ReasonSeg.
+def read_json(path: Path, encoding: str | None = None) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        encoding: See :func:`lisa_mm.datasets.encodings.read_text`.
 
     Raises:
-        DataError: if it is missing or not JSON.
+        DataError: if it is missing, in another encoding, or not JSON.
+    """
+    return parse_json(read_text(path, encoding), path, '')
+
+
+def read_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[str, int, Callable[[], Any]]]:
+    """Yield the rows of a jsonl (one per line; empty lines count) or of a json that holds a list, to be parsed one by one.
+
+    Returns:
+        The row's place, for errors; its number, from 1 in a jsonl and from 0 in a json; a function that returns it.
+
+    Raises:
+        DataError: if the file is missing, in another encoding or no list; the function, if the line is no JSON.
+    """
+    if path.suffix == '.jsonl':
+        for number, line in read_lines(path, encoding):
+            if line.strip():
+                yield f'line {number}', number, partial(parse_json, line, path, f'line {number}')
+        return
+    rows = read_json(path, encoding)
+    if not isinstance(rows, list):
+        hint = ' One row per line needs the suffix .jsonl.' if isinstance(rows, dict) else ''
+        raise DataError(f'{path}: expected a list of rows, got {kind_of_json(rows)}.{hint}', file=path)
+    for number, row in enumerate(rows):
+        yield f'row {number}', number, partial(_same, row)
+
+
+def _same(row: Any) -> Any:
+    return row
+
+
+def parse_json(text: str, path: Path, where: str) -> Any:
+    """The value of a JSON text; an object with a key twice is refused, for one of its values would be lost.
+
+    Raises:
+        DataError: naming file and record.
     """
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
-    try:
-        text = raw.decode('utf-8')
-    except UnicodeDecodeError:
-        text = raw.decode('cp1252', errors='replace')
-    try:
-        return json.loads(text)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f'{path} is no json ({error}). Mend the file or take it and its image out.', file=path) from error
+        place = f'{path}: {where}' if where else f'{path}'
+        hint = ' It holds one object per line: give it the suffix .jsonl.' if str(error).startswith('Extra data: line 2 ') else ''
+        raise DataError(f'{place} is no json ({error}).{hint} Mend it or take it out.', file=path, record=where) from error
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a UTF-8 csv whose first line names the columns, each with its line number.
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f'the key {twice!r} occurs twice in one object')
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def kind_of_json(value: object) -> str:
+    """What a value is called in json, with its article."""
+    names = {dict: 'an object', list: 'a list', str: 'a text', bool: 'true or false', type(None): 'null'}
+    return names.get(type(value), 'a number')
+
+
+def read_csv(path: Path, columns: Sequence[str], encoding: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a csv whose first line names the columns, each with its line number.
 
     Args:
         path: The file.
         columns: Required columns; others are passed on too.
+        encoding: See :func:`lisa_mm.datasets.encodings.read_text`.
 
     Raises:
-        DataError: if the file is missing, in another encoding or lacks a column; at a row that has more or fewer values.
+        DataError: if the file is missing, in another encoding, lacks a column or names one twice; at a row that has more or
+            fewer values.
     """
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f'{path} is not in UTF-8 ({error}). Save it as UTF-8.', file=path) from error
-    reader = csv.DictReader(io.StringIO(text, newline=''))
+    text = read_text(path, encoding)
+    reader = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+    twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
+    if twice:
+        raise DataError(f'{path}: the first line names the column {twice[0]!r} twice. Rename one.', file=path, record=1)
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
@@ -67,22 +119,6 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
                 record=reader.line_num,
             )
         yield reader.line_num, row
-
-
-def field(record: object, key: str, kinds: type | tuple[type, ...], where: str, file: Path) -> Any:
-    """The value of a record's key, which must have one of these types.
-
-    Raises:
-        DataError: naming the value found instead.
-    """
-    if not isinstance(record, dict):
-        raise DataError(f'{file}: {where} is a {type(record).__name__}, an object is needed.', file=file, record=where)
-    if key not in record:
-        raise DataError(f'{file}: {where} has no {key!r}; keys found: {sorted(map(str, record))}.', file=file, record=where)
-    if not isinstance(record[key], kinds):
-        names = ' or '.join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-        raise DataError(f'{file}: {where}: {key} is {str(record[key])[:60]!r}; a {names} is needed.', file=file, record=where)
-    return record[key]
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -115,54 +151,27 @@ def _plain_scalar(dtype: np.dtype, content: bytes | str) -> Any:
     return np.frombuffer(raw, dtype=dtype, count=1)[0].item()
 
 
-def read_refs(path: Path) -> list[dict[str, Any]]:
+def read_refs(path: Path, encoding: str | None = None) -> list[dict[str, Any]]:
     """Read the referring expressions of ``refs(*.p)`` (a pickle, also from Python 2) or ``grefs(*.json)``.
+
+    Args:
+        path: The file.
+        encoding: Of a json; texts of a pickle are Unicode, or Latin-1 where Python 2 wrote bytes.
 
     Raises:
         DataError: if it is missing, not a pickle, or holds more than plain containers and numbers.
     """
     if path.suffix == '.json':
-        refs = read_json(path)
+        refs = read_json(path, encoding)
     else:
+        raw = read_bytes(path)
         try:
-            refs = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
-        except OSError as error:
-            raise DataError(f'{path} is missing or unreadable ({error.strerror}). Look at data_root.', file=path) from error
+            refs = _PlainUnpickler(io.BytesIO(raw), encoding='latin1').load()
         # a broken pickle may raise almost any error; to a user they all mean the same
         except Exception as error:
             raise DataError(
                 f'{path} is no pickle of referring expressions: {error or type(error).__name__}. Get the file again.', file=path
             ) from error
     if not isinstance(refs, list):
-        raise DataError(f'{path}: expected a list of referring expressions, got a {type(refs).__name__}.', file=path)
+        raise DataError(f'{path}: expected a list of referring expressions, got {kind_of_json(refs)}.', file=path)
     return refs
-
-
-class CocoFile:
-    """Images, annotations and categories of a COCO json, by id.
-
-    Args:
-        path: The JSON file.
-
-    Raises:
-        DataError: if it does not have this form.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        content = read_json(path)
-        lists = {key: field(content, key, list, 'the file', path) for key in ('images', 'annotations', 'categories')}
-        self.images, self.annotations, self.categories = ({entry.get('id'): entry for entry in group} for group in lists.values())
-
-    def image(self, number: object, where: str, file: Path) -> dict[str, Any]:
-        """An image's entry: ``file_name``, ``height``, ``width``; errors name ``where`` in ``file``."""
-        if number not in self.images:
-            raise DataError(
-                f'{file}: {where} names image {number!r}, which is not among the images of {self.path.name}.',
-                file=file,
-                record=where,
-            )
-        entry = self.images[number]
-        for key, kind in (('file_name', str), ('height', int), ('width', int)):
-            field(entry, key, kind, f'image {number}', self.path)
-        return entry

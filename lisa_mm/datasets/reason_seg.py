@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,20 @@ from ..registry import DATASETS
 from . import prompts
 from .asking import choose
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .masks import EncodedMask, shape_kind
-from .reading import field, read_json
+from .encodings import decode_text, is_typographic, is_utf8, read_bytes
+from .labelme import encode_shapes
+from .masks import EncodedMask
+from .reading import kind_of_json, parse_json
+from .record_formats import EXPLANATION, REASON_SEG
+from .tokenizer import count_masks
 
 CONTROLS = ('none', 'other_question')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.JPG', '.JPEG', '.PNG')
 
 
 @DATASETS.register_module()
 class ReasonSegDataset(BaseSegDataset):
-    """``data_root/reason_seg/ReasonSeg/<split>/*.jpg`` with one json per image, and ``explanatory/train.json``.
+    """``data_root/reason_seg/ReasonSeg/<split>``: images with one labelme json each; ``explanatory/train.json`` beside.
 
     Training: up to ``texts_per_image`` texts, each in its own conversation about the same mask. If the json has ``others``
     (our demo: further objects of the scene), up to ``others_per_image`` of them are asked about too. An image with an explanation
@@ -70,7 +74,7 @@ class ReasonSegDataset(BaseSegDataset):
         return ('other_question',)
 
     def objects(self, record: dict[str, Any]) -> list[EncodedMask]:
-        return [{'shapes': target['shapes']} for target in record['targets']]
+        return [mask_of(record, target) for target in record['targets']]
 
     def source_files(self) -> list[Path] | None:
         root = Path(self.data_root) / 'reason_seg' / 'ReasonSeg'
@@ -100,32 +104,56 @@ class ReasonSegDataset(BaseSegDataset):
         if not path.is_file():
             return {}
         explained: dict[str, str] = {}
-        for number, entry in enumerate(read_json(path)):
+        first: dict[str, int] = {}
+        entries = self._read(path)
+        if not isinstance(entries, list):
+            raise DataError(f'{path}: expected a list of explanations, got {kind_of_json(entries)}.', file=path)
+        for number, entry in enumerate(entries):
             with self.guarded():
                 where = f'entry {number}'
-                image, text = field(entry, 'image', str, where, path), field(entry, 'outputs', str, where, path)
-                if not text.strip():
-                    raise DataError(f'{path}: {where}: outputs is empty. Write it or delete the entry.', file=path, record=where)
+                read = EXPLANATION.read(entry, path, where, self.notes)
+                image, text = read['image'], read['outputs']
+                if count_masks(text, self.mask_tokens):
+                    raise DataError(
+                        f'{path}: {where}: outputs holds {" or ".join(self.mask_tokens)}, which is put before it. Take it out.',
+                        file=path,
+                        record=where,
+                    )
                 check_file(root / self.split / image, 'the explained image', f'{path}: {where}')
-                explained[image] = text
+                if explained.setdefault(image, text) != text:
+                    raise DataError(
+                        f'{path}: entries {first[image]} and {number} explain the same image {image} with different texts. '
+                        'Delete one of them.',
+                        file=path,
+                        record=where,
+                    )
+                first.setdefault(image, number)
         return explained
 
+    def _read(self, path: Path) -> Any:
+        """A json; some published ones hold typographic characters of cp1252."""
+        raw = read_bytes(path)
+        encoding = self.encoding
+        if encoding is None and is_typographic(raw) and not is_utf8(raw):
+            encoding = 'cp1252'
+            self.notes[f'{path.name} is not in UTF-8 and was read as cp1252, by the punctuation that it holds'] += 1
+        return parse_json(decode_text(raw, path, encoding), path, '')
+
     def _record(self, path: Path, explained: dict[str, str]) -> dict[str, Any]:
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise DataError(
-                f'{path}: expected an object with text, is_sentence, shapes; got a {type(content).__name__}.', file=path
+        content = REASON_SEG.read(self._read(path), path, notes=self.notes)
+        image = find_image(path, content.get('imagePath'))
+        size = [content.get('imageHeight'), content.get('imageWidth')]
+        targets = []
+        for target in (content, *content.get('others', [])):
+            targets.append(
+                {'text': target['text'], 'is_sentence': target['is_sentence'], 'shapes': encode_shapes(target['shapes'])}
             )
-        image = path.with_suffix('.jpg')
-        check_file(image, 'the image', str(path))
-        targets = [content, *content.get('others', [])]
-        for number, target in enumerate(targets):
-            check_target(target, f'{path}' if not number else f'{path}, others[{number - 1}]')
         return {
             'sample_id': f'{self.split}/{path.name}',
             'img_path': str(image),
-            'targets': [{k: t[k] for k in ('text', 'is_sentence', 'shapes')} for t in targets],
+            'targets': targets,
             'explanation': explained.get(image.name),
+            **({'size': size} if None not in size else {}),
         }
 
     @staticmethod
@@ -142,7 +170,7 @@ class ReasonSegDataset(BaseSegDataset):
         target = record['targets'][0]
         if self.test_mode:
             question = prompts.validation_question(target['text'][0], target['is_sentence'])
-            return Asked([[(question, prompts.VALIDATION_ANSWER)]], [{'shapes': target['shapes']}])
+            return Asked([[(question, prompts.VALIDATION_ANSWER)]], [mask_of(record, target)])
         explanation = record['explanation']
         if explanation and rng.random() < self.explanatory:
             return Asked([[('<image>\n' + str(rng.choice(target['text'])), explanation)]], [])
@@ -150,17 +178,17 @@ class ReasonSegDataset(BaseSegDataset):
         for text in choose(target['text'], self.texts_per_image, rng):
             explain = bool(explanation) and target['is_sentence'] and rng.random() < 0.5
             conversations.append([self._turn(text, target['is_sentence'], explanation if explain else None, rng)])
-            masks.append({'shapes': target['shapes']})
+            masks.append(mask_of(record, target))
         for other in choose(record['targets'][1:], self.others_per_image, rng):
             conversations.append([self._turn(str(rng.choice(other['text'])), other['is_sentence'], None, rng)])
-            masks.append({'shapes': other['shapes']})
+            masks.append(mask_of(record, other))
         return Asked(conversations, masks)
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
         for target in record['targets']:
             for text in target['text']:
-                rows.append({'question' if target['is_sentence'] else 'phrase': text, 'masks': [{'shapes': target['shapes']}]})
+                rows.append({'question' if target['is_sentence'] else 'phrase': text, 'masks': [mask_of(record, target)]})
         if record['explanation']:
             rows.append({'turns': [[record['targets'][0]['text'][0], record['explanation']]], 'masks': []})
         return rows
@@ -175,39 +203,39 @@ class ReasonSegDataset(BaseSegDataset):
         return str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=text.lower()), answer
 
 
+def mask_of(record: dict[str, Any], target: dict[str, Any]) -> EncodedMask:
+    """The encoded mask of one of a record's targets."""
+    mask: EncodedMask = {'shapes': target['shapes']}
+    return {**mask, 'size': record['size']} if 'size' in record else mask
+
+
 def natural_key(path: Path) -> list[Any]:
     """Sort key that puts train_2 before train_10."""
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r'(\d+)', path.name)]
 
 
-def check_target(target: Mapping[str, Any], where: str) -> None:
-    """Check the contents of a ReasonSeg json.
+def find_image(path: Path, named: str | None) -> Path:
+    """The image of a labelme json: the name in ``imagePath``, in the json's folder, or else the image of the same name.
 
     Raises:
-        DataError: naming file and record.
+        DataError: if it is missing, or several have the name.
     """
-    for key in ('text', 'is_sentence', 'shapes'):
-        if key not in target:
-            raise DataError(f'{where}: key {key!r} is missing; keys found: {sorted(target)}.', file=where, record=key)
-    if not target['text'] or not all(isinstance(t, str) and t.strip() for t in target['text']):
+    # labelme writes a path of the annotator's machine
+    name = re.split(r'[/\\]', named)[-1] if named else ''
+    if name and (path.parent / name).is_file():
+        return path.parent / name
+    found = [image for suffix in IMAGE_SUFFIXES if (image := path.with_suffix(suffix)).is_file()]
+    if len(found) > 1:
         raise DataError(
-            f'{where}: text is {target["text"]!r}; it needs at least one question that is not empty.', file=where, record='text'
+            f'{path}: {" and ".join(image.name for image in found)} have its name. Take one out, or name it in imagePath.',
+            file=path,
         )
-    for number, shape in enumerate(target['shapes']):
-        if 'label' not in shape:
-            raise DataError(f'{where}: shapes[{number}] has no label; keys found: {sorted(shape)}.', file=where, record=number)
-        points = shape.get('points', [])
-        if shape_kind(shape) == 'flag':
-            continue
-        if len(points) < 2:
-            raise DataError(
-                f'{where}: shapes[{number}] is an empty polygon ({len(points)} points). Draw it or delete it.',
-                file=where,
-                record=f'shapes[{number}]',
-            )
-        if not all(len(point) == 2 and all(isinstance(value, (int, float)) for value in point) for point in points):
-            raise DataError(
-                f'{where}: shapes[{number}] has a point that is no pair of numbers. Draw it again.',
-                file=where,
-                record=f'shapes[{number}]',
-            )
+    if not found:
+        said = f' (its imagePath is {named!r})' if named else ''
+        raise DataError(
+            f'{path}: the image {path.with_suffix(".jpg")} is missing{said}, and so is one with another suffix '
+            f'({", ".join(IMAGE_SUFFIXES[1:])}). Put it there or take the record out.',
+            file=path.with_suffix('.jpg'),
+            record=str(path),
+        )
+    return found[0]

@@ -12,8 +12,10 @@ from ..errors import DataError
 from ..registry import DATASETS
 from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions
+from .coco import CocoFile
 from .masks import encode_segmentation
-from .reading import CocoFile, field, read_refs
+from .reading import read_refs
+from .record_formats import REF, CocoAnnotation, Ref
 
 NAMES = ('refcoco', 'refcoco+', 'refcocog', 'refclef', 'grefcoco')
 COCO_IMAGES = 'images/mscoco/images/train2014'
@@ -76,16 +78,17 @@ class ReferSegDataset(BaseSegDataset):
         return [self._refs_file, self._folder / 'instances.json', self._images]
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        refs = read_refs(self._refs_file)
-        instances = CocoFile(self._folder / 'instances.json')
+        refs = read_refs(self._refs_file, self.encoding)
+        instances = CocoFile(self._folder / 'instances.json', self.encoding, self.notes)
+        self.faults += instances.collisions
         records: dict[Any, dict[str, Any]] = {}
         splits: set[str] = set()
-        for number, ref in enumerate(refs):
+        for number, raw in enumerate(refs):
             with self.guarded():
-                where = f'ref {ref["ref_id"]}' if isinstance(ref, dict) and 'ref_id' in ref else f'entry {number}'
-                split = field(ref, 'split', str, where, self._refs_file)
-                splits.add(split)
-                if in_split(split, self.split):
+                where = f'ref {raw["ref_id"]}' if isinstance(raw, dict) and 'ref_id' in raw else f'entry {number}'
+                ref = REF.read(raw, self._refs_file, where, self.notes)
+                splits.add(ref['split'])
+                if in_split(ref['split'], self.split):
                     self._add(ref, where, instances, records)
         if not records and not self.faults:
             raise DataError(
@@ -93,29 +96,20 @@ class ReferSegDataset(BaseSegDataset):
             )
         return list(records.values())
 
-    def _add(self, ref: dict[str, Any], where: str, instances: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
+    def _add(self, ref: Ref, where: str, instances: CocoFile, records: dict[Any, dict[str, Any]]) -> None:
         """Add one ref to the record of its image."""
-        file = self._refs_file
-        number = field(ref, 'image_id', int, where, file)
-        texts = []
-        for position, sentence in enumerate(field(ref, 'sentences', list, where, file)):
-            text = field(sentence, 'sent', str, f'{where}, sentence {position}', file)
-            if not text.strip():
-                raise DataError(f'{file}: {where}, sentence {position} is empty. Delete it.', file=file, record=where)
-            texts.append(text)
-        if not texts:
-            raise DataError(f'{file}: {where} has no sentences. Delete it.', file=file, record=where)
+        file, number = self._refs_file, ref['image_id']
         image = instances.image(number, where, file)
-        height, width = image['height'], image['width']
+        size = (image['height'], image['width'])
         masks: list[Any] = []
-        for annotation in self._annotations(ref, where, instances):
+        for key, annotation in self._annotations(ref, where, instances):
             try:
-                masks += encode_segmentation(annotation.get('segmentation'), height, width)
+                masks += encode_segmentation(annotation['segmentation'], size)
             except ValueError as error:
                 raise DataError(
-                    f'{instances.path}: annotation {annotation["id"]} (of {where}): {error}. Mend or delete it.',
+                    f'{instances.path}: annotation {key} (of {where}): {error}. Mend or delete it.',
                     file=instances.path,
-                    record=f'annotation {annotation["id"]}',
+                    record=f'annotation {key}',
                 ) from error
         if number not in records:
             path = self._images / image['file_name']
@@ -124,11 +118,11 @@ class ReferSegDataset(BaseSegDataset):
                     f'{file}: {where}: its image {path} is missing. Put it there or take the ref out.', file=path, record=where
                 )
             records[number] = {'sample_id': f'{self.name}/{image["file_name"]}', 'img_path': str(path), 'refs': []}
-        records[number]['refs'].append({'texts': texts, 'mask': {'segmentations': masks, 'size': [height, width]}})
+        texts = [sentence['sent'] for sentence in ref['sentences']]
+        records[number]['refs'].append({'texts': texts, 'mask': {'segmentations': masks, 'size': list(size)}})
 
-    def _annotations(self, ref: dict[str, Any], where: str, instances: CocoFile) -> list[dict[str, Any]]:
-        file = self._refs_file
-        found = field(ref, 'ann_id', (int, list), where, file)
+    def _annotations(self, ref: Ref, where: str, instances: CocoFile) -> list[tuple[Any, CocoAnnotation]]:
+        file, found = self._refs_file, ref['ann_id']
         numbers = found if isinstance(found, list) else [found]
         if ref.get('no_target') or numbers == [-1]:
             if numbers not in ([-1], []):
@@ -139,16 +133,16 @@ class ReferSegDataset(BaseSegDataset):
                 raise DataError(
                     f'{file}: {where} names annotation {number}, which is not in {instances.path.name}.', file=file, record=where
                 )
-            if instances.annotations[number].get('image_id') != ref['image_id']:
+            if instances.annotation(number)['image_id'] != ref['image_id']:
                 raise DataError(
                     f'{file}: {where} is about image {ref["image_id"]}, its annotation {number} about '
-                    f'{instances.annotations[number].get("image_id")}.',
+                    f'{instances.annotation(number)["image_id"]}.',
                     file=file,
                     record=where,
                 )
         if not numbers:
             raise DataError(f'{file}: {where} names no annotation; no_target would say that.', file=file, record=where)
-        return [instances.annotations[number] for number in numbers]
+        return [(number, instances.annotation(number)) for number in numbers]
 
     @staticmethod
     def things(record: dict[str, Any]) -> list[Thing]:

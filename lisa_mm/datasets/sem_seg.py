@@ -19,7 +19,8 @@ from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .classes import class_names
 from .masks import read_label_map
-from .reading import field, read_json
+from .reading import read_json
+from .record_formats import MAPILLARY
 
 # 20,000 files take minutes to read, so report progress
 MANY_FILES = 5000
@@ -82,7 +83,7 @@ class SemSegDataset(BaseSegDataset):
         self.split = split or SPLITS[name]
         self.classes_per_image = classes_per_image
         self.never_asked = list(never_asked)
-        self.names = value_names(name, data_root)
+        self.names = value_names(name, data_root, options.get('encoding'))
         super().__init__(data_root, **options)
 
     @property
@@ -181,12 +182,11 @@ class SemSegDataset(BaseSegDataset):
         return rows_about(self.things(record))
 
 
-def value_names(name: str, data_root: str | Path) -> list[str | None]:
+def value_names(name: str, data_root: str | Path, encoding: str | None = None) -> list[str | None]:
     """The class of each png value of a data set; None if it is ignored."""
     if name == 'ade20k':
         return [None, *class_names('ade20k')]
     if name == 'cocostuff':
         return [None if '-' in label else label for label in class_names('cocostuff')]
     path = Path(data_root) / 'mapillary' / 'config_v2.0.json'
-    labels = field(read_json(path), 'labels', list, 'the file', path)
-    return [field(label, 'readable', str, f'label {number}', path).lower() for number, label in enumerate(labels)]
+    return [label['readable'].lower() for label in MAPILLARY.read(read_json(path, encoding), path)['labels']]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerBase
 
 from ..errors import CheckpointError, ConfigError, nearest
+from ..file_kinds import check_tokenizer_files, library_words, read_json
 from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START, MASK_TOKENS, SEG_TOKEN
 
 TEMPLATES = ('llava_v1', 'llava_llama_2', 'vicuna_v1', 'plain', 'chat')
@@ -94,8 +95,9 @@ def build_tokenizer(
     folder = Path(pretrained)
     if not folder.is_dir():
         raise CheckpointError(f'tokenizer: {folder} is no folder. Give the folder of the language model or of its tokenizer.')
+    check_tokenizer_files(folder)
     if is_published_llama(folder):
-        tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=True)
+        tokenizer = _load(lambda: LlamaTokenizer.from_pretrained(folder, legacy=True), folder)
         tokenizer.pad_token = tokenizer.unk_token
         stripped = {'lstrip': True, 'rstrip': True}
         tokenizer.add_tokens([AddedToken(SEG_TOKEN, special=False, normalized=False, **stripped)])
@@ -105,10 +107,7 @@ def build_tokenizer(
         known = {SEG_TOKEN, IMAGE_START, IMAGE_END}
         tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names if name not in known])
         return tokenizer
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{folder} holds no readable tokenizer ({str(error).splitlines()[0]}).') from error
+    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     new = [AddedToken(name, special=True, normalized=False) for name in names]
@@ -118,6 +117,15 @@ def build_tokenizer(
     return tokenizer
 
 
+def _load(load: Callable[[], Any], folder: Path) -> Any:
+    try:
+        return load()
+    except Exception as error:  # the tokenizers package raises bare ones, transformers any for a damaged file
+        raise CheckpointError(
+            f'{folder} holds no readable tokenizer ({library_words(error)}). Download the files of its tokenizer again.'
+        ) from None
+
+
 def is_published_llama(folder: Path) -> bool:
     """Whether the folder is a Llama, LLaVA or LISA with a sentencepiece tokenizer."""
     if not (folder / 'tokenizer.model').is_file():
@@ -125,4 +133,4 @@ def is_published_llama(folder: Path) -> bool:
     config = folder / 'config.json'
     if not config.is_file():
         return True
-    return json.loads(config.read_text(encoding='utf-8')).get('model_type') in ('llava', 'llama')
+    return read_json(config).get('model_type') in ('llava', 'llama')

@@ -12,19 +12,18 @@ from ..errors import DataError
 from ..registry import DATASETS
 from ..tokens import IMAGE_PLACEHOLDER
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
-from .json_masks import read_masks
-from .reading import field, read_json
-from .tokenizer import count_masks
-
-ASKS, ANSWERS = ('human', 'user'), ('gpt', 'assistant')
+from .json_masks import check_answers, encode_masks
+from .reading import read_rows
+from .record_formats import ASKS, LLAVA, SYSTEM
 
 
 @DATASETS.register_module()
 class VQADataset(BaseSegDataset):
-    """LLaVA-Instruct-150k, or any json of ``{"image", "conversations": [{"from": "human" | "gpt", "value"}]}`` rows.
+    """LLaVA-Instruct-150k, or any json or jsonl of ``{"image", "conversations": [{"from": "human" | "gpt", "value"}]}`` rows.
 
     Each row is one sample with one conversation. ``<image>`` moves to the start of its question. A row without ``image`` is text
-    alone. A row may have ``masks`` (polygon, RLE or path of a png), one per ``[SEG]`` in its answers.
+    alone. A first turn from ``system`` replaces the template's system text. A row may have ``masks`` (polygon, RLE, bitmap,
+    path of a png), one per ``[SEG]`` in its answers.
 
     Args:
         data_root: Folder that contains ``file`` and ``image_folder``.
@@ -54,23 +53,21 @@ class VQADataset(BaseSegDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         path = Path(self.data_root) / self.file
-        rows = read_json(path)
-        if not isinstance(rows, list):
-            raise DataError(f'{path}: expected a list of rows, got a {type(rows).__name__}.', file=path)
         records = []
-        for number, row in enumerate(rows):
+        for where, number, parse in read_rows(path, self.encoding):
             with self.guarded():
-                records.append(self._record(row, number, path))
+                records.append(self._record(parse(), where, number, path))
         return records
 
-    def _record(self, row: dict[str, Any], number: int, path: Path) -> dict[str, Any]:
-        where = f'row {number}' + (f' (id {row["id"]})' if isinstance(row, dict) and 'id' in row else '')
-        said = field(row, 'conversations', list, where, path)
-        image = None
-        if row.get('image') is not None:
-            image = Path(self.data_root) / self.image_folder / field(row, 'image', str, where, path)
+    def _record(self, raw: Any, where: str, number: int, path: Path) -> dict[str, Any]:
+        where += f' (id {raw["id"]})' if isinstance(raw, dict) and 'id' in raw else ''
+        row = LLAVA.read(raw, path, where, self.notes)
+        given: Any = row.get('image')
+        name: str | None = (given[0] if given else None) if isinstance(given, list) else given
+        image = Path(self.data_root) / self.image_folder / name if name else None
+        if image is not None:
             check_file(image, 'the image', f'{path}: {where}')
-        turns = read_turns(said, path, where)
+        system, turns = read_turns(row['conversations'], path, where)
         marks = sum(question.count(IMAGE_PLACEHOLDER) for question, _ in turns)
         if marks > 1:
             raise DataError(f'{path}: {where} has {marks} {IMAGE_PLACEHOLDER}, one is allowed.', file=path, record=where)
@@ -78,38 +75,41 @@ class VQADataset(BaseSegDataset):
             raise DataError(f'{path}: {where} says {IMAGE_PLACEHOLDER} but names no image.', file=path, record=where)
         if image is not None and not marks:  # an image without a mark comes first
             turns[0] = (f'{IMAGE_PLACEHOLDER}\n{turns[0][0]}', turns[0][1])
-        masks = read_masks(row.get('masks', []), path.parent, path, where)
-        count = sum(count_masks(answer, self.mask_tokens) for _, answer in turns)
-        if count != len(masks):
-            raise DataError(
-                f'{path}: {where} has {count} {" or ".join(self.mask_tokens)} in its answers but {len(masks)} masks.',
-                file=path,
-                record=where,
-            )
+        masks = encode_masks(row.get('masks', []), path.parent, path, where)
+        if masks and image is None:
+            raise DataError(f'{path}: {where} has masks but names no image.', file=path, record=where)
+        check_answers(turns, len(masks), self.mask_tokens, path, where)
         return {
             'sample_id': f'{path.name}:{number}',
             'img_path': None if image is None else str(image),
+            'system': system,
             'turns': turns,
             'masks': masks,
         }
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
-        return Asked([[(question, answer) for question, answer in record['turns']]], record['masks'])
+        systems = [record['system']] if record['system'] is not None else []
+        return Asked([[(question, answer) for question, answer in record['turns']]], record['masks'], systems)
 
 
-def read_turns(said: list[Any], file: Path, where: str) -> list[tuple[str, str]]:
-    """LLaVA's list of ``from`` and ``value`` -> (question, answer) pairs; text before the first question is left out.
+def read_turns(said: list[Any], file: Path, where: str) -> tuple[str | None, list[tuple[str, str]]]:
+    """LLaVA's list of ``from`` and ``value`` -> system text or None, and (question, answer) pairs.
+
+    An answer before the first question is left out.
 
     Raises:
         DataError: if the speakers don't alternate, a text is empty, or an answer holds ``<image>``.
     """
-    spoken = []
-    for position, entry in enumerate(said):
-        who = field(entry, 'from', str, f'{where}, turn {position}', file)
-        text = field(entry, 'value', str, f'{where}, turn {position}', file)
-        if who not in ASKS + ANSWERS:
-            raise DataError(f'{file}: {where}, turn {position}: from is {who!r}; allowed: human, gpt.', file=file, record=where)
-        spoken.append((who in ASKS, text.strip()))
+    system = None
+    if said[0]['from'] == SYSTEM:
+        system, said = said[0]['value'].strip() or None, said[1:]
+    if any(entry['from'] == SYSTEM for entry in said):
+        raise DataError(f'{file}: {where}: a system text may only come first. Put it there.', file=file, record=where)
+    if system and IMAGE_PLACEHOLDER in system:
+        raise DataError(
+            f'{file}: {where}: the system text holds {IMAGE_PLACEHOLDER}; only questions may.', file=file, record=where
+        )
+    spoken = [(entry['from'] in ASKS, entry['value'].strip()) for entry in said]
     if spoken and not spoken[0][0]:
         spoken = spoken[1:]
     if not spoken or len(spoken) % 2 or any(asks != (i % 2 == 0) for i, (asks, _) in enumerate(spoken)):
@@ -134,4 +134,4 @@ def read_turns(said: list[Any], file: Path, where: str) -> list[tuple[str, str]]
                 record=where,
             )
         turns.append((question.strip(), answer))
-    return turns
+    return system, turns

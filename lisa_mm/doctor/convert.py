@@ -9,7 +9,8 @@ from typing import Any
 
 from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
-from ..datasets.masks import decode_mask, encode_mask
+from ..datasets.masks import decode_mask
+from ..datasets.run_lengths import encode_mask
 from ..datasets.tokenizer import count_masks
 from ..errors import ConfigError
 from ..registry import DATASETS
@@ -38,7 +39,7 @@ def convert(entry: dict[str, Any], path: str | Path) -> int:
             record = dataset.get_data_info(number)
             size = image_size(record['img_path']) if record['img_path'] else (0, 0)
             for row in dataset.rows(record):
-                written = {key: row[key] for key in ('phrase', 'question', 'turns') if key in row}
+                written = {key: row[key] for key in ('phrase', 'question', 'system', 'turns') if key in row}
                 masks = [encode_mask(decode_mask(spec, *size, record['sample_id']) == 1) for spec in row['masks']]
                 if record['img_path']:
                     written = {'image': os.path.relpath(record['img_path'], path.parent), **written}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from ..errors import CheckpointError, ConfigError, nearest
+from ..file_kinds import library_words, read_json
 
 # Keys that config classes accept beside their fields: older names, and keys that any published config.json may hold
 COMMON = {
@@ -56,6 +58,22 @@ def written_architecture(
     if faults:
         raise ConfigError(faults)
     return built
+
+
+def folder_architecture(folder: Path) -> PretrainedConfig:
+    """Read the architecture of a Hugging Face folder from its ``config.json``.
+
+    Raises:
+        CheckpointError: if the file is missing, unreadable, or of a model that transformers does not know.
+    """
+    file = folder / 'config.json'
+    kind = read_json(file).get('model_type')
+    if kind is None:
+        raise CheckpointError(f'{file} has no model_type: it is not the config.json of a transformers model. Download it again.')
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (StrictDataclassError, OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f'{file}: transformers cannot read it ({library_words(error)}).') from None
 
 
 def architecture_of(built: PretrainedConfig) -> dict[str, Any]:

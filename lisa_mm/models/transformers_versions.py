@@ -15,6 +15,7 @@ from transformers.modeling_utils import set_zero3_state
 from ..errors import CheckpointError
 from .base import MLLMOutput
 from .phases import shapes_only
+from .weight_files import check_files, is_finite
 
 # encoded images: 5.18
 TAKES_ENCODED = hasattr(GenerationMixin, '_supports_mm_encoder_outputs')
@@ -44,12 +45,19 @@ def read_model(cls: Any, folder: Path, what: str, **options: object) -> Any:
         options: Further arguments of ``from_pretrained``.
 
     Raises:
-        CheckpointError: if weights are missing or of another shape.
+        CheckpointError: if a file is missing or damaged, if weights are missing, of another shape, or not finite (under
+            ZeRO-3, where no process holds them whole, the last is not looked at).
     """
+    check_files(folder)
     model, report = cls.from_pretrained(folder, output_loading_info=True, **{'dtype': torch.float32, **options})
     missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
     if missing:
         raise CheckpointError(f'{folder}: {len(missing)} weights of {what} are missing, e.g. {missing[0]}.')
+    broken = [name for name, value in model.named_parameters() if not is_finite(value.detach())]
+    if broken:
+        raise CheckpointError(
+            f'{folder}: {len(broken)} weights of {what} hold NaN or infinite numbers, e.g. {broken[0]}. Take another checkpoint.'
+        )
     return model
 
 

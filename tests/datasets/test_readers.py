@@ -168,13 +168,13 @@ def test_several_masks_without_an_answer_are_one_target(tmp_path):
 @pytest.mark.parametrize(
     ('row', 'message'),
     [
-        ({'image': 'a.jpg'}, 'needs image, masks, and one of'),
-        ({'image': 'a.jpg', 'phrase': ' ', 'masks': []}, 'a text is empty'),
+        ({'image': 'a.jpg'}, r'row \d: the record: one of phrase, question .* is needed; keys found: image'),
+        ({'image': 'a.jpg', 'phrase': ' ', 'masks': []}, r'row \d: phrase: it is empty'),
         ({'image': 'b.jpg', 'phrase': 'x', 'masks': []}, 'b.jpg is missing'),
         ({'image': 'a.jpg', 'phrase': 'x', 'masks': [[[1, 1], [2, 2]]]}, 'at least 3 points'),
         ({'image': 'a.jpg', 'phrase': 'x', 'masks': ['no.png']}, 'no.png is missing'),
         ({'image': 'a.jpg', 'question': 'q', 'answer': '[SEG] [SEG]', 'masks': ['m.png']}, r'2 \[SEG\] in its answers but 1'),
-        ({'image': 'a.jpg', 'turns': [['q']], 'masks': []}, 'turns must be a list of'),
+        ({'image': 'a.jpg', 'turns': [['q']], 'masks': []}, r'row \d: turns: a turn is \[question, answer\]; one has 1 texts'),
     ],
 )
 def test_broken_rows_are_named(tmp_path, row, message):

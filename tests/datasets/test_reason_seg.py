@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_mm.datasets.masks import decode_mask, draw_shapes
+from lisa_mm.datasets.masks import decode_mask
 from lisa_mm.datasets.reason_seg import ReasonSegDataset
+from lisa_mm.datasets.shapes import draw_shapes
 from lisa_mm.datasets.transforms import DecodeMasks, LoadImage
 from lisa_mm.errors import ConfigError, DataError
 
@@ -114,11 +115,11 @@ def test_cp1252(root):
     ('content', 'message'),
     [
         (b'{"text": [', r'train_0.json is no json'),
-        ([], r'train_0.json: expected an object'),
-        ({'text': [], 'is_sentence': True, 'shapes': [SQUARE]}, r'train_0.json: text is \[\]'),
-        ({'text': [' '], 'is_sentence': True, 'shapes': [SQUARE]}, r'train_0.json: text is'),
-        ({'text': ['a'], 'is_sentence': True, 'shapes': [shape([])]}, r'train_0.json: shapes\[0\] is an empty polygon'),
-        ({'text': ['a'], 'is_sentence': True}, r"train_0.json: key 'shapes' is missing; keys found"),
+        ([], r'train_0.json: the record is \[\]; an object is needed'),
+        ({'text': [], 'is_sentence': True, 'shapes': [SQUARE]}, r'train_0.json: text has 0 items; at least 1'),
+        ({'text': [' '], 'is_sentence': True, 'shapes': [SQUARE]}, r'train_0.json: text\[0\]: it is empty'),
+        ({'text': ['a'], 'is_sentence': True, 'shapes': [shape([])]}, r'train_0.json: shapes\[0\]: it is an empty polygon'),
+        ({'text': ['a'], 'is_sentence': True}, r"train_0.json: shapes is missing; keys found: 'text', 'is_sentence'"),
     ],
 )
 def test_broken_json_is_named(root, content, message):
@@ -151,5 +152,5 @@ def test_no_folder_and_no_records(tmp_path, root):
 
 def test_a_mask_of_another_size_than_the_image():
     rle = {'size': [5, 5], 'counts': b''}
-    with pytest.raises(DataError, match=r'a.json: the mask is \(5, 5\) but the image \(6, 8\)'):
+    with pytest.raises(DataError, match=r'a.json: its annotation is for an image of \(5, 5\) but the image is \(6, 8\)'):
         decode_mask({'rle': rle}, 6, 8, 'a.json')

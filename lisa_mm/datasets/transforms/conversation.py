@@ -59,8 +59,9 @@ class EncodeConversations(BaseTransform):
         tokens = self.spec.get('mask_tokens', MASK_TOKENS)
         of_masks = torch.tensor(tokenizer.convert_tokens_to_ids(list(tokens)))
         rows, kept, mask = [], [], 0
-        for turns in results['conversations']:
-            segments = render(turns, self.spec['template'], tokenizer)
+        systems = results.get('systems') or [None] * len(results['conversations'])
+        for turns, system in zip(results['conversations'], systems, strict=True):
+            segments = render(turns, self.spec['template'], tokenizer, system=system)
             ids, labels = encode(
                 segments,
                 tokenizer,

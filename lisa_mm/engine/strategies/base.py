@@ -23,6 +23,7 @@ from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
+from lisa_mm.models.weight_files import pickle_fault
 from lisa_mm.registry import STRATEGIES
 
 from .batch import describe_batch, resolve_accumulation
@@ -317,9 +318,9 @@ class FolderCheckpointMixin(BaseStrategy):
                 return torch.load(path, map_location='cpu', weights_only=True)
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise CheckpointError(
-                f'{path} cannot be read ({str(error).splitlines()[0]}). Resume from another checkpoint, '
+                f'{path} cannot be read ({pickle_fault(error)}). Resume from another checkpoint, '
                 f'or start anew from its weights with load_from={path.parent.parent}.'
-            ) from error
+            ) from None  # a traceback would show torch's advice to run a file's code
 
     def _check_resumable(self, folder: Path, meta: dict) -> None:
         remedy = f'To train on from its weights with a new optimizer state, give load_from={folder} instead of resume.'

@@ -24,9 +24,10 @@ from transformers import (
 from transformers.utils import logging
 
 from ...errors import CheckpointError, ConfigError, nearest
+from ...file_kinds import check_tokenizer_files, library_words
 from ...registry import BACKBONES
 from ...structures import TowerImageSpec
-from ..architecture import architecture_of
+from ..architecture import architecture_of, folder_architecture
 from ..base import BaseVisionTower, Part, TrainableGroup
 from ..transformers_versions import build_shapes, read_model
 from ..weights import check_architecture, is_trained
@@ -184,10 +185,7 @@ class HFVisionTower(BaseVisionTower):
             raise CheckpointError(_NO_CONFIG.format(folder))
         found = None
         if folder and (folder / 'config.json').is_file():
-            try:
-                found = AutoConfig.from_pretrained(folder)
-            except ValueError as error:
-                raise CheckpointError(f'{folder / "config.json"}: {str(error).splitlines()[0]}') from error
+            found = folder_architecture(folder)
             found = found.vision_config if found.model_type in TWO_TOWERS else found
             self._check_kind(found.model_type, f'{folder} holds a')
         if config is not None:
@@ -258,10 +256,11 @@ def read_processing(folder: Path | None, default: Processing) -> Processing:
     """How a folder's image processor treats images; ``default`` where there is no processor."""
     if folder is None or not (folder / 'preprocessor_config.json').is_file():
         return default
+    check_tokenizer_files(folder)
     try:
-        found: Any = AutoImageProcessor.from_pretrained(folder)
+        found: Any = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f'{folder / "preprocessor_config.json"}: {str(error).splitlines()[0]}') from error
+        raise CheckpointError(f'{folder / "preprocessor_config.json"}: {library_words(error)}.') from None
     crop = bool(found.do_center_crop)
     square = found.crop_size if crop else found.size
     side = square.height if square is not None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from ...datasets.tokenizer import build_tokenizer, check_tokens
 from ...errors import CheckpointError, ConfigError, nearest
+from ...file_kinds import read_json
 from ...registry import LANGUAGE_MODELS
 from ...sharding import full_shape
 from ...structures import TokenizerSpec
 from ...tokens import MASK_TOKENS
-from ..architecture import architecture_of, written_architecture
+from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
@@ -35,13 +35,10 @@ def read_config(folder: Path) -> PretrainedConfig:
     file = folder / 'config.json'
     if not file.is_file():
         raise CheckpointError(f'language_model.pretrained: {folder} holds no config.json. Give a Hugging Face folder.')
-    try:
-        written = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise CheckpointError(f'{file} is no json ({error}).') from error
+    written = read_json(file)
     if written.get('model_type') == 'llava' and 'text_config' not in written:
         return AutoConfig.for_model('llama', **{key: value for key, value in written.items() if key != 'model_type'})
-    return AutoConfig.from_pretrained(folder)
+    return folder_architecture(folder)
 
 
 def build_config(written: dict[str, Any]) -> PretrainedConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     EdgeTamModel,
     PretrainedConfig,
     PreTrainedModel,
@@ -23,13 +21,15 @@ from transformers import (
 from transformers.utils import is_timm_available
 
 from ...errors import CheckpointError, ConfigError, nearest
+from ...file_kinds import read_json
 from ...registry import MASK_DECODERS
 from ...structures import MaskImageSpec
-from ..architecture import architecture_of, written_architecture
+from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import keep_float32
 from ..transformers_versions import BUILDS_EDGETAM, build_shapes, read_model
-from ..weights import is_trained, load_strictly, read_weights
+from ..weight_files import read_weights
+from ..weights import is_trained, load_strictly
 from .repeating import for_prompts
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
@@ -222,8 +222,8 @@ def read_architecture(path: Path | None, config: dict[str, Any] | None) -> Pretr
         raise CheckpointError(
             f'mask_decoder.pretrained: {path} holds no config.json. Give a Hugging Face folder, or config=dict(...) too.'
         )
-    check_timm(json.loads((path / 'config.json').read_text(encoding='utf-8')).get('model_type'))
-    written = AutoConfig.from_pretrained(path)
+    check_timm(read_json(path / 'config.json').get('model_type'))
+    written = folder_architecture(path)
     kind = SAME_MODEL.get(written.model_type, written.model_type)
     if kind not in CLASSES:
         raise ConfigError(f'{path} holds a {written.model_type!r}, no mask decoder of this family: {", ".join(CLASSES)}.')

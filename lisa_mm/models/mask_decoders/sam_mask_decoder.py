@@ -14,7 +14,8 @@ from ...registry import BACKBONES, MASK_DECODERS
 from ...structures import MaskImageSpec
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import Float32PositionEmbedding
-from ..weights import load_strictly, read_weights
+from ..weight_files import read_weights
+from ..weights import load_strictly
 from .repeating import for_prompts
 
 # From the released models (segment_anything/modeling/sam.py), for pixels on the 0-255 scale

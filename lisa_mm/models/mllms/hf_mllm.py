@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, CLIPVisionModel, PretrainedConfig
+from transformers import AutoModelForImageTextToText, CLIPVisionModel, PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
@@ -19,7 +19,7 @@ from ...registry import MLLMS
 from ...sharding import full_shape, is_sharded
 from ...structures import ProcessorImageSpec, TokenizerSpec
 from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
-from ..architecture import architecture_of, written_architecture
+from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
 from ..batch import ModelInputs
 from ..batch_layout import layout_of
@@ -136,7 +136,7 @@ class HFMLLM(BaseMLLM):
         there = folder is not None and (folder / 'config.json').is_file()
         if not there and config is None:
             raise CheckpointError(_NO_CONFIG.format(folder))
-        written = AutoConfig.from_pretrained(folder) if there else written_architecture(config or {}, 'model.mllm.config')  # pyright: ignore[reportArgumentType] - there is one
+        written = folder_architecture(folder) if there else written_architecture(config or {}, 'model.mllm.config')  # pyright: ignore[reportArgumentType] - there is one
         if written.model_type in REFUSED:
             raise ConfigError(f'HFMLLM does not take {written.model_type!r}: {REFUSED[written.model_type]}.')
         if type(written) not in AutoModelForImageTextToText._model_mapping:
