@@ -1,4 +1,4 @@
-"""Errors that a user can cause. The tools print them without a traceback and exit with status 1."""
+"""Errors that a user can cause: the tools print them without a traceback and exit with status 1. And the end by a signal."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ class CheckpointError(UserError):
 
 class NonFiniteLossError(UserError):
     """The loss became NaN or infinite: names the step and the batch's samples."""
+
+
+class WorkFolderError(UserError):
+    """A work folder that can't be written, or that another run writes into."""
+
+
+class TrainingStopped(Exception):  # noqa: N818 - not an error
+    """A signal ended the training in good order.
+
+    Args:
+        message: Where the training stopped and how to go on; empty in all processes but the first.
+        signal: The signal's number.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.exit_status = 128 + signal
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

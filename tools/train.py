@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument(
         '--resume', nargs='?', const=True, default=False, metavar='CKPT', help='go on from the last checkpoint, or CKPT'
     )
-    parser.add_argument('--launcher', default='auto', choices=['auto', 'none', 'pytorch', 'slurm'])
+    parser.add_argument('--launcher', default='auto', choices=['auto', 'none', 'pytorch', 'mpi', 'slurm'])
     parser.add_argument('--swap', nargs='+', default=[], metavar='PART=NAME', help='take a whole part from configs/_base_')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change keys of the config')
     parser.add_argument('--local_rank', '--local-rank', type=int, help='given by the deepspeed launcher')
@@ -28,13 +28,12 @@ def main() -> None:
     from lisa_mm.apis.training import train
     from lisa_mm.engine.launch import detect_launcher
 
-    if args.launcher == 'auto':
-        args.launcher = detect_launcher(args.local_rank)
+    launcher = detect_launcher(args.local_rank, args.launcher)
     folder = train(
         args.config,
         work_dir=args.work_dir,
         resume=args.resume,
-        launcher=args.launcher,
+        launcher=launcher,
         swaps=args.swap,
         options=args.cfg_options,
     )

@@ -19,6 +19,7 @@ from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
 from ..datasets.masks import EncodedMask, decode_mask
 from ..engine.launch import detect_launcher
+from ..engine.lock import locked
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
 from ..evaluation.seg_iou import Pairs, SegIoUMetric, intersection_and_union, interval, iou, summarise
@@ -78,7 +79,10 @@ def evaluate(
         if not dataset.get('datasets'):
             DATASETS.build({**dataset, 'pipeline': []})  # a fault of the data shows before the weights are read
     model = ready.load()
-    with nullcontext(str(work_dir)) if work_dir else TemporaryDirectory() as folder:
+    with (
+        nullcontext(str(work_dir)) if work_dir else TemporaryDirectory() as folder,
+        locked(folder, owner=os.environ['RANK'] == '0'),
+    ):
         runner = build_evaluation(model, compiled, split, loader, folder, launcher)
         result: dict[str, Any] = {}
         other: Pairs = []

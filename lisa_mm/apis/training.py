@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from mmengine.config import Config
 from ..checkpoints.folder import CONFIG, find_checkpoint
 from ..config.compile import compile_config
 from ..config.load import load_config
+from ..engine.launch import detect_launcher
+from ..engine.lock import locked
 from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
 
@@ -54,6 +57,9 @@ def train(
 
     Returns:
         The work folder.
+
+    Raises:
+        WorkFolderError: if another run writes into the work folder, or it can't be written.
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -61,9 +67,11 @@ def train(
     folder = Path(work_dir or source.get('work_dir') or Path('work_dirs') / Path(config).stem)
     if isinstance(resume, (str, Path)):
         find_checkpoint(resume)  # its absence shows before the model is built
-    runner = build_runner(source, folder, resume=resume, launcher=launcher)
-    folder.mkdir(parents=True, exist_ok=True)
-    if runner.rank == 0:
-        (folder / CONFIG).write_text(source.pretty_text, encoding='utf-8')
-    runner.train()
+    launcher = detect_launcher(launcher=launcher)
+    main = os.environ['RANK'] == '0'
+    with locked(folder, owner=main):  # before the runner, which writes its log there
+        runner = build_runner(source, folder, resume=resume, launcher=launcher)
+        if main:
+            (folder / CONFIG).write_text(source.pretty_text, encoding='utf-8')
+        runner.train()
     return folder

@@ -20,7 +20,7 @@ from ..registry import TRANSFORMS
 from ..tokens import MASK_TOKENS
 from .conversation import Turn
 from .encodings import check_encoding
-from .index import RecordIndex, cache_path, fingerprint
+from .index import FileState, RecordIndex, cache_path
 from .masks import EncodedMask
 from .tokenizer import count_masks
 
@@ -80,6 +80,7 @@ class BaseSegDataset(BaseDataset):
 
     METAINFO = {}
     data_root: str
+    loaded_state: FileState | None = None  # of the annotation files, when they were read
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
 
     def __init__(
@@ -166,6 +167,10 @@ class BaseSegDataset(BaseDataset):
         """Files and folders that the index depends on; None (the default) keeps no index on disk."""
         return None
 
+    def changed_files(self) -> list[Path]:
+        """Files of :meth:`source_files` that have changed since the data set was loaded; empty where they are not known."""
+        return self.loaded_state.changed(self.source_files() or []) if self.loaded_state is not None else []
+
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """All possible questions about a record, in the simple schema.
 
@@ -220,13 +225,14 @@ class BaseSegDataset(BaseDataset):
         self._fully_initialized = True
 
     def _cache(self) -> tuple[Path | None, str]:
-        files = self.source_files() if self.cache_index else None
-        if files is None:
+        files = self.source_files()
+        self.loaded_state = None if files is None else FileState.of(files)
+        if self.loaded_state is None or not self.cache_index:
             return None, ''
         simple = (str, int, float, bool, list, tuple, type(None))
         arguments = {key: value for key, value in vars(self).items() if key not in NOT_THE_INDEX and isinstance(value, simple)}
         arguments['data_root'] = str(Path(self.data_root).resolve())
-        return cache_path({'class': type(self).__name__, **arguments}), fingerprint(files)
+        return cache_path({'class': type(self).__name__, **arguments}), self.loaded_state.fingerprint
 
     def _keep(self, index: RecordIndex, path: Path, stamp: str) -> None:
         try:

@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,35 @@ def cache_path(identity: Mapping[str, Any]) -> Path | None:
     return Path(folder) / f'{identity.get("class", "index")}-{hashlib.sha256(text.encode()).hexdigest()[:16]}'
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """A hash of names, sizes and times of files and folders (a folder's time changes as files come and go)."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            status = os.stat(file)
-        except FileNotFoundError:
-            digest.update(f'{file}|missing\n'.encode())
-            continue
-        digest.update(f'{file}|{status.st_size}|{status.st_mtime_ns}\n'.encode())
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class FileState:
+    """Files and folders at one moment; a folder's time changes as files come and go.
+
+    Args:
+        fingerprint: A hash of names, sizes and times.
+        newest: The latest time among them, in nanoseconds.
+    """
+
+    fingerprint: str
+    newest: int
+
+    @classmethod
+    def of(cls, files: Iterable[Path]) -> FileState:
+        """The state of some files now."""
+        digest, newest = hashlib.sha256(), 0
+        for file in files:
+            try:
+                status = os.stat(file)
+            except FileNotFoundError:
+                digest.update(f'{file}|missing\n'.encode())
+                continue
+            digest.update(f'{file}|{status.st_size}|{status.st_mtime_ns}\n'.encode())
+            newest = max(newest, status.st_mtime_ns)
+        return cls(digest.hexdigest()[:16], newest)
+
+    def changed(self, files: Iterable[Path]) -> list[Path]:
+        """The files that are newer or missing now; all of them if something else has changed; none if nothing has."""
+        files = list(files)
+        if FileState.of(files).fingerprint == self.fingerprint:
+            return []
+        return [file for file in files if not file.exists() or file.stat().st_mtime_ns > self.newest] or files

@@ -15,6 +15,7 @@ from lisa_mm.errors import ConfigError, NonFiniteLossError
 from lisa_mm.registry import DATA_SAMPLERS, LOOPS
 
 from .rng import preserved_rng
+from .stopping import breaking_off
 
 CANNOT_SEEK = "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler')."
 
@@ -105,7 +106,9 @@ class IterTrainLoop(BaseLoop):
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        if self.resumed and self._iter:
+        if self._stops(runner.stop_request.agree()):
+            pass  # a signal came while the model was built
+        elif self.resumed and self._iter:
             # the interruption may have come between the checkpoint and its validation
             self._validate_if_due()
         elif self.val_at_start:
@@ -114,7 +117,8 @@ class IterTrainLoop(BaseLoop):
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(micro_batches)
-            self._validate_if_due()
+            if not self._stops(runner.stop_request.agreed):
+                self._validate_if_due()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
         return runner.model
@@ -156,10 +160,16 @@ class IterTrainLoop(BaseLoop):
         if due or at_end:
             self._validate()
 
+    def _stops(self, signum: int | None) -> bool:
+        self.stop_training |= signum is not None
+        return signum is not None
+
     def _validate(self) -> None:
-        if self.runner.val_loop is not None:
-            with preserved_rng():
-                self.runner.val_loop.run()
+        loop = self.runner.val_loop
+        if loop is not None:
+            with preserved_rng(), breaking_off(loop, self.runner.stop_request):
+                loop.run()
+            self._stops(self.runner.stop_request.agreed)
 
     def _find_fault(self, parts: dict[str, torch.Tensor], batch: dict) -> str | None:
         """A description of a micro-batch with a non-finite loss; None if all losses are finite."""
@@ -170,23 +180,26 @@ class IterTrainLoop(BaseLoop):
         return f'process {self.runner.strategy.rank}: {values}; samples {names}'
 
     def _agree(self, losses: dict[str, float], fault: str | None) -> dict[str, float]:
-        """Average the losses over the processes.
+        """Average the losses over the processes, and learn which of them received a signal.
 
         Raises:
             NonFiniteLossError: on every process, if any has a fault.
         """
-        gathered = [(losses, fault)]
-        if self.runner.strategy.world_size > 1:
-            gathered = all_gather_object((losses, fault))
-        faults = [text for _, text in gathered if text is not None]
+        request = self.runner.stop_request
+        own = (losses, fault, request.signum)
+        gathered = all_gather_object(own) if self.runner.strategy.world_size > 1 else [own]
+        request.take([signum for _, _, signum in gathered])
+        faults = [text for _, text, _ in gathered if text is not None]
         if faults:
             raise NonFiniteLossError(
                 f'the loss is not finite in iteration {self._iter + 1} ({"; ".join(faults)}). No step was made with it. '
                 'Look at these samples (tools/data.py preview), lower the learning rate, or resume from the last checkpoint.'
             )
-        names = sorted({name for part, _ in gathered for name in part})
-        return {name: math.fsum(part[name] for part, _ in gathered if name in part) / _holders(gathered, name) for name in names}
+        names = sorted({name for part, _, _ in gathered for name in part})
+        return {
+            name: math.fsum(part[name] for part, _, _ in gathered if name in part) / _holders(gathered, name) for name in names
+        }
 
 
 def _holders(gathered: list, name: str) -> int:
-    return sum(name in part for part, _ in gathered)
+    return sum(name in part for part, _, _ in gathered)

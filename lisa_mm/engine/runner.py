@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import BaseLoop, FlexibleRunner
 from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
-from lisa_mm.checkpoints.folder import list_checkpoints
-from lisa_mm.errors import ConfigError
+from lisa_mm.checkpoints.folder import iteration_of, list_checkpoints
+from lisa_mm.errors import ConfigError, DataError, TrainingStopped
 from lisa_mm.registry import STRATEGIES
 
+from .changed_data import changed_since_loaded, changed_since_saved, loaded_states
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
+from .faults import checkpoint_bytes, explain, explain_writing, folder_bytes, refuse_full_disk
 from .launch import detect_launcher
+from .lock import locked, refuse_lost_lock
 from .patches import linear_given_back
+from .processes import process_mark, together
 from .sampler import SeekableSampler
+from .stopping import StopRequest, shield_workers
 from .strategies.base import strategy_class
 
 if TYPE_CHECKING:
@@ -47,8 +56,7 @@ class LisaRunner(FlexibleRunner):
     model: torch.nn.Module
 
     def __init__(self, model: torch.nn.Module | dict[str, Any], *, config_text: str | None = None, **settings: Any):
-        launcher = settings.get('launcher')
-        settings['launcher'] = detect_launcher() if launcher in (None, 'auto') else launcher
+        settings['launcher'] = detect_launcher(launcher=settings.get('launcher') or 'auto')
         settings['env_cfg'] = dict(settings.get('env_cfg') or {})
         tf32 = settings['env_cfg'].pop('tf32', False)
         if not isinstance(tf32, bool):
@@ -62,6 +70,8 @@ class LisaRunner(FlexibleRunner):
         settings['default_hooks'] = {**defaults, **(settings.get('default_hooks') or {})}
         self.resumed = False
         self.is_training = False
+        self.stop_request = StopRequest()
+        self._written: dict[bool, int] = {}  # bytes of the last checkpoint with and without state
         self._config_text = config_text
         # mmengine refuses it together with a checkpoint to resume, but it gives the frozen parts: see load_or_resume
         load_from = settings.pop('load_from', None)
@@ -123,13 +133,55 @@ class LisaRunner(FlexibleRunner):
         ):
             # not a deep copy: the data set may be built already
             dataloader = {**dataloader, 'sampler': {**sampler, 'batch_size': dataloader.get('batch_size', 1)}}
-        return FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        built = FlexibleRunner.build_dataloader(dataloader, seed=seed, diff_rank_seed=diff_rank_seed)
+        if isinstance(dataloader, dict):
+            shield_workers(built)
+        return built
 
     def train(self) -> torch.nn.Module:
-        """Train and return the model."""
+        """Train and return the model.
+
+        Raises:
+            TrainingStopped: after a SIGTERM, SIGUSR1 or Ctrl-C, with the checkpoint saved.
+            UserError: if the disk is full, or a data worker or another process was killed.
+        """
         self.is_training = True
-        with linear_given_back():
-            return super().train()
+        with ExitStack() as stack:
+            with together():
+                stack.enter_context(locked(self.work_dir, owner=self.rank == 0))
+            stack.enter_context(self.stop_request.listening())
+            stack.enter_context(linear_given_back())
+            marks = [process_mark()] if get_world_size() == 1 else all_gather_object(process_mark())
+            try:
+                model = super().train()
+            except Exception as error:
+                told = explain(error, marks, self.iter)
+                if isinstance(told or error, DataError) and (change := changed_since_loaded(self._training_set)):
+                    told = DataError(f'{told or error} {change}')
+                if told is None:
+                    raise
+                raise told from error
+            if self.rank == 0 and (change := changed_since_loaded(self._training_set)):
+                self.logger.warning(change)
+            if self.stop_request.agreed is not None:
+                raise self._stopped(self.stop_request.agreed)
+            return model
+
+    @property
+    def _training_set(self) -> Any:
+        # the runner's own properties would build a loop that could not be built
+        return self._train_loop.dataloader.dataset if isinstance(self._train_loop, BaseLoop) else None
+
+    def _stopped(self, signum: int) -> TrainingStopped:
+        last = next(reversed(list_checkpoints(Path(self.work_dir))), None)
+        if last is not None and iteration_of(last) == self.iter:
+            kept = f'{last} holds it: go on with the same command and --resume.'
+        elif last is not None:
+            kept = f'No step was saved after {last}: go on from there with the same command and --resume.'
+        else:
+            kept = 'No checkpoint was saved.'
+        message = f'{signal.Signals(signum).name} ended the training after iteration {self.iter} of {self.max_iters}. {kept}'
+        return TrainingStopped(message if self.rank == 0 else '', signum)
 
     def val(self) -> dict[str, float]:
         """Validate; returns the scores."""
@@ -194,6 +246,9 @@ class LisaRunner(FlexibleRunner):
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])
+        change = changed_since_saved(self._training_set, checkpoint['meta'].get('data'))
+        if change is not None:
+            self.logger.warning(change)
         self.logger.info(f'resumed at iteration {self.iter} of {self.max_iters}')
 
     def save_checkpoint_folder(
@@ -206,22 +261,62 @@ class LisaRunner(FlexibleRunner):
             iteration: Number of optimizer steps done.
             best_score: Best validation score so far.
             with_state: Include the state needed to resume.
+
+        Raises:
+            WorkFolderError: if the disk is full; earlier checkpoints stay.
         """
-        self.strategy.save_checkpoint(
-            str(Path(self.work_dir) / name),
-            save_optimizer=with_state,
-            extra_ckpt={
-                'meta': {'iter': iteration, 'best_score': best_score},
-                'message_hub': _scalars(self.message_hub),
-                'config_text': self.config_text,
-            },
-            callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
-        )
+        final = Path(self.work_dir) / name
+        needed = self.refuse_full_disk(name, with_state=with_state)
+        try:
+            self.strategy.save_checkpoint(
+                str(final),
+                save_optimizer=with_state,
+                extra_ckpt={
+                    'meta': {
+                        'iter': iteration,
+                        'best_score': best_score,
+                        'data': loaded_states(self._training_set),
+                    },
+                    'message_hub': _scalars(self.message_hub),
+                    'config_text': self.config_text,
+                },
+                callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
+            )
+        except Exception as error:
+            told = explain_writing(error, final, needed)
+            if told is None:
+                raise
+            shutil.rmtree(final.with_name(f'.tmp_{name}'), ignore_errors=True)  # makes room
+            raise told from error
+        if self.rank == 0:
+            self._written[with_state] = folder_bytes(final)
+
+    def refuse_full_disk(self, name: str, *, with_state: bool = True) -> int:
+        """Raise a WorkFolderError on all processes if a checkpoint has no room, or another run has taken the work folder.
+
+        Args:
+            name: The checkpoint's name.
+            with_state: Include the state needed to resume.
+
+        Returns:
+            Bytes that it needs at least: as much as the last one of its kind.
+        """
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None) if with_state else None
+        strategy: Any = self.strategy
+        needed = max(checkpoint_bytes(strategy.module, optimizer), self._written.get(with_state, 0))
+        with together():
+            if self.rank == 0:
+                refuse_lost_lock(self.work_dir)
+                refuse_full_disk(Path(self.work_dir) / name, needed)
+        return needed
 
 
 def _scalars(hub: MessageHub) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """A message hub's curves, in types that a weights-only load accepts; its other contents belong to the running process."""
-    buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items()}
+    """A message hub's curves, in types that a weights-only load accepts; its other contents belong to the running process.
+
+    So do the seconds of each step, by which alone the checkpoints of equal runs would differ.
+    """
+    buffers = {name: buffer.data for name, buffer in hub.state_dict()['log_scalars'].items() if not name.endswith('time')}
     return {name: (torch.as_tensor(values), torch.as_tensor(counts)) for name, (values, counts) in buffers.items()}
 
 

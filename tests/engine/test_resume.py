@@ -94,6 +94,15 @@ def test_what_a_checkpoint_holds(trained):
     assert (meta['iter'], meta['world_size'], meta['zero_stage'], meta['seed']) == (4, 1, None, 3)
 
 
+def test_equal_runs_write_equal_states(trained, tmp_path):
+    main({'work_dir': str(tmp_path / 'run'), 'strategy': SINGLE, 'max_iters': 4, 'interval': 2, 'save_best': None})
+    again = tmp_path / 'run' / 'iter_4'
+    names = [path.relative_to(again) for path in again.rglob('*') if path.is_file() and path.name != 'meta.json']
+    assert len(names) >= 4
+    for name in names:
+        assert (trained / 'iter_4' / name).read_bytes() == (again / name).read_bytes(), name
+
+
 def test_weights_load_into_a_fresh_model(trained):
     model = model_of({})
     load_weights(model, trained)

@@ -170,11 +170,17 @@ def main(options: dict) -> None:
 
     from lisa_mm.checkpoints import folder
     from lisa_mm.engine import LisaRunner
-    from lisa_mm.errors import UserError
+    from lisa_mm.errors import TrainingStopped, UserError
 
     class Recorder(Hook):
         def __init__(self) -> None:
             self.losses: list[dict] = []
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            if batch_idx + 1 == options.get('signal_at') and runner.rank in options.get('signal_ranks', [0, 1]):
+                os.kill(os.getpid(), options['signal'])
+            if batch_idx + 1 == options.get('die_at') and runner.rank == options['die_rank']:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             self.losses.append(outputs)
@@ -204,6 +210,8 @@ def main(options: dict) -> None:
         weights = folder.trained_weights(runner.strategy.module)
         if runner.rank == 0:
             torch.save(weights, work_dir / 'final.pt')
+    except TrainingStopped as stopped:
+        result['stopped'] = [stopped.exit_status, str(stopped)]
     except UserError as error:
         result['error'] = f'{type(error).__name__}: {error}'
     result['losses'] = recorder.losses

@@ -72,20 +72,22 @@ class SafeCheckpointHook(Hook):
             self.best_score = max(scores) if scores else None
 
     def before_train(self, runner: LisaRunner) -> None:
-        """Note where it begins."""
+        """Note where it begins, and refuse a disk that has no room for one checkpoint."""
         self.saved = runner.iter
+        runner.refuse_full_disk('a checkpoint')
 
     def after_train(self, runner: LisaRunner) -> None:
         """Save where a hook stopped the training."""
-        if self.save_last and runner.iter != self.saved:
+        stopped = runner.stop_request.agreed is not None  # by a signal in a validation
+        if (self.save_last or stopped) and runner.iter != self.saved:
             self._save(runner, runner.iter)
 
     def after_train_iter(
         self, runner: LisaRunner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict | None = None
     ) -> None:
-        """Save if it is due."""
+        """Save if it is due, or a signal ends the training."""
         iteration = batch_idx + 1
-        due = bool(self.interval) and iteration % self.interval == 0
+        due = (bool(self.interval) and iteration % self.interval == 0) or runner.stop_request.agreed is not None
         if due or (self.save_last and iteration == runner.max_iters):
             self._save(runner, iteration)
 
