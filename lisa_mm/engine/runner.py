@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import list_checkpoints
-from lisa_mm.errors import ConfigError
+from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.registry import STRATEGIES
 
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
+from .hooks.ema_weights_hook import KEY as EMA_KEY
+from .hooks.ema_weights_hook import EMAWeightsHook
 from .launch import detect_launcher
 from .patches import linear_given_back
 from .sampler import SeekableSampler
@@ -183,11 +185,20 @@ class LisaRunner(FlexibleRunner):
         map_location: str | Callable[..., Any] = 'default',
     ) -> None:
         """Continue from a checkpoint, see the strategy's ``resume``."""
+
+        def loaded(checkpoint: dict[str, Any]) -> None:
+            if EMA_KEY in checkpoint and not any(isinstance(hook, EMAWeightsHook) for hook in self.hooks):
+                raise CheckpointError(
+                    f'{filename} was trained with EMAWeightsHook, and this run has none: its weights are an average. '
+                    'Keep the hook in custom_hooks, or begin anew from the average with load_from.'
+                )
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
         checkpoint = self.strategy.resume(
             filename,
             resume_optimizer=resume_optimizer,
             resume_param_scheduler=resume_param_scheduler,
-            callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
+            callback=loaded,
         )
         self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore - an IterTrainLoop; mmengine types its base
         self.train_loop.resumed = True  # type: ignore - as above

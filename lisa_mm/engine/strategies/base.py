@@ -186,14 +186,13 @@ class FolderCheckpointMixin(BaseStrategy):
             save_optimizer: Include the state to resume from.
             save_param_scheduler: As in mmengine; the schedules are part of that state.
             extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
-            callback: Called with ``extra_ckpt`` before writing.
+            callback: Called before writing with ``extra_ckpt`` and, on the first process, the weights as ``state_dict``, which
+                it may change. Keys that it adds come back when the checkpoint is resumed.
 
         Raises:
             NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.
         """
         extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
-        if callback is not None:
-            callback(extra)
         final = Path(filename)
         temporary = final.with_name(f'.tmp_{final.name}')
         main = self.rank == 0
@@ -204,6 +203,12 @@ class FolderCheckpointMixin(BaseStrategy):
         weights = folders.trained_weights(self.module, keep=main)
         frozen = self.frozen()
         self._refuse_broken_weights(weights, final)
+        extra['state_dict'] = weights
+        own_keys = set(extra)
+        if callback is not None:
+            callback(extra)
+        added = {key: value for key, value in extra.items() if key not in own_keys}
+        refuse_code(added)
         if save_optimizer:
             own = {'optimizer': self.optimizer_state(), 'rng': rng_state()}
             torch.save(own, temporary / folders.STATE / f'rank_{self.rank}.pt')
@@ -211,10 +216,10 @@ class FolderCheckpointMixin(BaseStrategy):
         if main:
             if save_optimizer:
                 schedules = self.scheduler_state_dict() if save_param_scheduler and hasattr(self, 'param_schedulers') else None
-                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub']}
+                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub'], 'hooks': added}
                 torch.save(common, temporary / folders.STATE / 'common.pt')
             meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
-            meta['weights_sha256'] = folders.write_weights(temporary, weights)
+            meta['weights_sha256'] = folders.write_weights(temporary, extra['state_dict'])
             if extra['config_text'] is not None:
                 (temporary / folders.CONFIG).write_text(extra['config_text'], encoding='utf-8')
                 meta['config_sha256'] = hashlib.sha256(extra['config_text'].encode()).hexdigest()
@@ -240,24 +245,30 @@ class FolderCheckpointMixin(BaseStrategy):
         Args:
             filename: A checkpoint folder, a work folder (its best validated checkpoint is taken), or an exported folder.
             map_location, strict, revise_keys: mmengine's arguments; no effect.
-            callback: Called with the result.
+            callback: Called with the result; for a checkpoint of training before its weights go into the model, with them as
+                ``state_dict``, which it may change in place.
 
         Returns:
             ``{'meta': ...}``
         """
         opened = open_checkpoint(filename, prefer='best')
+        checkpoint: dict[str, Any] = {'meta': opened.meta}
         self.logger.info(f'load the weights of {opened.folder}')
+
+        def change(weights: dict[str, torch.Tensor]) -> None:
+            if callback is not None:
+                callback({**checkpoint, 'state_dict': weights})
+
         if isinstance(opened, ExportedModel):
             fresh = opened.load_into(self.module, whole=False)
             if fresh:
                 self.logger.warning(f'{opened.folder} does not hold {", ".join(fresh)}: built as the config says')
             self._frozen = None  # the frozen parts are others now
+            if callback is not None:
+                callback(checkpoint)
         else:
-            opened.load_into(self.module, frozen=self.frozen())
+            opened.load_into(self.module, frozen=self.frozen(), change=change)
         self.weights_changed()
-        checkpoint = {'meta': opened.meta}
-        if callback is not None:
-            callback(checkpoint)
         return checkpoint
 
     def resume(
@@ -276,10 +287,11 @@ class FolderCheckpointMixin(BaseStrategy):
             resume_optimizer: Restore the optimizer's state.
             resume_param_scheduler: Restore the schedules' state.
             map_location: mmengine's argument; no effect.
-            callback: Called with the result.
+            callback: Called before the weights go into the model, with the result and the weights as ``state_dict``, which it
+                may change in place.
 
         Returns:
-            ``{'meta': ..., 'message_hub': ...}``
+            ``{'meta': ..., 'message_hub': ...}`` and the keys that hooks added in saving.
 
         Raises:
             CheckpointError: if it was written with another number of processes, another ZeRO stage, or without state.
@@ -290,18 +302,21 @@ class FolderCheckpointMixin(BaseStrategy):
         folder, meta = opened.folder, opened.meta
         self._check_resumable(folder, meta)
         self.logger.info(f'resume from {folder}')
-        opened.load_into(self.module, frozen=self.frozen())
-        self.weights_changed()
         own = self._load_state(folder / folders.STATE / f'rank_{self.rank}.pt')
         common = self._load_state(folder / folders.STATE / 'common.pt')
+        checkpoint = {'meta': meta, 'message_hub': common['message_hub'], **common.get('hooks', {})}
+
+        def change(weights: dict[str, torch.Tensor]) -> None:
+            if callback is not None:
+                callback({**checkpoint, 'state_dict': weights})
+
+        opened.load_into(self.module, frozen=self.frozen(), change=change)
+        self.weights_changed()
         if resume_optimizer:
             self.load_optimizer_state(own['optimizer'])
         # after the optimizer, whose groups restore the old learning rate
         if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
             self.load_scheduler_state_dict(common['param_schedulers'])
-        checkpoint = {'meta': meta, 'message_hub': common['message_hub']}
-        if callback is not None:
-            callback(checkpoint)
         set_rng_state(own['rng'])
         barrier()
         return checkpoint
@@ -375,6 +390,25 @@ class FolderCheckpointMixin(BaseStrategy):
             'versions': versions,
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),
         }
+
+
+def refuse_code(added: object, where: str = 'checkpoint') -> None:
+    """Refuse what a resumed run could not read: states are read as plain types and tensors, and run no code.
+
+    Raises:
+        ConfigError: naming the entry and its type.
+    """
+    if isinstance(added, Mapping):
+        for key, value in added.items():
+            refuse_code(value, f'{where}[{key!r}]')
+    elif isinstance(added, (list, tuple)):
+        for number, value in enumerate(added):
+            refuse_code(value, f'{where}[{number}]')
+    elif added is not None and type(added) not in (bool, int, float, str, torch.Tensor):
+        raise ConfigError(
+            f'a hook put {where} of type {type(added).__name__} into a checkpoint; '
+            'only numbers, texts, tensors, lists and dicts come back.'
+        )
 
 
 def strategy_class(name: object) -> type[FolderCheckpointMixin]:
