@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner
@@ -16,13 +17,14 @@ from torch.utils.data import DataLoader
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import list_checkpoints
 from lisa_mm.errors import CheckpointError, ConfigError
-from lisa_mm.registry import STRATEGIES
+from lisa_mm.registry import HOOKS, STRATEGIES
 
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .hooks.ema_weights_hook import KEY as EMA_KEY
 from .hooks.ema_weights_hook import EMAWeightsHook
 from .launch import detect_launcher
+from .mmengine_parts import PARTS, part_faults
 from .patches import linear_given_back
 from .sampler import SeekableSampler
 from .strategies.base import strategy_class
@@ -85,6 +87,14 @@ class LisaRunner(FlexibleRunner):
     @config_text.setter
     def config_text(self, text: str) -> None:
         self._config_text = text
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """As in mmengine; hooks of mmengine that do not work here are refused, see docs/hooks.md."""
+        cls = type(hook) if isinstance(hook, Hook) else HOOKS.get(hook.get('type')) if isinstance(hook, dict) else None
+        part = PARTS.get(cls.__name__) if cls is not None and cls.__module__.startswith('mmengine.') else None
+        if cls is not None and part is not None and not part.works:
+            raise ConfigError(part_faults(cls, {}, 'a hook'))
+        super().register_hook(hook, priority)
 
     def build_strategy(  # pyright: ignore[reportIncompatibleMethodOverride] - FlexibleRunner calls it with keywords alone
         self, strategy: Any = None, launcher: str = 'none', **settings: Any
