@@ -22,6 +22,7 @@ from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
+from lisa_mm.engine.schedules import saved_states, with_todays_shape
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
 from lisa_mm.registry import STRATEGIES
 
@@ -215,7 +216,9 @@ class FolderCheckpointMixin(BaseStrategy):
         barrier()
         if main:
             if save_optimizer:
-                schedules = self.scheduler_state_dict() if save_param_scheduler and hasattr(self, 'param_schedulers') else None
+                schedules = None
+                if save_param_scheduler and hasattr(self, 'param_schedulers'):
+                    schedules = saved_states(self.param_schedulers, self.scheduler_state_dict())
                 common = {'param_schedulers': schedules, 'message_hub': extra['message_hub'], 'hooks': added}
                 torch.save(common, temporary / folders.STATE / 'common.pt')
             meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
@@ -316,7 +319,7 @@ class FolderCheckpointMixin(BaseStrategy):
             self.load_optimizer_state(own['optimizer'])
         # after the optimizer, whose groups restore the old learning rate
         if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
-            self.load_scheduler_state_dict(common['param_schedulers'])
+            self.load_scheduler_state_dict(with_todays_shape(self.param_schedulers, common['param_schedulers']))
         set_rng_state(own['rng'])
         barrier()
         return checkpoint
