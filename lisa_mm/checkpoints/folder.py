@@ -20,7 +20,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lisa_mm.errors import CheckpointError
+from lisa_mm.errors import CheckpointError, ConfigError
 
 from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
 from .comparing import frozen_faults, trained_faults
@@ -139,6 +139,25 @@ def _dtype_name(tensor: torch.Tensor) -> str:
 
 def _tensor_sha256(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
+
+
+def refuse_code(added: object, where: str = 'checkpoint') -> None:
+    """Refuse what a resumed run could not read: states are read as plain types and tensors, and run no code.
+
+    Raises:
+        ConfigError: naming the entry and its type.
+    """
+    if isinstance(added, Mapping):
+        for key, value in added.items():
+            refuse_code(value, f'{where}[{key!r}]')
+    elif isinstance(added, (list, tuple)):
+        for number, value in enumerate(added):
+            refuse_code(value, f'{where}[{number}]')
+    elif added is not None and type(added) not in (bool, int, float, str, torch.Tensor):
+        raise ConfigError(
+            f'a hook put {where} of type {type(added).__name__} into a checkpoint; '
+            'only numbers, texts, tensors, lists and dicts come back.'
+        )
 
 
 def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:

@@ -170,7 +170,6 @@ def program(folder: str) -> None:
     results = {}
     for name, strategy, more in (
         ('ddp', 'LisaDDPStrategy', {}),
-        ('zero1', 'LisaDeepSpeedStrategy', {'zero_stage': 1}),
         ('zero2_bf16', 'LisaDeepSpeedStrategy', {'bf16': True}),
     ):
         half = name.endswith('bf16')

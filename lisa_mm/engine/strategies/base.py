@@ -209,7 +209,7 @@ class FolderCheckpointMixin(BaseStrategy):
         if callback is not None:
             callback(extra)
         added = {key: value for key, value in extra.items() if key not in own_keys}
-        refuse_code(added)
+        folders.refuse_code(added)
         if save_optimizer:
             own = {'optimizer': self.optimizer_state(), 'rng': rng_state()}
             torch.save(own, temporary / folders.STATE / f'rank_{self.rank}.pt')
@@ -393,25 +393,6 @@ class FolderCheckpointMixin(BaseStrategy):
             'versions': versions,
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),
         }
-
-
-def refuse_code(added: object, where: str = 'checkpoint') -> None:
-    """Refuse what a resumed run could not read: states are read as plain types and tensors, and run no code.
-
-    Raises:
-        ConfigError: naming the entry and its type.
-    """
-    if isinstance(added, Mapping):
-        for key, value in added.items():
-            refuse_code(value, f'{where}[{key!r}]')
-    elif isinstance(added, (list, tuple)):
-        for number, value in enumerate(added):
-            refuse_code(value, f'{where}[{number}]')
-    elif added is not None and type(added) not in (bool, int, float, str, torch.Tensor):
-        raise ConfigError(
-            f'a hook put {where} of type {type(added).__name__} into a checkpoint; '
-            'only numbers, texts, tensors, lists and dicts come back.'
-        )
 
 
 def strategy_class(name: object) -> type[FolderCheckpointMixin]:
