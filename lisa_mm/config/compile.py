@@ -51,7 +51,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
         if loader:
             compile_dataloader(loader, derived, config.get('data_root'), name, faults)
     if config.get('train_cfg'):
-        given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
+        given: dict[str, Any] = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
         check_part(LOOPS, config.train_cfg, 'train_cfg', faults, **given)
     for split in ('val', 'test'):
         if (config.get(f'{split}_cfg') or {}).get('type'):

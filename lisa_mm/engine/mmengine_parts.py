@@ -112,11 +112,11 @@ PARTS: dict[str, Part] = {
 }
 
 
-def part_faults(cls: type, arguments: Mapping[str, Any], where: str) -> list[str]:
+def part_faults(cls: Any, arguments: Mapping[str, Any], where: str) -> list[str]:
     """Faults of a part of mmengine in a config, or none for parts of others.
 
     Args:
-        cls: Its class.
+        cls: Its class; a function is never refused.
         arguments: As written in the config.
         where: Its path in the config.
     """

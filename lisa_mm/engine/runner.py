@@ -90,7 +90,7 @@ class LisaRunner(FlexibleRunner):
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """As in mmengine; hooks of mmengine that do not work here are refused, see docs/hooks.md."""
-        cls = type(hook) if isinstance(hook, Hook) else HOOKS.get(hook.get('type')) if isinstance(hook, dict) else None
+        cls = type(hook) if isinstance(hook, Hook) else HOOKS.get(hook.get('type', '')) if isinstance(hook, dict) else None
         part = PARTS.get(cls.__name__) if cls is not None and cls.__module__.startswith('mmengine.') else None
         if cls is not None and part is not None and not part.works:
             raise ConfigError(part_faults(cls, {}, 'a hook'))

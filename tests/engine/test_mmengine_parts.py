@@ -112,7 +112,7 @@ def test_backends_that_are_not_installed_are_refused(monkeypatch, name):
     check_logging(Config({'visualizer': {'type': 'Visualizer', 'vis_backends': [{'type': name}]}}), faults)
     assert [f'pip install {needs}' in fault for fault in faults] == ([True] if needs else [])
     monkeypatch.setattr('lisa_mm.engine.mmengine_parts.find_spec', lambda module: object())
-    assert part_faults(cls, {}, 'here') == []  # pyright: ignore[reportArgumentType] - registered
+    assert part_faults(cls, {}, 'here') == []
 
 
 def test_a_runner_without_check_config_refuses_too(tmp_path):
