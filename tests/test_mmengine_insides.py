@@ -96,6 +96,8 @@ INSIDES = [
     Inside(SCHEDULER, '_get_value', '(self)', {'engine.schedules'}),
     Inside(SCHEDULER, '_global_step', ATTRIBUTE, {'engine.schedules'}),
     Inside(SCHEDULER, '_last_value', ATTRIBUTE, {'engine.schedules'}),
+    # the hook that ends its profile itself
+    Inside('mmengine.hooks.ProfilerHook', '_closed', ATTRIBUTE, {'engine.hooks.mmengine_hooks'}),
     # config files: how mmengine finds the bases of one
     Inside('mmengine.config.Config', '_get_base_files', '(filename)', {'config.files'}),
     Inside('mmengine.config.Config', '_get_cfg_path', '(cfg_path, filename)', {'config.files'}),

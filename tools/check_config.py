@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from lisa_mm.command import run_command
+from lisa_mm.command import answer_alone, run_command
 
 
 def main() -> None:
@@ -26,9 +26,10 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from lisa_mm.apis.checking import check_config, report_text
+    with answer_alone():
+        from lisa_mm.apis.checking import check_config, report_text
 
-    report = check_config(args.config, args.swap, args.cfg_options, gpus=args.gpus, gpu_memory=args.gpu_memory)
+        report = check_config(args.config, args.swap, args.cfg_options, gpus=args.gpus, gpu_memory=args.gpu_memory)
     print(json.dumps(report, indent=1) if args.json else report_text(report))
     if not report['ok']:
         sys.exit(1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
-from lisa_mm.command import run_command
+from lisa_mm.command import answer_alone, run_command
 
 EXAMPLES = """examples:
   python tools/data.py check configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR
@@ -63,7 +62,7 @@ def main() -> None:
     run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert, 'import': run_import}[
         args.command
     ]
-    with redirect_stdout(sys.stderr):  # logs of data sets do not belong in the output
+    with answer_alone():
         answer, status = run(args)
     print(answer)
     sys.exit(status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from lisa_mm.command import run_command
+from lisa_mm.command import answer_alone, run_command
 
 
 def main() -> None:
@@ -23,9 +23,10 @@ def main() -> None:
     parser.add_argument('--json', action='store_true', help='as JSON')
     args = parser.parse_args()
 
-    from lisa_mm.apis.listing import list_parts, listing_text
+    with answer_alone():
+        from lisa_mm.apis.listing import list_parts, listing_text
 
-    listing = list_parts(args.name, config=args.config, everything=args.all)
+        listing = list_parts(args.name, config=args.config, everything=args.all)
     print(
         json.dumps(listing, indent=1, default=str)
         if args.json

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lisa_mm.errors import CheckpointError
+from lisa_mm.errors import CheckpointError, ConfigError
 
 from ..file_kinds import SAFETENSORS, identify
 from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
@@ -86,12 +87,23 @@ def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.T
     """
     weights = {}
     for name, value in split_state(model)[0].items():
-        master = _master_weights(value)
         with gathered(value) as whole:
-            source = whole if master is None else master.view(whole.shape)
+            source = full_precision(value, whole)
             if keep:
                 weights[name] = source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
     return weights
+
+
+def full_precision(value: torch.Tensor, whole: torch.Tensor | None = None) -> torch.Tensor:
+    """The optimizer's float32 copy of a half-precision parameter, or the tensor itself; all processes must call it.
+
+    Args:
+        value: A parameter or buffer.
+        whole: Its gathered data, if it may be sharded.
+    """
+    whole = value.data if whole is None else whole
+    master = _master_weights(value)
+    return whole if master is None else master.view(whole.shape)
 
 
 def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
@@ -128,6 +140,25 @@ def _dtype_name(tensor: torch.Tensor) -> str:
 
 def _tensor_sha256(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
+
+
+def refuse_code(added: object, where: str = 'checkpoint') -> None:
+    """Refuse what a resumed run could not read: states are read as plain types and tensors, and run no code.
+
+    Raises:
+        ConfigError: naming the entry and its type.
+    """
+    if isinstance(added, Mapping):
+        for key, value in added.items():
+            refuse_code(value, f'{where}[{key!r}]')
+    elif isinstance(added, (list, tuple)):
+        for number, value in enumerate(added):
+            refuse_code(value, f'{where}[{number}]')
+    elif added is not None and type(added) not in (bool, int, float, str, torch.Tensor):
+        raise ConfigError(
+            f'a hook put {where} of type {type(added).__name__} into a checkpoint; '
+            'only numbers, texts, tensors, lists and dicts come back.'
+        )
 
 
 def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
@@ -311,7 +342,12 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(
-    model: nn.Module, folder: str | Path, *, check_frozen: bool = True, frozen: dict[str, dict] | None = None
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    check_frozen: bool = True,
+    frozen: dict[str, dict] | None = None,
+    change: Callable[[dict[str, torch.Tensor]], object] | None = None,
 ) -> dict:
     """Load a checkpoint's weights into a model; nothing may be missing, left over, or of another shape.
 
@@ -320,6 +356,7 @@ def load_weights(
         folder: A checkpoint folder, or the work folder of a training run.
         check_frozen: Compare the frozen parts with the ones the checkpoint was trained on, by hash.
         frozen: Result of :func:`describe_frozen` for the model, if already known.
+        change: Called with the tensors before they are copied into the model; it may replace some.
 
     Returns:
         The checkpoint's ``meta.json``.
@@ -339,6 +376,8 @@ def load_weights(
         faults += frozen_faults(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
     if faults:
         raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
+    if change is not None:
+        change(tensors)
     for name, target in trained.items():
         with torch.no_grad(), gathered(target, modify=True) as whole:
             whole.copy_(tensors[name])

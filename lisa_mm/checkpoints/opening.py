@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .exported import is_exported, load_exported, read_export
@@ -38,17 +39,24 @@ class TrainingCheckpoint:
         """Raise a CheckpointError if a file is missing or cut off; reads no weights."""
         check_checkpoint(self.folder)
 
-    def load_into(self, model: nn.Module, *, frozen: dict[str, dict] | None = None) -> None:
+    def load_into(
+        self,
+        model: nn.Module,
+        *,
+        frozen: dict[str, dict] | None = None,
+        change: Callable[[dict[str, Tensor]], object] | None = None,
+    ) -> None:
         """Load the trained weights; frozen ones must be those of the training.
 
         Args:
             model: With ``requires_grad`` as in the training; sharded (ZeRO-3) or not.
             frozen: The model's frozen parts as :func:`.folder.describe_frozen` gives them, if known already.
+            change: Called with the tensors before they are copied into the model; it may replace some.
 
         Raises:
             CheckpointError: naming every kind of difference with the first few names.
         """
-        load_weights(model, self.folder, frozen=frozen)
+        load_weights(model, self.folder, frozen=frozen, change=change)
 
 
 @dataclass(frozen=True)

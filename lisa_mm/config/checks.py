@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
+from mmengine.registry import FUNCTIONS, LOG_PROCESSORS, OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS, VISUALIZERS, Registry
 from torch import nn
 
 from ..errors import CheckpointError, ConfigError, UserError, nearest
@@ -50,6 +50,9 @@ def check_part(registry: Registry, part: object, where: str, faults: list[str], 
         return None
     arguments = {key: value for key, value in part.items() if key not in ('type', '_scope_')}
     before = len(faults)
+    from ..engine.mmengine_parts import part_faults
+
+    faults += part_faults(cls, arguments, where)
     collect(faults, lambda: check_arguments(cls, {**given, **arguments}, where))  # pyright: ignore[reportArgumentType] - a function has a signature too
     if build and len(faults) == before:
         try:
@@ -116,7 +119,9 @@ def check_loader(loader: Mapping[str, Any], where: str, faults: list[str]) -> No
     if loader.get('persistent_workers') and loader.get('num_workers', 0) == 0:
         faults.append(f'{where}.persistent_workers is True, but num_workers is 0: leave it out, or give num_workers >= 1.')
     if loader.get('sampler'):
-        check_part(DATA_SAMPLERS, loader['sampler'], f'{where}.sampler', faults, dataset=[0])
+        cls = check_part(DATA_SAMPLERS, loader['sampler'], f'{where}.sampler', faults, dataset=[0])
+        if hasattr(cls, 'seek') and where != 'train_dataloader':
+            faults.append(f'{where}.sampler.type is {cls.__name__!r}, which never ends: use DefaultSampler, shuffle=False.')
     if loader.get('collate_fn'):
         check_part(FUNCTIONS, loader['collate_fn'], f'{where}.collate_fn', faults, batch=[])
 
@@ -158,8 +163,32 @@ def check_hooks(config: Config, faults: list[str]) -> None:
         close = difflib.get_close_matches(name, DEFAULT_HOOKS, n=1, cutoff=0.8)
         if close and name not in DEFAULT_HOOKS:
             faults.append(f'default_hooks.{name}: did you mean {close[0]!r}? A hook of your own belongs in custom_hooks.')
+    if config.get('param_scheduler') and (config.get('default_hooks') or {}).get('param_scheduler', '') is None:
+        faults.append('default_hooks.param_scheduler is None, so that param_scheduler has no effect: leave one of them out.')
     for number, hook in enumerate(as_list(config.get('custom_hooks'))):
-        check_part(HOOKS, without(hook, 'priority'), f'custom_hooks[{number}]', faults, build=True)
+        cls = check_part(HOOKS, without(hook, 'priority'), f'custom_hooks[{number}]', faults, build=True)
+        if hasattr(cls, 'strategy_faults'):
+            faults += cls.strategy_faults(config.get('strategy') or {})
+
+
+def check_logging(config: Config, faults: list[str]) -> None:
+    """``visualizer`` with its backends, and ``log_processor``."""
+    visualizer = config.get('visualizer')
+    if visualizer:
+        check_part(VISUALIZERS, visualizer, 'visualizer', faults)
+        for number, backend in enumerate(as_list(visualizer.get('vis_backends')) if isinstance(visualizer, dict) else ()):
+            check_part(VISBACKENDS, backend, f'visualizer.vis_backends[{number}]', faults, save_dir='')
+    processor = config.get('log_processor')
+    if not isinstance(processor, dict):
+        return
+    check_part(LOG_PROCESSORS, {'type': 'LogProcessor', 'by_epoch': False, **processor}, 'log_processor', faults, build=True)
+    logger = (config.get('default_hooks') or {}).get('logger') or {}
+    for key in ('window_size', 'custom_cfg'):
+        if key in processor and logger.get('type', 'ProgressHook') == 'ProgressHook':
+            faults.append(
+                f'log_processor.{key} has no effect with ProgressHook, which averages since its last line: leave it out, or give '
+                "default_hooks.logger=dict(type='LoggerHook', log_metric_by_epoch=False)."
+            )
 
 
 def without(part: object, key: str) -> Any:
@@ -183,8 +212,22 @@ def check_schedules(config: Config, faults: list[str]) -> None:
             fill(scheduler, {'total_iters': steps}, where, faults)
         if type(steps) is not int or steps < 1:
             continue  # a fault of train_cfg, or nothing to schedule
-        dummy = torch.optim.SGD([nn.Parameter(torch.zeros(1, device='cpu'))], lr=1.0)
+        dummy = dummy_optimizer(config)
         check_part(PARAM_SCHEDULERS, without(scheduler, 'convert_to_iter_based'), where, faults, build=True, optimizer=dummy)
+
+
+def dummy_optimizer(config: Config) -> torch.optim.Optimizer:
+    """The config's optimizer over one number, so that a schedule of momentum finds what the real one has; else SGD."""
+    parameters = [nn.Parameter(torch.zeros(1, device='cpu'))]
+    wrapper = config.get('optim_wrapper')
+    written = dict((wrapper.get('optimizer') or {}) if isinstance(wrapper, dict) else {})
+    cls = OPTIMIZERS.get(str(written.pop('type', None)))
+    try:
+        if cls is not None:
+            return cls(parameters, **written)
+    except (TypeError, ValueError):
+        pass  # check_optimizer reports it
+    return torch.optim.SGD(parameters, lr=1.0)
 
 
 def check_strategy(config: Config, faults: list[str]) -> None:

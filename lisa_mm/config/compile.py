@@ -14,6 +14,7 @@ from .checks import (
     check_dataset,
     check_hooks,
     check_loader,
+    check_logging,
     check_metrics,
     check_named_files,
     check_optimizer,
@@ -51,13 +52,18 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
         if loader:
             compile_dataloader(loader, derived, config.get('data_root'), name, faults)
     if config.get('train_cfg'):
-        given = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
+        given: dict[str, Any] = {'runner': None, 'dataloader': config.get('train_dataloader')}  # the runner supplies these two
         check_part(LOOPS, config.train_cfg, 'train_cfg', faults, **given)
     check_named_files(config, faults)
+    for split in ('val', 'test'):
+        if (config.get(f'{split}_cfg') or {}).get('type'):
+            given = {'runner': None, 'dataloader': None, 'evaluator': None}
+            check_part(LOOPS, config[f'{split}_cfg'], f'{split}_cfg', faults, **given)
     check_metrics(config, faults)
     check_strategy(config, faults)
     check_schedules(config, faults)
     check_hooks(config, faults)
+    check_logging(config, faults)
     check_optimizer(config, built, faults)
     if faults:
         raise ConfigError(faults)

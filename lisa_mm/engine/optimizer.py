@@ -16,6 +16,8 @@ from torch import nn
 from lisa_mm.errors import ConfigError, nearest
 from lisa_mm.registry import check_arguments
 
+from .mmengine_parts import PARTS
+
 MISPLACED = {'clip_grad': 'gradient_clipping', 'accumulative_counts': 'accumulation'}
 # of mmengine's DefaultOptimWrapperConstructor, which silently ignores all other keys
 PARAMWISE = (
@@ -47,6 +49,8 @@ def optim_wrapper_faults(optim_wrapper: Mapping[str, Any], wrapper_type: str, st
     given = optim_wrapper.get('type')
     if given not in (None, wrapper_type):
         faults.append(f'optim_wrapper.type is {given!r}, but strategy.type {strategy} works with {wrapper_type!r}. Leave it out.')
+        part = PARTS.get(str(given))
+        faults += [f'optim_wrapper.type: {part.why}.'] if part is not None and not part.works else []
     allowed = {'type', 'optimizer', 'paramwise_cfg', 'constructor'}
     allowed |= set(inspect.signature(OPTIM_WRAPPERS.get(wrapper_type)).parameters)  # pyright: ignore[reportArgumentType] - registered
     for key in optim_wrapper:

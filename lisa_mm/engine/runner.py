@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, FlexibleRunner
@@ -19,15 +20,18 @@ from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
 from lisa_mm.checkpoints.folder import iteration_of, list_checkpoints
-from lisa_mm.errors import ConfigError, DataError, TrainingStopped
-from lisa_mm.registry import STRATEGIES
+from lisa_mm.errors import CheckpointError, ConfigError, DataError, TrainingStopped
+from lisa_mm.registry import HOOKS, STRATEGIES
 
 from .changed_data import changed_since_loaded, changed_since_saved, loaded_states
 from .device import set_tf32
 from .evaluation_loop import EvaluationLoop
 from .faults import checkpoint_bytes, explain, explain_writing, folder_bytes, refuse_full_disk
+from .hooks.ema_weights_hook import KEY as EMA_KEY
+from .hooks.ema_weights_hook import EMAWeightsHook
 from .launch import detect_launcher
 from .lock import locked, refuse_lost_lock
+from .mmengine_parts import PARTS, part_faults
 from .patches import linear_given_back
 from .processes import process_mark, together
 from .sampler import SeekableSampler
@@ -93,6 +97,14 @@ class LisaRunner(FlexibleRunner):
     @config_text.setter
     def config_text(self, text: str) -> None:
         self._config_text = text
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """As in mmengine; hooks of mmengine that do not work here are refused, see docs/hooks.md."""
+        cls = type(hook) if isinstance(hook, Hook) else HOOKS.get(hook.get('type', '')) if isinstance(hook, dict) else None
+        part = PARTS.get(cls.__name__) if cls is not None and cls.__module__.startswith('mmengine.') else None
+        if cls is not None and part is not None and not part.works:
+            raise ConfigError(part_faults(cls, {}, 'a hook'))
+        super().register_hook(hook, priority)
 
     def build_strategy(  # pyright: ignore[reportIncompatibleMethodOverride] - FlexibleRunner calls it with keywords alone
         self, strategy: Any = None, launcher: str = 'none', **settings: Any
@@ -235,11 +247,20 @@ class LisaRunner(FlexibleRunner):
         map_location: str | Callable[..., Any] = 'default',
     ) -> None:
         """Continue from a checkpoint, see the strategy's ``resume``."""
+
+        def loaded(checkpoint: dict[str, Any]) -> None:
+            if EMA_KEY in checkpoint and not any(isinstance(hook, EMAWeightsHook) for hook in self.hooks):
+                raise CheckpointError(
+                    f'{filename} was trained with EMAWeightsHook, and this run has none: its weights are an average. '
+                    'Keep the hook in custom_hooks, or begin anew from the average with load_from.'
+                )
+            self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+
         checkpoint = self.strategy.resume(
             filename,
             resume_optimizer=resume_optimizer,
             resume_param_scheduler=resume_param_scheduler,
-            callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
+            callback=loaded,
         )
         self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore - an IterTrainLoop; mmengine types its base
         self.train_loop.resumed = True  # type: ignore - as above

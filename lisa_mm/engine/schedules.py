@@ -10,6 +10,61 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from lisa_mm.errors import ConfigError
 
+PROGRESS = ('last_step', '_global_step', '_last_value')
+
+
+def is_mmengines(schedule: object) -> bool:
+    """Whether a schedule is one of mmengine's own, whose progress is known; a plugin's state is its own business."""
+    return type(schedule).__module__.startswith('mmengine.')
+
+
+def saved_states(schedules: Any, states: Any) -> Any:
+    """The states of schedules for a checkpoint: of mmengine's the progress and plain numbers.
+
+    OneCycleLR has a method in its state and MultiStepLR a Counter, which no checkpoint gives back: they follow from the config.
+    """
+    if not isinstance(schedules, list) or not isinstance(states, list):
+        return states
+    plain = (bool, int, float, str, list, tuple, type(None))
+    return [
+        {name: value for name, value in state.items() if name in PROGRESS or type(value) in plain}
+        if is_mmengines(schedule)
+        else state
+        for schedule, state in zip(schedules, states, strict=True)
+    ]
+
+
+def with_todays_shape(schedules: Any, states: Any) -> Any:
+    """The states of mmengine's schedules with the numbers of today's config; each changed number is logged.
+
+    mmengine takes the numbers out of the checkpoint. The end of a schedule is by default the end of the run, so a run that
+    is resumed with more steps would stay at its last rate.
+
+    Args:
+        schedules: The schedules of this run.
+        states: Their states in the checkpoint, in the same order.
+
+    Returns:
+        The states to load.
+    """
+    if not isinstance(schedules, list) or not isinstance(states, list) or len(schedules) != len(states):
+        return states
+    shaped = []
+    for schedule, state in zip(schedules, states, strict=True):
+        if not is_mmengines(schedule):
+            shaped.append(state)
+            continue
+        today = {name: value for name, value in schedule.state_dict().items() if name not in PROGRESS}
+        for name, value in today.items():
+            if name in state and state[name] != value:
+                print_log(
+                    f'{type(schedule).__name__}: {name} was {state[name]} in the checkpoint and is {value} now; '
+                    'the new value is used from here on.',
+                    'current',
+                )
+        shaped.append({**state, **today})
+    return shaped
+
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupDecayLR(_ParamScheduler):

@@ -22,6 +22,7 @@ from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.rng import rng_state, set_rng_state
+from lisa_mm.engine.schedules import saved_states, with_todays_shape
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
 from lisa_mm.models.weight_files import pickle_fault
 from lisa_mm.registry import STRATEGIES
@@ -187,14 +188,13 @@ class FolderCheckpointMixin(BaseStrategy):
             save_optimizer: Include the state to resume from.
             save_param_scheduler: As in mmengine; the schedules are part of that state.
             extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
-            callback: Called with ``extra_ckpt`` before writing.
+            callback: Called before writing with ``extra_ckpt`` and, on the first process, the weights as ``state_dict``, which
+                it may change. Keys that it adds come back when the checkpoint is resumed.
 
         Raises:
             NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.
         """
         extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
-        if callback is not None:
-            callback(extra)
         final = Path(filename)
         temporary = final.with_name(f'.tmp_{final.name}')
         main = self.rank == 0
@@ -205,17 +205,25 @@ class FolderCheckpointMixin(BaseStrategy):
         weights = folders.trained_weights(self.module, keep=main)
         frozen = self.frozen()
         self._refuse_broken_weights(weights, final)
+        extra['state_dict'] = weights
+        own_keys = set(extra)
+        if callback is not None:
+            callback(extra)
+        added = {key: value for key, value in extra.items() if key not in own_keys}
+        folders.refuse_code(added)
         if save_optimizer:
             own = {'optimizer': self.optimizer_state(), 'rng': rng_state()}
             torch.save(own, temporary / folders.STATE / f'rank_{self.rank}.pt')
         barrier()
         if main:
             if save_optimizer:
-                schedules = self.scheduler_state_dict() if save_param_scheduler and hasattr(self, 'param_schedulers') else None
-                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub']}
+                schedules = None
+                if save_param_scheduler and hasattr(self, 'param_schedulers'):
+                    schedules = saved_states(self.param_schedulers, self.scheduler_state_dict())
+                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub'], 'hooks': added}
                 torch.save(common, temporary / folders.STATE / 'common.pt')
             meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
-            meta['weights_sha256'] = folders.write_weights(temporary, weights)
+            meta['weights_sha256'] = folders.write_weights(temporary, extra['state_dict'])
             if extra['config_text'] is not None:
                 (temporary / folders.CONFIG).write_text(extra['config_text'], encoding='utf-8')
                 meta['config_sha256'] = hashlib.sha256(extra['config_text'].encode()).hexdigest()
@@ -241,24 +249,30 @@ class FolderCheckpointMixin(BaseStrategy):
         Args:
             filename: A checkpoint folder, a work folder (its best validated checkpoint is taken), or an exported folder.
             map_location, strict, revise_keys: mmengine's arguments; no effect.
-            callback: Called with the result.
+            callback: Called with the result; for a checkpoint of training before its weights go into the model, with them as
+                ``state_dict``, which it may change in place.
 
         Returns:
             ``{'meta': ...}``
         """
         opened = open_checkpoint(filename, prefer='best')
+        checkpoint: dict[str, Any] = {'meta': opened.meta}
         self.logger.info(f'load the weights of {opened.folder}')
+
+        def change(weights: dict[str, torch.Tensor]) -> None:
+            if callback is not None:
+                callback({**checkpoint, 'state_dict': weights})
+
         if isinstance(opened, ExportedModel):
             fresh = opened.load_into(self.module, whole=False)
             if fresh:
                 self.logger.warning(f'{opened.folder} does not hold {", ".join(fresh)}: built as the config says')
             self._frozen = None  # the frozen parts are others now
+            if callback is not None:
+                callback(checkpoint)
         else:
-            opened.load_into(self.module, frozen=self.frozen())
+            opened.load_into(self.module, frozen=self.frozen(), change=change)
         self.weights_changed()
-        checkpoint = {'meta': opened.meta}
-        if callback is not None:
-            callback(checkpoint)
         return checkpoint
 
     def resume(
@@ -277,10 +291,11 @@ class FolderCheckpointMixin(BaseStrategy):
             resume_optimizer: Restore the optimizer's state.
             resume_param_scheduler: Restore the schedules' state.
             map_location: mmengine's argument; no effect.
-            callback: Called with the result.
+            callback: Called before the weights go into the model, with the result and the weights as ``state_dict``, which it
+                may change in place.
 
         Returns:
-            ``{'meta': ..., 'message_hub': ...}``
+            ``{'meta': ..., 'message_hub': ...}`` and the keys that hooks added in saving.
 
         Raises:
             CheckpointError: if it was written with another number of processes, another ZeRO stage, or without state.
@@ -291,18 +306,21 @@ class FolderCheckpointMixin(BaseStrategy):
         folder, meta = opened.folder, opened.meta
         self._check_resumable(folder, meta)
         self.logger.info(f'resume from {folder}')
-        opened.load_into(self.module, frozen=self.frozen())
-        self.weights_changed()
         own = self._load_state(folder / folders.STATE / f'rank_{self.rank}.pt')
         common = self._load_state(folder / folders.STATE / 'common.pt')
+        checkpoint = {'meta': meta, 'message_hub': common['message_hub'], **common.get('hooks', {})}
+
+        def change(weights: dict[str, torch.Tensor]) -> None:
+            if callback is not None:
+                callback({**checkpoint, 'state_dict': weights})
+
+        opened.load_into(self.module, frozen=self.frozen(), change=change)
+        self.weights_changed()
         if resume_optimizer:
             self.load_optimizer_state(own['optimizer'])
         # after the optimizer, whose groups restore the old learning rate
         if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
-            self.load_scheduler_state_dict(common['param_schedulers'])
-        checkpoint = {'meta': meta, 'message_hub': common['message_hub']}
-        if callback is not None:
-            callback(checkpoint)
+            self.load_scheduler_state_dict(with_todays_shape(self.param_schedulers, common['param_schedulers']))
         set_rng_state(own['rng'])
         barrier()
         return checkpoint
