@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from typing_extensions import is_typeddict
 
 import lisa_mm
 
@@ -179,7 +180,8 @@ def of_base_classes(cls: type) -> Iterator[str]:
 
 
 def classes(module: ModuleType) -> list[type]:
-    return [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == module.__name__]
+    own = (thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == module.__name__)
+    return [thing for thing in own if not is_typeddict(thing)]  # it has no code, and perhaps no class statement
 
 
 def private_names(cls: type) -> set[str]:
