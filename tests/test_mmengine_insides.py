@@ -83,6 +83,7 @@ INSIDES = [
     Inside(RUNNER, '_load_from', ATTRIBUTE, {'engine.runner'}),
     Inside(RUNNER, '_resume', ATTRIBUTE, {'engine.runner'}),
     Inside(RUNNER, '_train_dataloader', ATTRIBUTE, {'engine.runner'}),
+    Inside(RUNNER, '_train_loop', ATTRIBUTE, {'engine.runner'}),
     # what is tested, which LisaRunner.test_on exchanges between two passes
     Inside(RUNNER, '_test_dataloader', ATTRIBUTE, {'engine.runner'}),
     Inside(RUNNER, '_test_evaluator', ATTRIBUTE, {'engine.runner'}),
