@@ -201,7 +201,7 @@ def sentence(entry: ErrorDetails) -> str:
         found = ', '.join(map(repr, given)) if isinstance(given, dict) else ''
         return f'{name} is missing; keys found: {found or "none"}'
     if kind == 'fault':
-        return f'{name}: {context["message"]}'
+        return f'{place}: {context["message"]}' if place else context['message']
     if kind in ('too_short', 'too_long'):
         wanted = context.get('min_length', context.get('max_length'))
         return (

@@ -52,7 +52,7 @@ def normalised(values: Sequence[float]) -> bool:
 
 
 NORMALISED = (
-    'all its coordinates lie in 0..1, so they seem to be shares of the width and height; pixels are needed: multiply x by the '
+    'all coordinates lie in 0..1, so they seem to be shares of the width and height; pixels are needed: multiply x by the '
     'width and y by the height'
 )
 

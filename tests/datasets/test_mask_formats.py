@@ -160,7 +160,7 @@ def test_invalid_run_lengths(counts, message):
         ([[1, 1], [2, 10**400], [3, 3]], r'\[1\]\[1\] is 1000'),
         ([[1, 1], [2, True], [3, 3]], r'\[1\]\[1\] is True; a number'),
         ([[1, 1, 1], [2, 2, 2], [3, 3, 4]], r'\[0\] has 3 items; at most 2'),
-        ([[0, 0.5], [0.5, 1], [1, 0]], 'all its coordinates lie in 0..1'),
+        ([[0, 0.5], [0.5, 1], [1, 0]], 'all coordinates lie in 0..1'),
         ({'size': [4, 6]}, 'counts is missing'),
         ({'size': [4.0, 6], 'counts': []}, r'size\[0\] is 4.0; a whole number'),
         ({'size': [10**6, 10**6], 'counts': [10**12]}, 'at most 2,147,483,648 is allowed'),

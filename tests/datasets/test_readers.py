@@ -168,7 +168,7 @@ def test_several_masks_without_an_answer_are_one_target(tmp_path):
 @pytest.mark.parametrize(
     ('row', 'message'),
     [
-        ({'image': 'a.jpg'}, r'row \d: the record: one of phrase, question .* is needed; keys found: image'),
+        ({'image': 'a.jpg'}, r'row \d: one of phrase, question .* is needed; keys found: image'),
         ({'image': 'a.jpg', 'phrase': ' ', 'masks': []}, r'row \d: phrase: it is empty'),
         ({'image': 'b.jpg', 'phrase': 'x', 'masks': []}, 'b.jpg is missing'),
         ({'image': 'a.jpg', 'phrase': 'x', 'masks': [[[1, 1], [2, 2]]]}, 'at least 3 points'),
