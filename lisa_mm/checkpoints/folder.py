@@ -6,7 +6,10 @@ iter_200/
   frozen.json           name -> shape, dtype, sha256 of all frozen weights
   meta.json             iteration, world size, ZeRO stage, versions, best score, seed, hashes
   config.py             the config's text, if there was one
-  state/                rank_<r>.pt, common.pt: needed to resume, not to evaluate
+  state/                needed to resume, not to evaluate
+    optimizer.safetensors   the optimizer's tensors by the names of parameters, see optimizer_state.py
+    common.pt               settings of the optimizer, schedules, curves, states of hooks
+    rank_<r>.pt             random generators of each process
 ```
 
 A folder is written as ``.tmp_iter_200``, every file is synced to disk, and only then is it renamed: a folder named
@@ -20,23 +23,27 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from lisa_mm.errors import CheckpointError
 
-from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
+from ..sharding import full_shape, gathered, has_sharded_optimizer, is_sharded_parameter
+from .checked_file import CheckedFile
 from .comparing import frozen_faults, trained_faults
+from .safetensors_writer import write_file
+from .sources import TensorInfo
 
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
 EXPORT = 'export.json'  # marks a folder that holds a whole model, see exported.py
 LAST = 'last_checkpoint'
 CHECKPOINT_MARKS = (META, LAST)  # marks of a checkpoint folder and of a work folder
+
+Master = Callable[[torch.Tensor], 'torch.Tensor | None']
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -76,25 +83,20 @@ def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
     return None
 
 
-def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.Tensor]:
-    """Copies of all trained tensors, on the CPU, floating point in float32; all processes must call it.
-
-    Args:
-        model: The model, sharded or not.
-        keep: False joins in the gathering but keeps nothing.
-    """
-    weights = {}
-    for name, value in split_state(model)[0].items():
-        master = _master_weights(value)
-        with gathered(value) as whole:
-            source = whole if master is None else master.view(whole.shape)
-            if keep:
-                weights[name] = source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
-    return weights
+def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all trained tensors, on the CPU, floating point in float32; all processes must call it."""
+    return {name: _whole_weight(value, master_weights) for name, value in split_state(model)[0].items()}
 
 
-def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
-    """The optimizer's float32 copy of a half-precision parameter, which is more precise; None if there is none."""
+def _whole_weight(value: torch.Tensor, master: Master) -> torch.Tensor:
+    found = master(value)
+    with gathered(value) as whole:
+        source = whole if found is None else found.view(whole.shape)
+        return source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
+
+
+def master_weights(value: torch.Tensor) -> torch.Tensor | None:
+    """ZeRO's float32 copy of a half-precision parameter, which is more precise; None if there is none."""
     sharded_without_optimizer = is_sharded_parameter(value) and not has_sharded_optimizer(value)
     if value.dtype not in (torch.bfloat16, torch.float16) or sharded_without_optimizer:
         return None
@@ -129,15 +131,32 @@ def _tensor_sha256(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
 
 
-def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
-    """Write the weights file.
+def write_weights(folder: Path, model: nn.Module, *, keep: bool = True, master: Master = master_weights) -> tuple[str, list[str]]:
+    """Write the weights file with one tensor in memory at a time; all processes must call it.
+
+    Args:
+        folder: An existing folder.
+        model: The model, sharded or not.
+        keep: False joins in the gathering but writes nothing.
+        master: Returns the float32 copy of a half-precision parameter, or None.
 
     Returns:
-        The file's sha256, for ``meta.json``.
+        The file's sha256, for ``meta.json``, and the names of tensors with a value that is not finite.
     """
-    path = folder / WEIGHTS
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={'format': 'pt'})
-    return _file_sha256(path)
+    trained = split_state(model)[0]
+    info = {
+        name: TensorInfo(full_shape(value), torch.float32 if value.is_floating_point() else value.dtype)
+        for name, value in trained.items()
+    }
+    broken = []
+
+    def read(name: str) -> torch.Tensor:
+        value = _whole_weight(trained[name], master)
+        if not torch.isfinite(value).all():
+            broken.append(name)
+        return value
+
+    return write_file(folder / WEIGHTS, info, read, keep=keep), broken
 
 
 def write_json(path: Path, value: object) -> None:
@@ -277,22 +296,13 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return _read_json(folder / META)
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, on the CPU.
+def open_weights(folder: Path) -> CheckedFile:
+    """Open the weights file of a checkpoint.
 
     Raises:
         CheckpointError: if the file is missing, truncated, or not the file that was written.
     """
-    path = folder / WEIGHTS
-    try:
-        with safe_open(path, framework='pt') as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a dict
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f'{path} cannot be read ({error}): it is damaged or incomplete. Use another checkpoint.') from error
-    written = read_meta(folder).get('weights_sha256')
-    if written is not None and _file_sha256(path) != written:
-        raise CheckpointError(f'{path} is not the file that was written: its sha256 differs from {META}. Use another checkpoint.')
-    return tensors
+    return CheckedFile(folder / WEIGHTS, read_meta(folder).get('weights_sha256'))
 
 
 def load_weights(
@@ -318,15 +328,15 @@ def load_weights(
             f'{folder} is a single file, not a checkpoint folder of this project. Convert it first (tools/convert_checkpoint.py).'
         )
     trained, _ = split_state(model)
-    tensors = read_weights(folder)
-    faults = trained_faults(trained, tensors)
+    file = open_weights(folder)
+    faults = trained_faults(trained, file.info)
     if check_frozen:
         faults += frozen_faults(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
     if faults:
         raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
     for name, target in trained.items():
         with torch.no_grad(), gathered(target, modify=True) as whole:
-            whole.copy_(tensors[name])
+            whole.copy_(file.read(name))
     return read_meta(folder)
 
 
@@ -337,11 +347,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f'{path} cannot be read ({error}): the checkpoint is damaged or incomplete. Use another one.'
         ) from error
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()

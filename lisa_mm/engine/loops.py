@@ -56,6 +56,7 @@ class IterTrainLoop(BaseLoop):
             raise ConfigError(CANNOT_SEEK.format(type(self.dataloader.sampler).__name__))
         self._max_iters = max_iters
         self._iter = 0
+        self._begun = (0, 0)
         self._epoch = 0
         self.val_interval = val_interval
         self.val_begin = val_begin
@@ -99,6 +100,22 @@ class IterTrainLoop(BaseLoop):
     def epoch(self) -> int:
         """Always 0."""
         return self._epoch
+
+    def resume_at(self, iteration: int, samples: int) -> None:
+        """Go on after some optimizer steps.
+
+        Args:
+            iteration: Number of optimizer steps done.
+            samples: Samples that all processes together have consumed in them.
+        """
+        self._iter = iteration
+        self._begun = (iteration, samples)
+        self.resumed = True
+
+    def samples_at(self, iteration: int) -> int:
+        """Samples that all processes together have consumed after ``iteration`` optimizer steps."""
+        steps, samples = self._begun
+        return samples + (iteration - steps) * self.runner.strategy.samples_per_step
 
     def run(self) -> torch.nn.Module:
         """Train and return the model."""
@@ -145,7 +162,7 @@ class IterTrainLoop(BaseLoop):
         self._iter += 1
 
     def _micro_batches(self) -> Iterator[dict]:
-        self.dataloader.sampler.seek(self._iter * self.runner.strategy.accumulation)  # pyright: ignore[reportAttributeAccessIssue] - it can, seen above
+        self.dataloader.sampler.seek(samples=self.samples_at(self._iter))  # pyright: ignore[reportAttributeAccessIssue] - it can, seen above
         # the iterator draws a seed for its workers
         with preserved_rng():
             return iter(self.dataloader)

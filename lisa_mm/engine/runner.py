@@ -189,8 +189,8 @@ class LisaRunner(FlexibleRunner):
             resume_param_scheduler=resume_param_scheduler,
             callback=lambda loaded: self.call_hook('after_load_checkpoint', checkpoint=loaded),
         )
-        self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore - an IterTrainLoop; mmengine types its base
-        self.train_loop.resumed = True  # type: ignore - as above
+        loop: Any = self.train_loop  # an IterTrainLoop; mmengine types its base
+        loop.resume_at(checkpoint['meta']['iter'], checkpoint['meta']['samples'])
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])
@@ -207,11 +207,12 @@ class LisaRunner(FlexibleRunner):
             best_score: Best validation score so far.
             with_state: Include the state needed to resume.
         """
+        loop: Any = self.train_loop  # as above
         self.strategy.save_checkpoint(
             str(Path(self.work_dir) / name),
             save_optimizer=with_state,
             extra_ckpt={
-                'meta': {'iter': iteration, 'best_score': best_score},
+                'meta': {'iter': iteration, 'samples': loop.samples_at(iteration), 'best_score': best_score},
                 'message_hub': _scalars(self.message_hub),
                 'config_text': self.config_text,
             },

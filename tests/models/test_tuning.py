@@ -265,7 +265,7 @@ def test_the_table_shows_adapters_by_part(arguments):
 
 def checkpoint(model: LISA, folder) -> None:
     folder.mkdir()
-    folders.write_json(folder / folders.META, {'weights_sha256': folders.write_weights(folder, folders.trained_weights(model))})
+    folders.write_json(folder / folders.META, {'weights_sha256': folders.write_weights(folder, model)[0]})
     folders.write_json(folder / folders.FROZEN, folders.describe_frozen(model))
 
 
@@ -282,7 +282,7 @@ def test_a_checkpoint_gives_the_same_model(arguments, tuning, tmp_path):
     folders.load_weights(other, tmp_path / 'iter_1')
     for ours, theirs in zip(outputs(other), outputs(model), strict=True):
         assert torch.equal(ours, theirs)
-    held = set(folders.read_weights(tmp_path / 'iter_1'))
+    held = set(folders.open_weights(tmp_path / 'iter_1').info)
     if settings.get('train_embeddings') == 'new_rows':
         assert sum(name.endswith('new_rows') for name in held) == 2
         assert not any(name.endswith(('embed_tokens.weight', 'lm_head.weight')) for name in held)
