@@ -223,7 +223,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
             self.config['zero_optimization'] = {'stage': 0}
         with patches.same_on_all_processes(model) if self.zero_stage == 3 else nullcontext():
-            wrapped = super()._wrap_model(model)
+            wrapped: Any = super()._wrap_model(model)
         if hasattr(wrapped.model.optimizer, 'fp32_groups_flat'):
             raise ConfigError(
                 "optim_wrapper.optimizer.type 'FusedAdam' with strategy.zero_stage=0 in half precision keeps flat copies that "

@@ -82,7 +82,7 @@ def check_resumable(strategy: FolderCheckpointMixin, folder: Path, common: dict[
         )
     fault = group_fault(saved['groups'], strategy.group_names())
     if fault is not None:
-        raise CheckpointError(f'{folder} has the state of an optimizer of other parameters: {fault}. {_remedy(folder)}')
+        raise CheckpointError(f'{folder} has an optimizer state that does not fit this run: {fault}. {_remedy(folder)}')
     before, here = (meta['zero_stage'], meta['world_size']), (strategy.zero_stage, strategy.world_size)
     if before == here:
         return
