@@ -250,7 +250,7 @@ def test_float16s_loss_scale_comes_back():
 
     settings = {'init_scale': 2**16, 'scale_window': 3, 'min_scale': 1, 'delayed_shift': 2, 'consecutive_hysteresis': False}
     used, fresh = DynamicLossScaler(**settings), DynamicLossScaler(**settings)
-    for overflow in (False, True, True, False, False, False, False):
+    for overflow in (False, True, True, False):
         used.update_scale(overflow)
     state = strategy_with(used, True).loss_scale()
     strategy_with(fresh, True).restore_loss_scale(state)

@@ -44,9 +44,7 @@ def test_a_tied_parameter_is_in_one_group_with_its_parts_rate(tmp_path, monkeypa
     found = runner.strategy.group_names()
     assert [['embedding' in name for name in group] for group in found] == [[True], [False] * 4]
     assert len(names) == 5
-    with pytest.raises(
-        CheckpointError, match=r'4 are in another parameter group, so optim_wrapper.paramwise_cfg is another: head.bias'
-    ):
+    with pytest.raises(CheckpointError, match=r'4 are in another parameter group, .*paramwise_cfg is another: head.bias'):
         run(tmp_path / 'other', strategy=strategy, stage=0, max_iters=2, resume=str(tmp_path / 'run'))
 
 
