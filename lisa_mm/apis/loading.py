@@ -42,6 +42,19 @@ def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[P
     return opened.config, opened.folder
 
 
+def build_model(config: str | Path | Config) -> tuple[LISA, Config]:
+    """Build the model of a config as it is before any training.
+
+    Returns:
+        The model and its compiled config.
+    """
+    source = config if isinstance(config, Config) else load_config(config)
+    compiled = compile_config(source)
+    DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
+    torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
+    return MODELS.build(compiled.model.to_dict()), compiled
+
+
 def load_model(
     config: str | Path | Config, checkpoint: str | Path | None, *, device: str | None = None, dtype: str = 'float32'
 ) -> tuple[LISA, Config]:
@@ -63,11 +76,7 @@ def load_model(
         raise ConfigError(f'dtype {dtype!r} is unknown.{nearest(dtype, DTYPES)}')
     place = choose_device(device)
     set_tf32(False)
-    source = config if isinstance(config, Config) else load_config(config)
-    compiled = compile_config(source)
-    DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
-    torch.manual_seed((compiled.get('randomness') or {}).get('seed') or 0)
-    model: LISA = MODELS.build(compiled.model.to_dict())
+    model, compiled = build_model(config)
     opened = None if checkpoint is None else open_checkpoint(checkpoint, prefer='best')
     start = compiled.get('load_from')
     if start and is_exported(start) and not isinstance(opened, ExportedModel):

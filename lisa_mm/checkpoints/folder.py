@@ -113,14 +113,19 @@ def describe_frozen(model: nn.Module) -> dict[str, dict[str, Any]]:
     described = {}
     for name, value in split_state(model)[1].items():
         with gathered(value) as whole:
-            whole = whole.detach().cpu().contiguous()
-            versions = [whole, whole.bfloat16()] if whole.dtype == torch.float32 else [whole]
-            described[name] = {
-                'shape': list(whole.shape),
-                'dtype': _dtype_name(whole),
-                'sha256': {_dtype_name(version): _tensor_sha256(version) for version in versions},
-            }
+            described[name] = describe_tensor(whole)
     return described
+
+
+def describe_tensor(whole: torch.Tensor) -> dict[str, Any]:
+    """Shape, dtype and sha256 of a frozen tensor, see :func:`describe_frozen`."""
+    whole = whole.detach().cpu().contiguous()
+    versions = [whole, whole.bfloat16()] if whole.dtype == torch.float32 else [whole]
+    return {
+        'shape': list(whole.shape),
+        'dtype': _dtype_name(whole),
+        'sha256': {_dtype_name(version): _tensor_sha256(version) for version in versions},
+    }
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:
