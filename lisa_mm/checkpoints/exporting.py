@@ -18,7 +18,7 @@ from ..models import LISA
 from ..models.new_rows import NEW_ROWS
 from ..models.phases import shapes_only
 from .exported import TOKENIZER, is_exported, read_export, write_exported
-from .folder import CONFIG
+from .folder import CONFIG, META
 from .keys import is_adapter, merged_into, without_adapters
 from .opening import ExportedModel, open_checkpoint
 from .published import write_published
@@ -178,7 +178,7 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
 def _open_checkpoint_model(config: Path, checkpoint: Path) -> tuple[LISA, Config, TensorSource]:
     """The model, its compiled config and its tensors; the model is on the meta device where files hold every tensor."""
     start = load_config(config).get('load_from')
-    if start and is_exported(start) and not is_exported(checkpoint):
+    if start and is_exported(start) and (checkpoint / META).is_file():
         with shapes_only():
             model, compiled = build_model(config)
         files = WeightFiles(start)

@@ -111,8 +111,6 @@ def can_stream(model: LISA, start: WeightFiles, folder: Path) -> bool:
         start: The folder that the training began from.
         folder: The checkpoint.
     """
-    if any(hasattr(module, 'pissa') for module in model.modules()):
-        return False  # PiSSA takes a part of the base weights into its adapters
     weights = open_weights(folder)
     for name, value in model.state_dict().items():
         inside = start.info.get(without_adapters(name))
