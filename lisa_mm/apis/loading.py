@@ -85,4 +85,4 @@ def load_model(
         opened.load_into(model)
     if dtype != 'float32':
         model = model.to(DTYPES[dtype])  # type: ignore[assignment] - torch's to() is typed as any module
-    return model.to(place).eval(), compiled  # type: ignore - the same
+    return model.to(place).eval(), compiled

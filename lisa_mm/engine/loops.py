@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +17,10 @@ from lisa_mm.registry import DATA_SAMPLERS, LOOPS
 
 from .rng import preserved_rng
 
-CANNOT_SEEK = "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler')."
+CANNOT_SEEK = (
+    "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler'), or write a method "
+    'seek(samples=...).'
+)
 
 
 @LOOPS.register_module()
@@ -28,7 +32,7 @@ class IterTrainLoop(BaseLoop):
 
     Args:
         runner: The runner, with one of this package's strategies.
-        dataloader: The data loader or its config, with a sampler that can ``seek``.
+        dataloader: The data loader or its config, with a sampler that can ``seek(samples=...)``.
         max_iters: Number of optimizer steps.
         val_interval: Optimizer steps between validations; training always ends with one, and 0 validates only then.
         val_begin: First optimizer step after which to validate.
@@ -52,7 +56,7 @@ class IterTrainLoop(BaseLoop):
         if faults:
             raise ConfigError(faults)
         super().__init__(runner, dataloader)
-        if not hasattr(self.dataloader.sampler, 'seek'):
+        if not can_seek(self.dataloader.sampler):
             raise ConfigError(CANNOT_SEEK.format(type(self.dataloader.sampler).__name__))
         self._max_iters = max_iters
         self._iter = 0
@@ -77,7 +81,7 @@ class IterTrainLoop(BaseLoop):
         ]
         loader = arguments.get('dataloader')
         sampler = (loader.get('sampler') or {}).get('type') if isinstance(loader, dict) else None
-        if isinstance(sampler, str) and DATA_SAMPLERS.get(sampler) and not hasattr(DATA_SAMPLERS.get(sampler), 'seek'):
+        if isinstance(sampler, str) and DATA_SAMPLERS.get(sampler) and not can_seek(DATA_SAMPLERS.get(sampler)):
             faults.append(CANNOT_SEEK.format(sampler))
         return faults
 
@@ -203,6 +207,12 @@ class IterTrainLoop(BaseLoop):
             )
         names = sorted({name for part, _ in gathered for name in part})
         return {name: math.fsum(part[name] for part, _ in gathered if name in part) / _holders(gathered, name) for name in names}
+
+
+def can_seek(sampler: object) -> bool:
+    """Whether a sampler, or a class of samplers, can start at a number of samples."""
+    seek = getattr(sampler, 'seek', None)
+    return seek is not None and 'samples' in inspect.signature(seek).parameters
 
 
 def _holders(gathered: list, name: str) -> int:

@@ -208,7 +208,7 @@ class FolderCheckpointMixin(BaseStrategy):
             save_param_scheduler: As in mmengine; the schedules are part of that state.
             extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
             callback: Called with ``extra_ckpt`` before writing. What it puts into the dict ``hooks`` there, plain types and
-                tensors, is in the dict that :meth:`resume` gives to its callback.
+                tensors, of the first process, is in the dict that :meth:`resume` gives to its callback.
 
         Raises:
             NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.

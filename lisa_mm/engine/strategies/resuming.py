@@ -86,13 +86,14 @@ def check_resumable(strategy: FolderCheckpointMixin, folder: Path, common: dict[
     before, here = (meta['zero_stage'], meta['world_size']), (strategy.zero_stage, strategy.world_size)
     if before == here:
         return
-    names = ' and '.join(_describe(*one) for one in (before, here))
     if _division(*before) != _division(*here) and kind not in ELEMENTWISE:
         raise CheckpointError(
             f'{folder} was written with {_describe(*before)}, this run has {_describe(*here)}, and {kind} cannot go from one to '
             f'the other: it is not known to update each weight on its own. Use the same ones. {_remedy(folder)}'
         )
-    strategy.logger.info(f'from {names.replace(" and ", " to ")}: the optimizer and the order of the samples go on exactly')
+    strategy.logger.info(
+        f'from {_describe(*before)} to {_describe(*here)}: the optimizer and the order of the samples go on exactly'
+    )
 
 
 def describe_other_batch(strategy: FolderCheckpointMixin, meta: dict[str, Any]) -> str | None:
