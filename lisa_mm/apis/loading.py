@@ -84,5 +84,6 @@ def load_model(
     if opened is not None:
         opened.load_into(model)
     if dtype != 'float32':
-        model = model.to(DTYPES[dtype])  # type: ignore[assignment] - torch's to() is typed as any module
-    return model.to(place).eval(), compiled
+        model.to(DTYPES[dtype])
+    model.to(place).eval()
+    return model, compiled

@@ -15,7 +15,7 @@ from ..models import LISA
 from ..models.lora import merged_weight
 from ..models.new_rows import has_new_rows, merge_new_rows
 from ..models.token_ids import new_token_ids
-from .comparing import first_names, frozen_faults
+from .comparing import first_names, frozen_faults, trained_faults
 from .folder import FROZEN, describe_tensor, open_weights
 from .keys import is_adapter, without_adapters
 from .sources import TensorInfo, WeightFiles, read_json
@@ -61,9 +61,12 @@ class StreamedModel:
         self._frozen = read_json(folder / FROZEN)
         self._names = {without_adapters(name): name for name in model.state_dict() if not is_adapter(name)}
         own = model.state_dict()
-        unknown = sorted((self._weights.info.keys() | self._frozen.keys()) ^ own.keys())
+        faults = trained_faults({name: own[name] for name in own if name not in self._frozen}, self._weights.info)
+        unknown = sorted(self._frozen.keys() - own.keys())
         if unknown:
-            raise CheckpointError(f'{folder} does not fit the model: {len(unknown)} tensors differ: {first_names(unknown)}.')
+            faults.append(f'the training had {len(unknown)} frozen tensors that the model has not: {first_names(unknown)}')
+        if faults:
+            raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
         self.info = {name: TensorInfo(tuple(own[full].shape), own[full].dtype) for name, full in self._names.items()}
         self._layers = dict(model.named_modules())
         self._read_beside(model)
