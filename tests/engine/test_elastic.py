@@ -35,7 +35,7 @@ CHAINS = {
     'zero_3': [leg(1, stage=3), leg(2, stage=3), leg(1, stage=3)],
     '1_to_3_to_single': [leg(1, stage=1), leg(2, stage=3), leg(1, SINGLE)],
     'single_to_offloaded_to_0': [leg(1, SINGLE), leg(2, stage=3, offload='all'), leg(1, stage=0)],
-    'shrinking': [leg(2, stage=2), leg(2, DDP), leg(1, stage=2, offload='optimizer')],
+    'offloaded_to_ddp': [leg(1, stage=2, offload='optimizer'), leg(2, DDP), leg(1, stage=2)],
 }
 
 

@@ -260,7 +260,7 @@ class FolderCheckpointMixin(BaseStrategy):
             callback: Called with the result.
 
         Returns:
-            ``{'meta': ...}``
+            ``{'meta': ..., 'hooks': {}}``
         """
         opened = open_checkpoint(filename, prefer='best')
         self.logger.info(f'load the weights of {opened.folder}')
@@ -272,7 +272,7 @@ class FolderCheckpointMixin(BaseStrategy):
         else:
             opened.load_into(self.module, frozen=self.frozen())
         self.weights_changed()
-        checkpoint = {'meta': opened.meta}
+        checkpoint = {'meta': opened.meta, 'hooks': {}}
         if callback is not None:
             callback(checkpoint)
         return checkpoint
