@@ -134,6 +134,7 @@ class ShardedTensors:
         self.flats: list[Tensor] = zero.fp32_partitioned_groups_flat if self.third_stage else zero.single_partition_of_fp32_groups
         self.flat_of = {id(one): flat for group, flat in zip(groups, self.flats, strict=True) for one in group}
         self.group_of = list(zero.sub_group_to_group_id.values()) if self.third_stage else list(range(len(self.flats)))
+        self._link()
 
     def info(self) -> dict[str, TensorInfo]:
         """Shape and dtype of every tensor, whole."""
@@ -199,7 +200,7 @@ class ShardedTensors:
                 safe_set_full_fp32_param(parameter, value)
 
     def _begin(self, saved: SavedOptimizer) -> None:
-        """Create zero states, which ZeRO has only after its first step, and let its functions find them."""
+        """Create zero states, which ZeRO has only after its first step."""
         self.optimizer.state.clear()
         if not saved.keys:
             return
@@ -210,12 +211,18 @@ class ShardedTensors:
             for key, value in _common_numbers(saved, names).items():
                 state[key] = _number(value, group, flat)
             self.optimizer.state[flat] = state
-        if not self.third_stage:
-            for parameter in self.parameters.values():
-                mapping: Any = parameter._hp_mapping  # type: ignore - ZeRO's; None where another process holds all of it
-                if mapping is not None:
-                    flat = self.flat_of[id(parameter)]
-                    mapping.set_optim_state_fragment(flat, self.optimizer.state[flat])
+        self._link()
+
+    def _link(self) -> None:
+        """Let DeepSpeed's functions find the state: at stages 1 and 2 they see what there was when the first group made its
+        first step, so they miss the state of every other group."""
+        if self.third_stage:
+            return
+        for parameter in self.parameters.values():
+            mapping: Any = parameter._hp_mapping  # type: ignore - ZeRO's; None where another process holds all of it
+            if mapping is not None:
+                flat = self.flat_of[id(parameter)]
+                mapping.set_optim_state_fragment(flat, self.optimizer.state.get(flat, {}))
 
     def _own_piece(self, parameter: Any, value: Tensor) -> Tensor:
         """This process's piece; DeepSpeed's own division of a whole value fails where it has to be padded."""
