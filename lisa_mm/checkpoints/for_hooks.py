@@ -42,7 +42,8 @@ class Weights(MutableMapping[str, Tensor]):
     def __setitem__(self, name: str, value: Tensor) -> None:
         if name not in self.info:
             raise ConfigError(
-                f"a hook put {name!r} into checkpoint['state_dict'], and the model does not train it: put it into checkpoint itself."
+                f"a hook put {name!r} into checkpoint['state_dict'], and the model does not train it: put it beside, as a key of "
+                'checkpoint.'
             )
         if tuple(value.shape) != self.info[name].shape:
             raise ConfigError(

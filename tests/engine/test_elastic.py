@@ -48,16 +48,21 @@ CHAINS = {
 }
 
 
+EMA = {'type': 'EMAWeightsHook', 'momentum': 0.1}
+AVERAGED = [name for name, legs in CHAINS.items() if all(one.get('stage') != 3 for one in legs)]  # ZeRO-3 is refused
+
+
 @pytest.fixture(scope='module')
 def chains(tmp_path_factory):
     """All chains, a leg each in one launch for one process and one for two; and the undisturbed run."""
     root = tmp_path_factory.mktemp('elastic')
-    whole = {**COMMON, 'strategy': SINGLE, 'accumulation': GLOBAL // MICRO, 'work_dir': str(root / 'whole')}
+    whole = {**COMMON, 'hooks': [EMA], 'strategy': SINGLE, 'accumulation': GLOBAL // MICRO, 'work_dir': str(root / 'whole')}
     launches: list[tuple[int, list[dict]]] = []
     for number in range(3):
         runs: dict[int, list[dict]] = {1: [], 2: []}
         for name, legs in CHAINS.items():
             options = {**COMMON, **legs[number], 'max_iters': STEPS[number], 'work_dir': str(root / f'{name}_{number}')}
+            options['hooks'] = [EMA] if name in AVERAGED else []
             if number:
                 options['resume'] = str(root / f'{name}_{number - 1}')
             runs[options.pop('processes')].append(options)
@@ -93,6 +98,13 @@ def test_a_chain_of_divisions_is_the_undisturbed_run(chains, name):
     assert weights.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-6)
+    if name in AVERAGED:
+        average, expected = (
+            load_file(chains / run / f'iter_{STEPS[-1]}' / 'weights.safetensors') for run in (f'{name}_2', 'whole')
+        )
+        for key, value in expected.items():
+            torch.testing.assert_close(average[key], value, rtol=1e-4, atol=1e-6)
+            assert not torch.allclose(value, weights[key], rtol=1e-3)
 
 
 EVERYWHERE = [
@@ -133,6 +145,23 @@ def test_weights_and_moments_arrive_everywhere_to_the_bit(checkpoint, tmp_path, 
     weights = model_weights(made.strategy.module, made.strategy.master_weights)
     digest = write_weights(tmp_path, weights)
     assert (digest, weights.broken) == (read_meta(checkpoint)['weights_sha256'], [])
+
+
+@pytest.mark.parametrize('options', [one for one in EVERYWHERE if one.get('stage') != 3], ids=str)
+def test_an_average_arrives_beside_the_weights_to_the_bit(tmp_path, options):
+    hooks = {'more': {'custom_hooks': [EMA]}}
+    runner({**hooks, 'work_dir': str(tmp_path / 'before'), 'max_iters': 3})
+    before = tmp_path / 'before' / 'iter_3'
+    made = runner({**hooks, **options, 'work_dir': str(tmp_path), 'max_iters': 3, 'resume': str(before)})
+    kept = torch.load(before / 'state' / 'common.pt')['hooks']['ema']
+    weights = model_weights(made.strategy.module, made.strategy.master_weights)
+    assert all(torch.equal(weights[name], value) for name, value in kept['weights'].items())
+    made.save_checkpoint_folder('again', iteration=3)
+    assert read_meta(tmp_path / 'again')['weights_sha256'] == read_meta(before)['weights_sha256']
+    again = torch.load(tmp_path / 'again' / 'state' / 'common.pt')['hooks']['ema']
+    assert again['updates'] == kept['updates'] == 3
+    assert all(torch.equal(again['weights'][name], value) for name, value in kept['weights'].items())
+    assert len(kept['weights']) == len(weights)
 
 
 OPTIMIZERS = [

@@ -207,7 +207,7 @@ def main(options: dict) -> None:
     result = {'error': None}
     try:
         model = model_of(options)
-        runner = LisaRunner(model, **make_config(options, model), custom_hooks=[recorder])
+        runner = LisaRunner(model, **make_config(options, model), custom_hooks=[*options.get('hooks', []), recorder])
         runner.train()
         result['samples'] = getattr(runner.train_dataloader.dataset, 'seen', None)
         weights = folder.trained_weights(runner.strategy.module)
