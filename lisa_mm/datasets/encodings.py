@@ -37,7 +37,7 @@ def check_encoding(encoding: str | None, owner: str) -> list[str]:
         return []
     try:
         codecs.lookup(encoding)
-        b''.decode(encoding)  # some codecs, base64 for one, are no encodings of text
+        'a'.encode(encoding)  # some codecs, base64 for one, are no encodings of text
     except (LookupError, TypeError, UnicodeError):
         return [f"{owner}.encoding is {encoding!r}, which Python doesn't know. Examples: 'utf-8', 'gbk', 'cp1252', 'utf-16'."]
     return []
@@ -80,7 +80,7 @@ def decode_text(raw: bytes, path: Path, encoding: str | None = None) -> str:
     chosen = encoding or marked_encoding(raw[:4])
     try:
         text = raw.decode(chosen)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise wrong_encoding(path, chosen, raw, error, given=encoding is not None) from error
     return refuse_zeros(text, path)
 
@@ -102,7 +102,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
         with path.open(encoding=chosen, newline='\n') as lines:
             for number, line in enumerate(lines, 1):
                 yield number, refuse_zeros(line, path)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise wrong_encoding(path, chosen, read_bytes(path), error, given=encoding is not None) from error
     except OSError as error:
         raise missing_file(path, error) from error
@@ -128,10 +128,14 @@ def refuse_zeros(text: str, path: Path) -> str:
     return text
 
 
-def wrong_encoding(path: Path, tried: str, raw: bytes, error: UnicodeDecodeError, *, given: bool) -> DataError:
+def wrong_encoding(path: Path, tried: str, raw: bytes, error: UnicodeError, *, given: bool) -> DataError:
     """The error for bytes that are no text of an encoding, with the likely ones."""
     what = f'encoding={tried!r} was given, but {path}' if given else f'{path}'
-    fault = f'{what} is not in {tried.removesuffix("-sig").upper()} (byte {error.start}: {error.reason}).'
+    # some codecs tell no place
+    reason = f'byte {error.start}: {error.reason}' if isinstance(error, UnicodeDecodeError) else str(error)
+    fault = f'{what} is not in {tried.removesuffix("-sig").upper()} ({reason}).'
+    if given and is_utf8(raw):
+        return DataError(f'{fault} It is in {marked_encoding(raw[:4]).upper()}: leave encoding out.', file=path)
     likely = likely_encodings(raw)
     if not likely:
         return DataError(f'{fault} Its encoding is unknown; it may be damaged or no text. Save it as UTF-8.', file=path)

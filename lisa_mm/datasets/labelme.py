@@ -79,7 +79,7 @@ def _bitmap(shape: Mapping[str, Any]) -> np.ndarray:
             if file.width * file.height > 10**8 or len(file.getbands()) != 1:
                 raise fault(f'its mask is a {file.mode} png of {file.width} x {file.height}; one channel is needed')
             values = np.array(file) != 0
-    except (binascii.Error, ValueError, OSError, SyntaxError) as error:
+    except (binascii.Error, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise fault(f'its mask is no png in base64 ({error}); draw it again') from None
     (left, top), (right, bottom) = points
     width, height = int(right) - int(left) + 1, int(bottom) - int(top) + 1

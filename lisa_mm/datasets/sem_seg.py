@@ -12,12 +12,13 @@ import numpy as np
 from mmengine.logging import print_log
 from typing_extensions import Unpack
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..registry import DATASETS
 from ..tokens import IGNORED
 from .asking import Thing, ask_about, rows_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions
 from .classes import class_names
+from .encodings import check_encoding
 from .mask_images import read_label_map
 from .reading import read_json
 from .record_formats import MAPILLARY
@@ -189,4 +190,6 @@ def value_names(name: str, data_root: str | Path, encoding: str | None = None) -
     if name == 'cocostuff':
         return [None if '-' in label else label for label in class_names('cocostuff')]
     path = Path(data_root) / 'mapillary' / 'config_v2.0.json'
+    if faults := check_encoding(encoding, 'SemSegDataset'):
+        raise ConfigError(faults)
     return [label['readable'].lower() for label in MAPILLARY.read(read_json(path, encoding), path)['labels']]

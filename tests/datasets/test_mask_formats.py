@@ -80,7 +80,7 @@ def in_each_format(mask, folder):
 def test_equal_in_each_format(seed, tmp_path):
     mask = random_mask(seed)
     for name, encoded in in_each_format(mask, tmp_path).items():
-        assert np.array_equal(decode_mask(encoded, *mask.shape, 'a'), mask), name
+        assert np.array_equal(decode_mask(encoded, mask.shape[0], mask.shape[1], 'a'), mask), name
 
 
 def digest():
@@ -106,7 +106,7 @@ def test_equal_in_two_processes():
 def test_damaged_run_lengths_are_refused_or_decode_as_pycocotools_decodes_their_counts(seed):
     rng = np.random.default_rng(seed)
     rle = encode_mask(random_mask(2 + 4 * (seed % 15)))
-    text = list(rle['counts'])
+    text = list(str(rle['counts']))
     for _ in range(int(rng.integers(1, 4))):
         place = int(rng.integers(len(text)))
         match int(rng.integers(3)):

@@ -12,7 +12,7 @@ from PIL import Image
 import lisa_mm
 from lisa_mm.config import compile_config, load_config
 from lisa_mm.datasets.jsonl_seg import JsonlSegDataset
-from lisa_mm.datasets.masks import encode_mask
+from lisa_mm.datasets.run_lengths import encode_mask
 from lisa_mm.datasets.tokenizer import added_tokens, build_tokenizer
 from lisa_mm.errors import ConfigError, DataError
 from lisa_mm.models.prompt_positions import PromptPositions

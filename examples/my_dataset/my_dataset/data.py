@@ -41,7 +41,7 @@ class BoxDataset(BaseSegDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         path = Path(self.data_root) / self.file
         records: dict[str, dict[str, Any]] = {}
-        for line, row in read_csv(path, ('image', 'name', *SIDES)):
+        for line, row in read_csv(path, ('image', 'name', *SIDES), self.encoding):
             with self.guarded():  # all faulty lines are reported at once
                 box = [self.number(row[side], f'{path}:{line}: {side}', path, line) for side in SIDES]
                 if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):

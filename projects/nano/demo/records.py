@@ -96,7 +96,7 @@ def explanation_record(scene: Scene, item: dict[str, Any], image_name: str, json
 
 def pretraining_rows(scene: Scene, seed: int, image: str) -> list[dict[str, Any]]:
     """A row for each object, with an explicit phrase and its mask, then two questions about the whole scene."""
-    from lisa_mm.datasets.masks import encode_mask  # imports torch, which the other splits do not need
+    from lisa_mm.datasets.run_lengths import encode_mask  # imports torch, which the other splits do not need
 
     rng = scene_rng(seed, scene.split, scene.index, _TEXT_STREAM)
     rows: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lisa_mm.datasets.masks import encode_mask
+from lisa_mm.datasets.run_lengths import encode_mask
 from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
