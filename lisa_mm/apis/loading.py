@@ -56,17 +56,22 @@ class ReadyModel:
 
     Args:
         compiled: The compiled config.
-        tokenizer_spec: Of its language model.
+        shapes: The model on the meta device.
         opened: The checkpoint; None for the model before training.
         device: Where it will be.
         dtype: A key of :data:`DTYPES`.
     """
 
     compiled: Config
-    tokenizer_spec: TokenizerSpec
+    shapes: LISA
     opened: TrainingCheckpoint | ExportedModel | None
     device: torch.device
     dtype: str
+
+    @property
+    def tokenizer_spec(self) -> TokenizerSpec:
+        """That of its language model."""
+        return self.shapes.mllm.tokenizer_spec
 
     def image_loader(self) -> BaseTransform:
         """The step that reads images, see :func:`loader_of_config`."""
@@ -112,7 +117,7 @@ def prepare_model(
     if opened is not None:
         opened.check()
     compiled, shapes = compile_with_model(config if isinstance(config, Config) else load_config(config))
-    return ReadyModel(compiled, shapes.mllm.tokenizer_spec, opened, place, dtype)
+    return ReadyModel(compiled, shapes, opened, place, dtype)
 
 
 def load_model(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from ..sharding import full_shape
+from .sources import TensorInfo
 
 _SHOWN = 5
 
 
-def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor]) -> list[str]:
+def trained_faults(trained: dict[str, torch.Tensor], tensors: Mapping[str, TensorInfo]) -> list[str]:
     """Compare a model's trained weights with the ``tensors`` of a checkpoint, by name and shape."""
     shapes = {name: full_shape(target) for name, target in trained.items()}
     missing = sorted(set(shapes) - set(tensors))
@@ -21,11 +24,13 @@ def trained_faults(trained: dict[str, torch.Tensor], tensors: dict[str, torch.Te
     ]
     faults = []
     if missing:
-        faults.append(f'missing: the model trains {len(missing)} that the checkpoint does not hold: {_first(missing)}')
+        faults.append(f'missing: the model trains {len(missing)} that the checkpoint does not hold: {first_names(missing)}')
     if unexpected:
-        faults.append(f'unexpected: the checkpoint holds {len(unexpected)} that the model does not train: {_first(unexpected)}')
+        faults.append(
+            f'unexpected: the checkpoint holds {len(unexpected)} that the model does not train: {first_names(unexpected)}'
+        )
     if reshaped:
-        faults.append(f'of another shape: {_first(reshaped)}')
+        faults.append(f'of another shape: {first_names(reshaped)}')
     return faults
 
 
@@ -46,13 +51,13 @@ def frozen_faults(own: dict[str, dict], recorded: dict[str, dict]) -> list[str]:
         part = _common_module(differing)
         faults.append(
             f'the frozen {part} is another one than the checkpoint was trained on: '
-            f'{len(differing)} tensors differ: {_first(differing)}. '
+            f'{len(differing)} tensors differ: {first_names(differing)}. '
             'Use the pretrained weights of that training.'
         )
     if missing:
-        faults.append(f'the model has {len(missing)} frozen tensors that the training had not: {_first(missing)}')
+        faults.append(f'the model has {len(missing)} frozen tensors that the training had not: {first_names(missing)}')
     if unexpected:
-        faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {_first(unexpected)}')
+        faults.append(f'the training had {len(unexpected)} frozen tensors that the model has not: {first_names(unexpected)}')
     return faults
 
 
@@ -66,5 +71,6 @@ def _common_module(names: list[str]) -> str:
     return '.'.join(shared) or 'part'
 
 
-def _first(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
+    """The first few of many names, for a message."""
     return ', '.join(names[:_SHOWN]) + (f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else '')

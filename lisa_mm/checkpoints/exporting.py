@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from ..apis.loading import DTYPES, load_model, resolve
+from ..apis.loading import DTYPES, prepare_model, resolve
 from ..config.load import load_config
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import LISA
-from ..models.lora import merged_weight
-from ..models.new_rows import NEW_ROWS, has_new_rows, merge_new_rows
+from ..models.new_rows import NEW_ROWS
 from ..models.weight_files import is_finite
 from .exported import TOKENIZER, check_new, is_exported, read_export, write_exported
 from .folder import CONFIG
 from .keys import is_adapter, merged_into, without_adapters
-from .opening import ExportedModel, open_checkpoint
+from .opening import ExportedModel, TrainingCheckpoint, open_checkpoint
 from .published import write_published
 from .recipe import HERE, HERE_TOKENIZER
 from .safetensors_writer import parse_size
 from .sources import TensorInfo, TensorSource, WeightFiles, read_json
+from .streaming import StreamedModel, can_stream, merges
 from .table import MERGED, USED, Row, Table
 
 FORMATS = ('lisa', 'folder')
@@ -146,18 +143,8 @@ class MergedModel:
     """
 
     def __init__(self, model: LISA):
-        if model.mllm.quantization is not None:
-            raise CheckpointError(
-                'the language model is quantised: adapters cannot be merged into its weights without a loss. Train without '
-                'model.mllm.language_model.quantization to export.'
-            )
+        self._merge = merges(model)
         self._state = {without_adapters(name): value for name, value in model.state_dict().items() if not is_adapter(name)}
-        self._merge: dict[str, Callable[[Tensor], Tensor]] = {}
-        for name, module in model.named_modules():
-            if isinstance(module, LoraLayer):
-                self._merge[f'{name}.weight'] = partial(merged_weight, module)
-            elif has_new_rows(module):
-                self._merge[f'{name}.weight'] = partial(merge_new_rows, module)
         self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:
@@ -188,7 +175,7 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
         record = {key: value for key, value in record.items() if key not in ('format', 'parts', 'lisa_mm', 'time')}
         return WholeModel(files, config, folder / TOKENIZER, record, table)
     config_path, found = resolve(source, checkpoint)
-    model, compiled = load_model(config_path, found)
+    model, compiled, tensors = _open_checkpoint_model(config_path, found)
     spec = model.mllm.tokenizer_spec
     record = {
         'source': {'kind': 'checkpoint of training', 'path': str(found), 'config': str(config_path)},
@@ -196,7 +183,19 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
         'published': _published_start(compiled),
     }
     config = self_contained(load_config(config_path).to_dict(), model)
-    return WholeModel(MergedModel(model), config, Path(spec['pretrained']), record, table_of(model))
+    return WholeModel(tensors, config, Path(spec['pretrained']), record, table_of(model))
+
+
+def _open_checkpoint_model(config: Path, checkpoint: Path) -> tuple[LISA, Config, TensorSource]:
+    """The model, its compiled config and its tensors; the model is on the meta device where files hold every tensor."""
+    ready = prepare_model(config, checkpoint)
+    start, model = ready.compiled.get('load_from'), ready.shapes
+    if start and is_exported(start) and isinstance(ready.opened, TrainingCheckpoint) and model.mllm.quantization is None:
+        files = WeightFiles(start)
+        if can_stream(model, files, ready.opened.folder):
+            return model, ready.compiled, StreamedModel(model, files, ready.opened.folder)
+    model = ready.load()
+    return model, ready.compiled, MergedModel(model)
 
 
 def table_of(model: LISA) -> Table:

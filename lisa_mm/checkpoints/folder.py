@@ -6,7 +6,10 @@ iter_200/
   frozen.json           name -> shape, dtype, sha256 of all frozen weights
   meta.json             iteration, world size, ZeRO stage, versions, best score, seed, hashes
   config.py             the config's text, if there was one
-  state/                rank_<r>.pt, common.pt: needed to resume, not to evaluate
+  state/                needed to resume, not to evaluate
+    optimizer.safetensors   the optimizer's tensors by the names of parameters, see optimizer_state.py
+    common.pt               settings of the optimizer, schedules, curves, states of hooks
+    rank_<r>.pt             random generators of each process
 ```
 
 A folder is written as ``.tmp_iter_200``, every file is synced to disk, and only then is it renamed: a folder named
@@ -20,25 +23,29 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from lisa_mm.errors import CheckpointError, ConfigError
+from lisa_mm.errors import CheckpointError
 
 from ..file_kinds import SAFETENSORS, identify
-from ..sharding import gathered, has_sharded_optimizer, is_sharded_parameter
+from ..sharding import full_shape, gathered, has_sharded_optimizer, is_sharded_parameter
+from .checked_file import CheckedFile, unreadable
 from .comparing import frozen_faults, trained_faults
+from .for_hooks import Weights
+from .safetensors_writer import write_file
+from .sources import TensorInfo
 
 WEIGHTS, FROZEN, META, CONFIG, STATE = 'weights.safetensors', 'frozen.json', 'meta.json', 'config.py', 'state'
 EXPORT = 'export.json'  # marks a folder that holds a whole model, see exported.py
 LAST = 'last_checkpoint'
 CHECKPOINT_MARKS = (META, LAST)  # marks of a checkpoint folder and of a work folder
+
+Master = Callable[[torch.Tensor], 'torch.Tensor | None']
 
 
 def split_state(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -78,36 +85,35 @@ def _came_from_file(name: str, origins: dict[str, bool]) -> bool | None:
     return None
 
 
-def trained_weights(model: nn.Module, *, keep: bool = True) -> dict[str, torch.Tensor]:
-    """Copies of all trained tensors, on the CPU, floating point in float32; all processes must call it.
+def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all trained tensors, on the CPU, floating point in float32; all processes must call it."""
+    return dict(model_weights(model))
+
+
+def model_weights(model: nn.Module, master: Master | None = None) -> Weights:
+    """The trained tensors of a model as a checkpoint holds them, floating point in float32.
 
     Args:
         model: The model, sharded or not.
-        keep: False joins in the gathering but keeps nothing.
+        master: Returns the optimizer's float32 copy of a half-precision parameter, or None; by default ZeRO's.
     """
-    weights = {}
-    for name, value in split_state(model)[0].items():
-        with gathered(value) as whole:
-            source = full_precision(value, whole)
-            if keep:
-                weights[name] = source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
-    return weights
+    trained = split_state(model)[0]
+    info = {
+        name: TensorInfo(full_shape(value), torch.float32 if value.is_floating_point() else value.dtype)
+        for name, value in trained.items()
+    }
+    return Weights(info, lambda name: _whole_weight(trained[name], master or master_weights))
 
 
-def full_precision(value: torch.Tensor, whole: torch.Tensor | None = None) -> torch.Tensor:
-    """The optimizer's float32 copy of a half-precision parameter, or the tensor itself; all processes must call it.
-
-    Args:
-        value: A parameter or buffer.
-        whole: Its gathered data, if it may be sharded.
-    """
-    whole = value.data if whole is None else whole
-    master = _master_weights(value)
-    return whole if master is None else master.view(whole.shape)
+def _whole_weight(value: torch.Tensor, master: Master) -> torch.Tensor:
+    found = master(value)
+    with gathered(value) as whole:
+        source = whole if found is None else found.view(whole.shape)
+        return source.detach().to('cpu', torch.float32 if source.is_floating_point() else None, copy=True)
 
 
-def _master_weights(value: torch.Tensor) -> torch.Tensor | None:
-    """The optimizer's float32 copy of a half-precision parameter, which is more precise; None if there is none."""
+def master_weights(value: torch.Tensor) -> torch.Tensor | None:
+    """ZeRO's float32 copy of a half-precision parameter, which is more precise; None if there is none."""
     sharded_without_optimizer = is_sharded_parameter(value) and not has_sharded_optimizer(value)
     if value.dtype not in (torch.bfloat16, torch.float16) or sharded_without_optimizer:
         return None
@@ -124,14 +130,19 @@ def describe_frozen(model: nn.Module) -> dict[str, dict[str, Any]]:
     described = {}
     for name, value in split_state(model)[1].items():
         with gathered(value) as whole:
-            whole = whole.detach().cpu().contiguous()
-            versions = [whole, whole.bfloat16()] if whole.dtype == torch.float32 else [whole]
-            described[name] = {
-                'shape': list(whole.shape),
-                'dtype': _dtype_name(whole),
-                'sha256': {_dtype_name(version): _tensor_sha256(version) for version in versions},
-            }
+            described[name] = describe_tensor(whole)
     return described
+
+
+def describe_tensor(whole: torch.Tensor) -> dict[str, Any]:
+    """Shape, dtype and sha256 of a frozen tensor, see :func:`describe_frozen`."""
+    whole = whole.detach().cpu().contiguous()
+    versions = [whole, whole.bfloat16()] if whole.dtype == torch.float32 else [whole]
+    return {
+        'shape': list(whole.shape),
+        'dtype': _dtype_name(whole),
+        'sha256': {_dtype_name(version): _tensor_sha256(version) for version in versions},
+    }
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:
@@ -142,34 +153,30 @@ def _tensor_sha256(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
 
 
-def refuse_code(added: object, where: str = 'checkpoint') -> None:
-    """Refuse what a resumed run could not read: states are read as plain types and tensors, and run no code.
+def write_weights(folder: Path, weights: Weights, *, keep: bool = True, replaced: Collection[str] = ()) -> str:
+    """Write the weights file with one tensor in memory at a time; all processes must call it.
 
-    Raises:
-        ConfigError: naming the entry and its type.
-    """
-    if isinstance(added, Mapping):
-        for key, value in added.items():
-            refuse_code(value, f'{where}[{key!r}]')
-    elif isinstance(added, (list, tuple)):
-        for number, value in enumerate(added):
-            refuse_code(value, f'{where}[{number}]')
-    elif added is not None and type(added) not in (bool, int, float, str, torch.Tensor):
-        raise ConfigError(
-            f'a hook put {where} of type {type(added).__name__} into a checkpoint; '
-            'only numbers, texts, tensors, lists and dicts come back.'
-        )
-
-
-def write_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
-    """Write the weights file.
+    Args:
+        folder: An existing folder.
+        weights: The weights.
+        keep: False joins in the gathering but writes nothing.
+        replaced: Without ``keep``: names for which the process that writes has other values, and gathers none.
 
     Returns:
-        The file's sha256, for ``meta.json``.
+        The file's sha256, for ``meta.json``; empty without ``keep``. Names of tensors that are not finite are in
+        ``weights.broken``.
     """
-    path = folder / WEIGHTS
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={'format': 'pt'})
-    return _file_sha256(path)
+    if not keep:
+        return write_file(folder / WEIGHTS, _without(weights.info, replaced), weights.read, keep=False)
+
+    def read(name: str) -> torch.Tensor:
+        return weights[name].detach().to('cpu', weights.info[name].dtype)
+
+    return write_file(folder / WEIGHTS, weights.info, read)
+
+
+def _without(info: Mapping[str, TensorInfo], names: Collection[str]) -> dict[str, TensorInfo]:
+    return {name: one for name, one in info.items() if name not in names}
 
 
 def write_json(path: Path, value: object) -> None:
@@ -320,25 +327,16 @@ def check_checkpoint(folder: Path) -> None:
     path = folder / WEIGHTS
     kind = identify(path) if path.is_file() else None
     if kind is None or kind.name != SAFETENSORS:
-        raise _unreadable(path, f'it {kind.says}' if kind else 'it is missing', 'Use another checkpoint.')
+        raise unreadable(path, f'it {kind.says}' if kind else 'it is missing', 'Use another checkpoint.')
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, on the CPU.
+def open_weights(folder: Path) -> CheckedFile:
+    """Open the weights file of a checkpoint.
 
     Raises:
         CheckpointError: if the file is missing, truncated, or not the file that was written.
     """
-    path = folder / WEIGHTS
-    try:
-        with safe_open(path, framework='pt') as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file, not a dict
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error, 'it is damaged or incomplete. Use another checkpoint.') from error
-    written = read_meta(folder).get('weights_sha256')
-    if written is not None and _file_sha256(path) != written:
-        raise CheckpointError(f'{path} is not the file that was written: its sha256 differs from {META}. Use another checkpoint.')
-    return tensors
+    return CheckedFile(folder / WEIGHTS, read_meta(folder).get('weights_sha256'))
 
 
 def load_weights(
@@ -347,8 +345,8 @@ def load_weights(
     *,
     check_frozen: bool = True,
     frozen: dict[str, dict] | None = None,
-    change: Callable[[dict[str, torch.Tensor]], object] | None = None,
-) -> dict:
+    change: Callable[[Weights], object] | None = None,
+) -> Weights:
     """Load a checkpoint's weights into a model; nothing may be missing, left over, or of another shape.
 
     Args:
@@ -356,10 +354,10 @@ def load_weights(
         folder: A checkpoint folder, or the work folder of a training run.
         check_frozen: Compare the frozen parts with the ones the checkpoint was trained on, by hash.
         frozen: Result of :func:`describe_frozen` for the model, if already known.
-        change: Called with the tensors before they are copied into the model; it may replace some.
+        change: Called with the weights before they are copied into the model; it may replace some.
 
     Returns:
-        The checkpoint's ``meta.json``.
+        The weights as they went into the model.
 
     Raises:
         CheckpointError: naming every kind of difference with the first few names.
@@ -370,37 +368,24 @@ def load_weights(
             f'{folder} is a single file, not a checkpoint folder of this project. Convert it first (tools/convert_checkpoint.py).'
         )
     trained, _ = split_state(model)
-    tensors = read_weights(folder)
-    faults = trained_faults(trained, tensors)
+    file = open_weights(folder)
+    faults = trained_faults(trained, file.info)
     if check_frozen:
         faults += frozen_faults(frozen if frozen is not None else describe_frozen(model), _read_json(folder / FROZEN))
     if faults:
         raise CheckpointError(f'{folder} does not fit the model:\n' + '\n'.join(f'- {fault}' for fault in faults))
+    weights = Weights(file.info, lambda name: file.read(name).clone())
     if change is not None:
-        change(tensors)
+        change(weights)
     for name, target in trained.items():
+        value = weights.replaced.get(name)
         with torch.no_grad(), gathered(target, modify=True) as whole:
-            whole.copy_(tensors[name])
-    return read_meta(folder)
+            whole.copy_(file.read(name) if value is None else value)
+    return weights
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error, 'the checkpoint is damaged or incomplete. Use another one.') from error
-
-
-def _unreadable(path: Path, error: object, remedy: str) -> CheckpointError:
-    kind = identify(path) if path.is_file() else None
-    if kind is not None and kind.stand_in:
-        return CheckpointError(f'{path} cannot be read (it {kind.says}): {remedy} {kind.remedy}')
-    return CheckpointError(f'{path} cannot be read ({error}): {remedy}')
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()
+        raise unreadable(path, error, 'the checkpoint is damaged or incomplete. Use another one.') from error

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import CheckpointError
 from .exported import is_exported, load_exported, read_export
 from .folder import CONFIG, check_checkpoint, find_checkpoint, load_weights, read_meta
+from .for_hooks import Weights
 from .sources import WeightFiles
 
 
@@ -44,19 +45,22 @@ class TrainingCheckpoint:
         model: nn.Module,
         *,
         frozen: dict[str, dict] | None = None,
-        change: Callable[[dict[str, Tensor]], object] | None = None,
-    ) -> None:
+        change: Callable[[Weights], object] | None = None,
+    ) -> Weights:
         """Load the trained weights; frozen ones must be those of the training.
 
         Args:
             model: With ``requires_grad`` as in the training; sharded (ZeRO-3) or not.
             frozen: The model's frozen parts as :func:`.folder.describe_frozen` gives them, if known already.
-            change: Called with the tensors before they are copied into the model; it may replace some.
+            change: Called with the weights before they are copied into the model; it may replace some.
+
+        Returns:
+            The weights as they went into the model.
 
         Raises:
             CheckpointError: naming every kind of difference with the first few names.
         """
-        load_weights(model, self.folder, frozen=frozen, change=change)
+        return load_weights(model, self.folder, frozen=frozen, change=change)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ the tensors' bytes in offset order. The safetensors package writes from a dict, 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -68,10 +69,24 @@ def write_shards(folder: Path, info: Mapping[str, TensorInfo], read: Callable[[s
         (folder / 'model.safetensors.index.json').write_text(json.dumps(index, indent=1) + '\n', encoding='utf-8')
 
 
-def write_file(path: Path, info: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> None:
-    """Write one file."""
+def write_file(path: Path, info: Mapping[str, TensorInfo], read: Callable[[str], Tensor], *, keep: bool = True) -> str:
+    """Write one file, one tensor in memory at a time.
+
+    Args:
+        path: The file.
+        info: Every tensor's shape and dtype.
+        read: Returns a tensor with that shape and dtype, on the CPU.
+        keep: False only reads the tensors in the same order: a process that joins in gathering them for another one's file.
+
+    Returns:
+        The file's sha256; empty without ``keep``.
+    """
     # wide types first, so that every tensor starts at a multiple of its type's size
     ordered = dict(sorted(info.items(), key=lambda item: -item[1].dtype.itemsize))
+    if not keep:
+        for name in ordered:
+            read(name)
+        return ''
     header: dict[str, object] = {'__metadata__': {'format': 'pt'}}
     offset = 0
     for name, tensor in ordered.items():
@@ -83,9 +98,17 @@ def write_file(path: Path, info: Mapping[str, TensorInfo], read: Callable[[str],
         offset += tensor.nbytes
     text = json.dumps(header, separators=(',', ':')).encode()
     text += b' ' * (-len(text) % 8)
+    digest = hashlib.sha256()
     with path.open('wb') as file:
-        file.write(len(text).to_bytes(8, 'little') + text)
-        for name, tensor in ordered.items():
-            value = read(name)
-            assert (tuple(value.shape), value.dtype) == (tensor.shape, tensor.dtype), name
-            file.write(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for block in _blocks(len(text).to_bytes(8, 'little') + text, ordered, read):
+            file.write(block)
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(start: bytes, ordered: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> Iterator[bytes | memoryview]:
+    yield start
+    for name, tensor in ordered.items():
+        value = read(name)
+        assert (tuple(value.shape), value.dtype) == (tensor.shape, tensor.dtype), name
+        yield value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +18,10 @@ from lisa_mm.registry import DATA_SAMPLERS, LOOPS
 from .rng import preserved_rng
 from .stopping import breaking_off
 
-CANNOT_SEEK = "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler')."
+CANNOT_SEEK = (
+    "train_dataloader.sampler.type is {!r}, which cannot resume: use sampler=dict(type='SeekableSampler'), or write a method "
+    'seek(samples=...).'
+)
 
 
 @LOOPS.register_module()
@@ -29,7 +33,7 @@ class IterTrainLoop(BaseLoop):
 
     Args:
         runner: The runner, with one of this package's strategies.
-        dataloader: The data loader or its config, with a sampler that can ``seek``.
+        dataloader: The data loader or its config, with a sampler that can ``seek(samples=...)``.
         max_iters: Number of optimizer steps.
         val_interval: Optimizer steps between validations; training always ends with one, and 0 validates only then.
         val_begin: First optimizer step after which to validate.
@@ -53,10 +57,11 @@ class IterTrainLoop(BaseLoop):
         if faults:
             raise ConfigError(faults)
         super().__init__(runner, dataloader)
-        if not hasattr(self.dataloader.sampler, 'seek'):
+        if not can_seek(self.dataloader.sampler):
             raise ConfigError(CANNOT_SEEK.format(type(self.dataloader.sampler).__name__))
         self._max_iters = max_iters
         self._iter = 0
+        self._begun = (0, 0)
         self._epoch = 0
         self.val_interval = val_interval
         self.val_begin = val_begin
@@ -77,7 +82,7 @@ class IterTrainLoop(BaseLoop):
         ]
         loader = arguments.get('dataloader')
         sampler = (loader.get('sampler') or {}).get('type') if isinstance(loader, dict) else None
-        if isinstance(sampler, str) and DATA_SAMPLERS.get(sampler) and not hasattr(DATA_SAMPLERS.get(sampler), 'seek'):
+        if isinstance(sampler, str) and DATA_SAMPLERS.get(sampler) and not can_seek(DATA_SAMPLERS.get(sampler)):
             faults.append(CANNOT_SEEK.format(sampler))
         return faults
 
@@ -100,6 +105,22 @@ class IterTrainLoop(BaseLoop):
     def epoch(self) -> int:
         """Always 0."""
         return self._epoch
+
+    def resume_at(self, iteration: int, samples: int) -> None:
+        """Go on after some optimizer steps.
+
+        Args:
+            iteration: Number of optimizer steps done.
+            samples: Samples that all processes together have consumed in them.
+        """
+        self._iter = iteration
+        self._begun = (iteration, samples)
+        self.resumed = True
+
+    def samples_at(self, iteration: int) -> int:
+        """Samples that all processes together have consumed after ``iteration`` optimizer steps."""
+        steps, samples = self._begun
+        return samples + (iteration - steps) * self.runner.strategy.samples_per_step
 
     def run(self) -> torch.nn.Module:
         """Train and return the model."""
@@ -149,7 +170,7 @@ class IterTrainLoop(BaseLoop):
         self._iter += 1
 
     def _micro_batches(self) -> Iterator[dict]:
-        self.dataloader.sampler.seek(self._iter * self.runner.strategy.accumulation)  # pyright: ignore[reportAttributeAccessIssue] - it can, seen above
+        self.dataloader.sampler.seek(samples=self.samples_at(self._iter))  # pyright: ignore[reportAttributeAccessIssue] - it can, seen above
         # the iterator draws a seed for its workers
         with preserved_rng():
             return iter(self.dataloader)
@@ -199,6 +220,12 @@ class IterTrainLoop(BaseLoop):
         return {
             name: math.fsum(part[name] for part, _, _ in gathered if name in part) / _holders(gathered, name) for name in names
         }
+
+
+def can_seek(sampler: object) -> bool:
+    """Whether a sampler, or a class of samplers, can start at a number of samples."""
+    seek = getattr(sampler, 'seek', None)
+    return seek is not None and 'samples' in inspect.signature(seek).parameters
 
 
 def _holders(gathered: list, name: str) -> int:

@@ -44,6 +44,14 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state['cuda'])
 
 
+def seed_rng(seed: int) -> None:
+    """Begin the generators of python, numpy and torch anew."""
+    seed %= 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Restore the random generators after the block.

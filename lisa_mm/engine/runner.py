@@ -262,8 +262,8 @@ class LisaRunner(FlexibleRunner):
             resume_param_scheduler=resume_param_scheduler,
             callback=loaded,
         )
-        self.train_loop._iter = checkpoint['meta']['iter']  # type: ignore - an IterTrainLoop; mmengine types its base
-        self.train_loop.resumed = True  # type: ignore - as above
+        loop: Any = self.train_loop  # an IterTrainLoop; mmengine types its base
+        loop.resume_at(checkpoint['meta']['iter'], checkpoint['meta']['samples'])
         self.resumed = True
         if checkpoint['message_hub'] is not None:
             _load_scalars(self.message_hub, checkpoint['message_hub'])
@@ -288,6 +288,7 @@ class LisaRunner(FlexibleRunner):
         """
         final = Path(self.work_dir) / name
         needed = self.refuse_full_disk(name, with_state=with_state)
+        loop: Any = self.train_loop  # as above
         try:
             self.strategy.save_checkpoint(
                 str(final),
@@ -295,6 +296,7 @@ class LisaRunner(FlexibleRunner):
                 extra_ckpt={
                     'meta': {
                         'iter': iteration,
+                        'samples': loop.samples_at(iteration),
                         'best_score': best_score,
                         'data': loaded_states(self._training_set),
                     },

@@ -17,7 +17,7 @@ class SeekableSampler(Sampler):
     """Yields ever-growing global sample indices; a data set maps each to a sample by a pure function of (seed, index).
 
     The k-th index of rank r of W with batch size b is ``n = ((k // b) * W + r) * b + k % b``: all ranks together consume
-    0, 1, 2, ... in order, for any W.
+    0, 1, 2, ... in order, for any W. A position is a number of samples of all ranks, so a run goes on with other ranks.
 
     Args:
         dataset: Not read; the runner passes it to every sampler.
@@ -28,7 +28,7 @@ class SeekableSampler(Sampler):
 
     Example:
         >>> sampler = SeekableSampler([], batch_size=2, rank=1, world_size=2)
-        >>> sampler.seek(1)
+        >>> sampler.seek(samples=4)
         >>> indices = iter(sampler)
         >>> [next(indices) for _ in range(4)]
         [6, 7, 10, 11]
@@ -51,16 +51,16 @@ class SeekableSampler(Sampler):
         self.world_size = launched_world if world_size is None else world_size
         self._start = 0
 
-    def seek(self, batches: int) -> None:
-        """Start the next iteration after this many micro-batches of this rank."""
-        if batches < 0:
-            raise ConfigError(f'SeekableSampler.seek got {batches} batches; it must not be negative.')
-        self._start = batches
+    def seek(self, *, samples: int) -> None:
+        """Start the next iteration after this many samples of all ranks together."""
+        if samples < 0:
+            raise ConfigError(f'SeekableSampler.seek got {samples} samples; it must not be negative.')
+        self._start = samples
 
     def __iter__(self) -> Iterator[int]:
-        batch = self._start
+        start, batch = self._start, 0
         while True:
-            first = (batch * self.world_size + self.rank) * self.batch_size
+            first = start + (batch * self.world_size + self.rank) * self.batch_size
             yield from range(first, first + self.batch_size)
             batch += 1
 

@@ -188,7 +188,7 @@ def work(tmp_path_factory):
     (folder / 'config.py').write_text(load_config(ROOT / 'configs' / 'lisa' / 'lisa_nano.py').pretty_text)
     checkpoint = folder / 'iter_4'
     checkpoint.mkdir()
-    digest = folders.write_weights(checkpoint, {'a': torch.zeros(2)})
+    digest = folders.write_weights(checkpoint, folders.model_weights(torch.nn.Linear(2, 1)))
     folders.write_json(checkpoint / folders.FROZEN, {})
     folders.write_json(checkpoint / folders.META, {'iter': 4, 'weights_sha256': digest})
     return folder

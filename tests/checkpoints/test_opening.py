@@ -24,7 +24,7 @@ def work_dir(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         nn.init.constant_(model.weight, value)
-        digest = folders.write_weights(folder, folders.trained_weights(model))
+        digest = folders.write_weights(folder, folders.model_weights(model))
         folders.write_json(folder / folders.FROZEN, {})
         folders.write_json(folder / folders.META, {'iter': int(value), 'weights_sha256': digest})
     (tmp_path / 'config.py').write_text('model = dict()')

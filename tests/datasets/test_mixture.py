@@ -79,7 +79,7 @@ def test_the_order_is_that_of_one_process_and_survives_a_resume(mix, workers):
 
     def loader(start, rank=0, world=1, batch=2):
         sampler = SeekableSampler(mix, batch_size=batch, rank=rank, world_size=world)
-        sampler.seek(start)
+        sampler.seek(samples=start * batch * world)
         batches = iter(DataLoader(mix, batch_size=batch, sampler=sampler, num_workers=workers, collate_fn=identity))
         return batches
 

@@ -18,7 +18,7 @@ from toy import ToyDataset, collate, make_config, model_of
 from lisa_mm.checkpoints.folder import split_state, trained_weights
 from lisa_mm.engine import LisaRunner
 from lisa_mm.engine.hooks.ema_weights_hook import EMAWeightsHook
-from lisa_mm.errors import CheckpointError, ConfigError
+from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError
 
 SINGLE = 'LisaSingleDeviceStrategy'
 
@@ -163,6 +163,50 @@ def test_what_a_hook_adds_to_a_checkpoint_comes_back(tmp_path):
     value = {'path': Path('x')}
     with pytest.raises(ConfigError, match=r"checkpoint\['mine'\]\['path'\] of type PosixPath"):
         run(max_iters=3, resume=True)
+
+
+def test_a_hook_saves_other_values_in_a_weights_place(tmp_path):
+    class Rounding(Hook):
+        work: Any = staticmethod(lambda weights, checkpoint: weights.update({'head.bias': weights['head.bias'] + 1}))
+
+        def before_save_checkpoint(self, runner, checkpoint) -> None:
+            self.work(checkpoint['state_dict'], checkpoint)
+
+        def after_load_checkpoint(self, runner, checkpoint) -> None:
+            weights = checkpoint['state_dict']
+            weights['head.bias'] = weights['head.bias'] - 1
+
+    def run(hook: Hook | None, **options: Any) -> LisaRunner:
+        options = {'work_dir': str(tmp_path), 'strategy': SINGLE, 'total_iters': 3, **options}
+        runner = LisaRunner(model_of(options), **make_config(options), custom_hooks=[hook] if hook else [], launcher='none')
+        runner.train()
+        return runner
+
+    first = run(Rounding(), max_iters=1)
+    own = trained_weights(first.strategy.module)
+    saved = load_file(tmp_path / 'iter_1' / 'weights.safetensors')
+    assert torch.equal(saved['head.bias'], own['head.bias'] + 1)
+    assert all(torch.equal(saved[name], own[name]) for name in own if name != 'head.bias')
+    resumed = trained_weights(run(Rounding(), max_iters=1, resume=True).strategy.module)
+    assert torch.allclose(resumed['head.bias'], own['head.bias'], atol=1e-6)
+    for work, words in (
+        (
+            lambda weights, _: weights.update(mine=torch.ones(2)),
+            "put 'mine' into checkpoint.'state_dict'., and the model does not",
+        ),
+        (lambda weights, _: weights.update({'head.bias': torch.ones(7)}), r"the weight 'head.bias' of shape \(3,\) values of"),
+        (lambda weights, _: weights.pop('head.bias'), "removed 'head.bias' from checkpoint"),
+        (lambda weights, checkpoint: checkpoint.update(state_dict=dict(weights)), 'another object in place of checkpoint'),
+    ):
+        hook = Rounding()
+        hook.work = work
+        with pytest.raises(ConfigError, match=words):
+            run(hook, max_iters=1)
+    hook = Rounding()
+    hook.work = lambda weights, _: weights.update({'head.bias': weights['head.bias'] / 0})
+    with pytest.raises(NonFiniteLossError, match='not saved: 1 trained tensors are not finite'):
+        run(hook, max_iters=1)
+    assert not list(tmp_path.glob('.tmp*'))
 
 
 def program(folder: str) -> None:

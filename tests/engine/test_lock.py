@@ -66,7 +66,7 @@ def test_the_lock_names_its_owner_and_is_given_back(tmp_path):
     folder = tmp_path / 'runs' / 'one'
     with locked(folder):
         mark = json.loads((folder / LOCK).read_text())
-        assert mark['pid'] == os.getpid() and 'pytest' in mark['command'] and mark['host']
+        assert mark['pid'] == os.getpid() and 'python' in mark['command'] and mark['host']
         with locked(folder):  # the runner inside tools/train.py
             pass
         assert (folder / LOCK).exists()

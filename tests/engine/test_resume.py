@@ -220,17 +220,9 @@ def test_a_frozen_part_in_bfloat16_is_the_same_one(checkpoint):
     load_weights(model, checkpoint)
 
 
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        ({'world_size': 8}, 'written by 8 processes; this run has 1. Start 8 processes. .*load_from='),
-        ({'zero_stage': 2}, 'written with ZeRO stage 2; this run has no DeepSpeed. .*load_from='),
-        ({'resumable': False}, 'holds no state to resume from .*load_from='),
-    ],
-)
-def test_another_setting_cannot_be_resumed(checkpoint, tmp_path, change, message):
-    (checkpoint / 'meta.json').write_text(json.dumps({**read_meta(checkpoint), **change}))
-    with pytest.raises(CheckpointError, match=message):
+def test_a_checkpoint_kept_for_its_score_cannot_be_resumed(checkpoint, tmp_path):
+    (checkpoint / 'meta.json').write_text(json.dumps({**read_meta(checkpoint), 'resumable': False}))
+    with pytest.raises(CheckpointError, match=r'holds no state to resume from .*load_from='):
         run({'work_dir': str(tmp_path / 'run'), 'resume': str(checkpoint)})
 
 

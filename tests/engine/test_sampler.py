@@ -11,7 +11,7 @@ from lisa_mm.errors import ConfigError
 
 def take(count: int, *, start: int = 0, batch_size: int = 2, rank: int = 0, world_size: int = 1) -> list[int]:
     sampler = SeekableSampler(None, batch_size, rank=rank, world_size=world_size)
-    sampler.seek(start)
+    sampler.seek(samples=start * batch_size * world_size)
     return list(islice(iter(sampler), count))
 
 
@@ -40,7 +40,7 @@ def test_seek_equals_dropping_the_first_batches():
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_a_data_loader_with_workers_gives_the_same_batches(num_workers):
     sampler = SeekableSampler(None, 3, rank=0, world_size=2)
-    sampler.seek(2)
+    sampler.seek(samples=12)
     loader = DataLoader(_Identity(), sampler=sampler, batch_size=3, num_workers=num_workers, collate_fn=list)
     assert list(islice(iter(loader), 2)) == [[12, 13, 14], [18, 19, 20]]
 
@@ -48,8 +48,8 @@ def test_a_data_loader_with_workers_gives_the_same_batches(num_workers):
 def test_bad_values_are_errors():
     with pytest.raises(ConfigError, match='batch_size is 0'):
         SeekableSampler(None, 0)
-    with pytest.raises(ConfigError, match='-1 batches'):
-        SeekableSampler(None, 1).seek(-1)
+    with pytest.raises(ConfigError, match='-1 samples'):
+        SeekableSampler(None, 1).seek(samples=-1)
 
 
 class _Identity:

@@ -238,7 +238,7 @@ def test_the_tool_ends_with_the_status_and_goes_on(tmp_path, demo):
         [*command, '--cfg-options', *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while not any('s/iter' in log.read_text() for log in tmp_path.glob('*/*.log')) and time.monotonic() < deadline:
+    while not any(' s/iter' in log.read_text() for log in tmp_path.glob('*/*.log')) and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=60)

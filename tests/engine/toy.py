@@ -29,11 +29,13 @@ class ToyDataset(Dataset):
 
     def __init__(self, *, nan_at: int = -1, empty_rank_of: int = 0, length: int | None = None):
         self.nan_at, self.empty_rank_of, self.length = nan_at, empty_rank_of, length
+        self.seen: list[int] = []  # in this process
 
     def __len__(self) -> int:
         return self.length or 100
 
     def __getitem__(self, index: int) -> dict:
+        self.seen.append(index)
         generator = torch.Generator().manual_seed(index)
         tokens = torch.randint(VOCABULARY, (4,), generator=generator)
         target = torch.randn(3, generator=generator)
@@ -121,7 +123,7 @@ def make_config(options: dict, model: Any = None) -> dict:
         'train_dataloader': {
             'dataset': dataset,
             'sampler': {'type': 'SeekableSampler'},
-            'batch_size': 2,
+            'batch_size': options.get('batch_size', 2),
             'num_workers': options.get('num_workers', 0),
             'collate_fn': put_together,
         },
@@ -205,8 +207,9 @@ def main(options: dict) -> None:
     result = {'error': None}
     try:
         model = model_of(options)
-        runner = LisaRunner(model, **make_config(options, model), custom_hooks=[recorder])
+        runner = LisaRunner(model, **make_config(options, model), custom_hooks=[*options.get('hooks', []), recorder])
         runner.train()
+        result['samples'] = getattr(runner.train_dataloader.dataset, 'seen', None)
         weights = folder.trained_weights(runner.strategy.module)
         if runner.rank == 0:
             torch.save(weights, work_dir / 'final.pt')

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from typing import Any
 
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -17,6 +19,8 @@ from lisa_mm.checkpoints.exported import load_exported, write_exported
 from lisa_mm.checkpoints.exporting import MergedModel, table_of
 from lisa_mm.checkpoints.parts import export_parts
 from lisa_mm.checkpoints.published import check_types
+from lisa_mm.checkpoints.sources import WeightFiles
+from lisa_mm.checkpoints.streaming import StreamedModel, can_stream
 from lisa_mm.checkpoints.table import MERGED
 from lisa_mm.datasets.tokenizer import added_tokens, build_tokenizer
 from lisa_mm.engine.hooks.parameters_hook import count_parameters
@@ -24,6 +28,7 @@ from lisa_mm.errors import CheckpointError, ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.models.lora import apply_lora
 from lisa_mm.models.new_rows import merge_new_rows
+from lisa_mm.models.phases import shapes_only
 
 from .families import CLIP, MAKERS, TEXT, TOKENIZER, mask_decoder, whole_model
 from .language_families import language_model
@@ -265,7 +270,7 @@ def test_the_table_shows_adapters_by_part(arguments):
 
 def checkpoint(model: LISA, folder) -> None:
     folder.mkdir()
-    folders.write_json(folder / folders.META, {'weights_sha256': folders.write_weights(folder, folders.trained_weights(model))})
+    folders.write_json(folder / folders.META, {'weights_sha256': folders.write_weights(folder, folders.model_weights(model))})
     folders.write_json(folder / folders.FROZEN, folders.describe_frozen(model))
 
 
@@ -282,7 +287,7 @@ def test_a_checkpoint_gives_the_same_model(arguments, tuning, tmp_path):
     folders.load_weights(other, tmp_path / 'iter_1')
     for ours, theirs in zip(outputs(other), outputs(model), strict=True):
         assert torch.equal(ours, theirs)
-    held = set(folders.read_weights(tmp_path / 'iter_1'))
+    held = set(folders.open_weights(tmp_path / 'iter_1').info)
     if settings.get('train_embeddings') == 'new_rows':
         assert sum(name.endswith('new_rows') for name in held) == 2
         assert not any(name.endswith(('embed_tokens.weight', 'lm_head.weight')) for name in held)
@@ -307,6 +312,73 @@ def test_an_exported_folder_gives_the_same_model(arguments, tuning, tmp_path):
             assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
     beside = [row for row in table_of(model).rows if 'lora_' in row.source or 'new_rows' in row.source]
     assert all(row.status == MERGED and row.target in merged.info for row in beside)
+
+
+@pytest.fixture(scope='module')
+def start(arguments, tmp_path_factory):
+    """An exported folder to train from."""
+    folder = tmp_path_factory.mktemp('start') / 'out'
+    plain = build(arguments['parts'], lora=None, tuning='frozen')
+    record = {'seg_token_id': plain.seg_token_id}
+    write_exported(folder, MergedModel(plain), {}, tokenizer=None, table='', record=record, max_bytes=100_000)
+    return folder
+
+
+def trained_from(start, arguments, settings: dict, folder) -> LISA:
+    """A model one step after an exported folder; its checkpoint."""
+    model = build(arguments['parts'], **settings)
+    load_exported(model, start)
+    move(model)
+    checkpoint(model, folder)
+    return model
+
+
+def on_shapes(arguments, settings: dict) -> LISA:
+    with shapes_only():
+        return LISA(**whole(arguments, **settings))
+
+
+@pytest.mark.parametrize('tuning', TUNINGS)
+def test_a_checkpoint_streams_to_the_tensors_of_the_built_model(arguments, start, tuning, tmp_path):
+    settings, _ = TUNINGS[tuning]
+    built = MergedModel(trained_from(start, arguments, settings, tmp_path / 'iter_1').eval())
+    shapes, files = on_shapes(arguments, settings), WeightFiles(start)
+    assert can_stream(shapes, files, tmp_path / 'iter_1')
+    streamed = StreamedModel(shapes, files, tmp_path / 'iter_1')
+    assert list(streamed.info.items()) == list(built.info.items())
+    for name in built.info:
+        assert torch.equal(streamed.read(name), built.read(name)), name
+        assert not streamed.read(name).requires_grad
+
+
+def test_what_cannot_be_streamed(arguments, start, tmp_path):
+    settings = dict(lora=LORA)
+    trained_from(start, arguments, settings, tmp_path / 'iter_1')
+    shapes = on_shapes(arguments, settings)
+    # a folder without a part that is frozen: it was read from elsewhere
+    files = WeightFiles(start)
+    files.info = {name: info for name, info in files.info.items() if not name.startswith('mllm.vision_tower')}
+    assert not can_stream(shapes, files, tmp_path / 'iter_1')
+    # adapters that the checkpoint lacks
+    more = on_shapes(arguments, dict(lora=dict(LORA, vision_tower=SMALL)))
+    assert not can_stream(more, WeightFiles(start), tmp_path / 'iter_1')
+    # another frozen part than that of the training
+    other = tmp_path / 'other'
+    shutil.copytree(start, other)
+    name = 'mllm.vision_tower.model.embeddings.class_embedding'
+    path = next(path for path in other.glob('*.safetensors') if name in load_file(path))
+    save_file({key: value + (key == name) for key, value in load_file(path).items()}, path)
+    streamed = StreamedModel(shapes, WeightFiles(other), tmp_path / 'iter_1')
+    with pytest.raises(CheckpointError, match=r'the frozen mllm.vision_tower.model.embeddings is another one'):
+        streamed.read(name)
+    # a checkpoint of another model
+    for settings, words in (
+        (dict(lora=dict(LORA, r=LORA['r'] + 1)), 'of another shape: .*lora_A'),
+        (dict(lora=None, tuning='frozen'), 'frozen tensors that the model has not'),
+        (dict(lora=SMALL), 'missing: the model trains'),
+    ):
+        with pytest.raises(CheckpointError, match=rf'(?s)does not fit the model:.*{words}'):
+            StreamedModel(on_shapes(arguments, settings), WeightFiles(start), tmp_path / 'iter_1')
 
 
 def test_what_a_user_can_get_wrong(arguments):

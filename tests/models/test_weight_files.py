@@ -18,7 +18,7 @@ from lisa_mm.checkpoints.exporting import CastTensors
 from lisa_mm.checkpoints.matching import MatchedTensors
 from lisa_mm.checkpoints.sources import TensorInfo, WeightFiles
 from lisa_mm.datasets.tokenizer import build_tokenizer
-from lisa_mm.engine.strategies import LisaSingleDeviceStrategy
+from lisa_mm.engine.strategies.resuming import read_common
 from lisa_mm.errors import CheckpointError
 from lisa_mm.models import weight_files
 from lisa_mm.models.backbones.hf_vision_tower import Processing, read_processing
@@ -86,9 +86,10 @@ def test_nobody_is_told_to_run_a_files_code(tmp_path, zipped):
 
 
 def test_the_state_of_a_training_gives_no_such_advice_either(tmp_path):
-    torch.save({'x': Malicious(tmp_path / 'trace')}, tmp_path / 'common.pt')
+    (tmp_path / 'state').mkdir()
+    torch.save({'x': Malicious(tmp_path / 'trace')}, tmp_path / 'state' / 'common.pt')
     with pytest.raises(CheckpointError, match=r'cannot be read \(it asks for posix\.mkdir') as raised:
-        LisaSingleDeviceStrategy._load_state(LisaSingleDeviceStrategy.__new__(LisaSingleDeviceStrategy), tmp_path / 'common.pt')
+        read_common(tmp_path)
     assert 'will likely succeed' not in ''.join(traceback.format_exception(raised.value))
 
 

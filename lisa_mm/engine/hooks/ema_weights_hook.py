@@ -88,9 +88,11 @@ class EMAWeightsHook(Hook):
         if batch_idx + 1 < self.begin_iter:
             return
         if self.updates == 0 or self.updates % self.interval == 0:
+            strategy: Any = runner.strategy
             share = self.momentum if self.gamma is None else max(self.momentum, self.gamma / (self.gamma + self.updates))
             for name, parameter in self._parameters(runner).items():
-                weights = folders.full_precision(parameter)
+                master = strategy.master_weights(parameter)
+                weights = parameter if master is None else master.view(parameter.shape)
                 if self.updates == 0:
                     self.average[name] = weights.detach().to(torch.float32, copy=True)
                 else:
@@ -117,11 +119,13 @@ class EMAWeightsHook(Hook):
         """Save the average as the checkpoint's weights, and the trained weights with the state to resume from."""
         if not self.updates:
             return
-        weights = checkpoint['state_dict']  # empty but on the process that writes
-        names = [name for name in self.average if name in weights]
-        checkpoint[KEY] = {'updates': self.updates, 'weights': {name: weights[name] for name in names}}
-        for name in names:
-            weights[name] = self.average[name].to('cpu', copy=True)
+        weights, kept = checkpoint['state_dict'], {}
+        for name, average in self.average.items():
+            value = weights[name]  # gathered from all processes
+            weights[name] = average
+            if runner.rank == 0:  # which writes
+                kept[name] = value
+        checkpoint[KEY] = {'updates': self.updates, 'weights': kept}
 
     def after_load_checkpoint(self, runner: LisaRunner, checkpoint: dict) -> None:
         """Take the average of a run that is resumed, and give the model its trained weights."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import platform
 import shutil
 import time
@@ -19,16 +18,17 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
+from lisa_mm.checkpoints.for_hooks import Weights, ask_hooks
 from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
-from lisa_mm.engine.rng import rng_state, set_rng_state
-from lisa_mm.engine.schedules import saved_states, with_todays_shape
+from lisa_mm.engine.schedules import with_todays_shape
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
-from lisa_mm.models.weight_files import pickle_fault
 from lisa_mm.registry import STRATEGIES
 
 from .batch import describe_batch, resolve_accumulation
 from .memory_plan import MemoryPlan, MemoryUnknownError
+from .optimizer_tensors import ShardedTensors, WholeTensors
+from .resuming import HASH, check_resumable, describe_other_batch, read_common, restore_generators, restore_state, write_state
 
 _PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft', 'numpy')
 
@@ -49,7 +49,7 @@ class FolderCheckpointMixin(BaseStrategy):
     micro_batch: int
     gradient_clipping: float
     _frozen: dict[str, dict] | None = None
-    _optimizer_groups: list[int] | None = None  # number of weights in each
+    _trained_groups: list[list[nn.Parameter]] | None = None  # of each parameter group of the optimizer
 
     @property
     def module(self) -> nn.Module:
@@ -64,13 +64,20 @@ class FolderCheckpointMixin(BaseStrategy):
         """Add a micro-batch's gradient; after the last one, clip and step."""
         raise NotImplementedError
 
-    def optimizer_state(self) -> dict:
-        """This process's part of the optimizer state, in plain types and :meth:`safe_classes`."""
+    def optimizer_tensors(self) -> WholeTensors | ShardedTensors:
+        """The optimizer's state by the names of the model's parameters."""
         raise NotImplementedError
 
-    def load_optimizer_state(self, state: dict) -> None:
-        """Restore :meth:`optimizer_state`."""
-        raise NotImplementedError
+    def master_weights(self, value: torch.Tensor) -> torch.Tensor | None:
+        """The optimizer's float32 copy of a half-precision parameter, whole; None if there is none."""
+        return folders.master_weights(value)
+
+    def loss_scale(self) -> dict[str, Any] | None:
+        """State of the loss scaler in plain types; None if there is none."""
+        return None
+
+    def restore_loss_scale(self, state: dict[str, Any] | None) -> None:
+        """Restore :meth:`loss_scale`; a state of another kind of scaler is left aside."""
 
     def weights_changed(self) -> None:
         """Called after the model's weights were loaded: update other copies of them."""
@@ -156,8 +163,22 @@ class FolderCheckpointMixin(BaseStrategy):
             raise ConfigError(
                 'nothing to train: every parameter of the model is frozen. Set model.lora, or tuning="full" of a part.'
             )
-        self._optimizer_groups = [sum(parameter.numel() for parameter in group['params']) for group in groups]
+        self._trained_groups = [list(group['params']) for group in groups]
         return built
+
+    def group_names(self) -> list[list[str]]:
+        """The names of the model's parameters in each parameter group of the optimizer."""
+        names = {id(parameter): name for name, parameter in self.trained_parameters().items()}
+        return [[names[id(parameter)] for parameter in group] for group in self._trained_groups or []]
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """The model's trained parameters by name, tied ones once."""
+        return {name: parameter for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples of one optimizer step over all processes."""
+        return self.accumulation * self.micro_batch * self.world_size
 
     def _init_model_weights(self, model: nn.Module) -> nn.Module:
         # mmengine's default descends into children, where transformers' init_weights would reinitialise pretrained parts
@@ -188,13 +209,18 @@ class FolderCheckpointMixin(BaseStrategy):
             save_optimizer: Include the state to resume from.
             save_param_scheduler: As in mmengine; the schedules are part of that state.
             extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
-            callback: Called before writing with ``extra_ckpt`` and, on the first process, the weights as ``state_dict``, which
-                it may change. Keys that it adds come back when the checkpoint is resumed.
+            callback: Called before writing with ``extra_ckpt`` and the weights as ``state_dict``
+                (:class:`lisa_mm.checkpoints.for_hooks.Weights`), in whose place it may put others. Keys that it adds on the
+                first process come back when the checkpoint is resumed.
 
         Raises:
             NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.
         """
         extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
+        weights = folders.model_weights(self.module, self.master_weights)
+        added = ask_hooks(extra, weights, callback)
+        replaced = [list(weights.replaced)]
+        broadcast_object_list(replaced)  # a hook may work on the first process alone
         final = Path(filename)
         temporary = final.with_name(f'.tmp_{final.name}')
         main = self.rank == 0
@@ -202,28 +228,16 @@ class FolderCheckpointMixin(BaseStrategy):
             shutil.rmtree(temporary, ignore_errors=True)
             (temporary / folders.STATE if save_optimizer else temporary).mkdir(parents=True)
         barrier()
-        weights = folders.trained_weights(self.module, keep=main)
         frozen = self.frozen()
-        self._refuse_broken_weights(weights, final)
-        extra['state_dict'] = weights
-        own_keys = set(extra)
-        if callback is not None:
-            callback(extra)
-        added = {key: value for key, value in extra.items() if key not in own_keys}
-        folders.refuse_code(added)
+        meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
+        meta['weights_sha256'] = folders.write_weights(temporary, weights, keep=main, replaced=replaced[0])
+        self._refuse_broken_weights(weights.broken, temporary, final)
         if save_optimizer:
-            own = {'optimizer': self.optimizer_state(), 'rng': rng_state()}
-            torch.save(own, temporary / folders.STATE / f'rank_{self.rank}.pt')
+            meta[HASH] = write_state(
+                self, temporary / folders.STATE, message_hub=extra['message_hub'], hooks=added, schedules=save_param_scheduler
+            )
         barrier()
         if main:
-            if save_optimizer:
-                schedules = None
-                if save_param_scheduler and hasattr(self, 'param_schedulers'):
-                    schedules = saved_states(self.param_schedulers, self.scheduler_state_dict())
-                common = {'param_schedulers': schedules, 'message_hub': extra['message_hub'], 'hooks': added}
-                torch.save(common, temporary / folders.STATE / 'common.pt')
-            meta = {**extra['meta'], **self._meta(), 'resumable': save_optimizer}
-            meta['weights_sha256'] = folders.write_weights(temporary, extra['state_dict'])
             if extra['config_text'] is not None:
                 (temporary / folders.CONFIG).write_text(extra['config_text'], encoding='utf-8')
                 meta['config_sha256'] = hashlib.sha256(extra['config_text'].encode()).hexdigest()
@@ -259,7 +273,7 @@ class FolderCheckpointMixin(BaseStrategy):
         checkpoint: dict[str, Any] = {'meta': opened.meta}
         self.logger.info(f'load the weights of {opened.folder}')
 
-        def change(weights: dict[str, torch.Tensor]) -> None:
+        def change(weights: Weights) -> None:
             if callback is not None:
                 callback({**checkpoint, 'state_dict': weights})
 
@@ -286,6 +300,8 @@ class FolderCheckpointMixin(BaseStrategy):
     ) -> dict:
         """Continue from a checkpoint: weights, optimizer, schedules and random generators.
 
+        Any number of processes, ZeRO stage and strategy of this package may have written it.
+
         Args:
             filename: A checkpoint folder or a work folder (its last checkpoint is taken).
             resume_optimizer: Restore the optimizer's state.
@@ -298,80 +314,47 @@ class FolderCheckpointMixin(BaseStrategy):
             ``{'meta': ..., 'message_hub': ...}`` and the keys that hooks added in saving.
 
         Raises:
-            CheckpointError: if it was written with another number of processes, another ZeRO stage, or without state.
+            CheckpointError: if it was written without state, by another optimizer, or with other trained parameters.
         """
         opened = open_checkpoint(filename)
         if isinstance(opened, ExportedModel):
             raise CheckpointError(f'{opened.folder} holds weights only, no state to resume from. Use load_from.')
         folder, meta = opened.folder, opened.meta
-        self._check_resumable(folder, meta)
+        if not meta.get('resumable', False):
+            raise CheckpointError(
+                f'{folder} holds no state to resume from (it was kept for its score). '
+                f'To train on from its weights with a new optimizer state, give load_from={folder} instead of resume.'
+            )
+        common = read_common(folder)
+        if resume_optimizer:
+            check_resumable(self, folder, common, meta)
         self.logger.info(f'resume from {folder}')
-        own = self._load_state(folder / folders.STATE / f'rank_{self.rank}.pt')
-        common = self._load_state(folder / folders.STATE / 'common.pt')
-        checkpoint = {'meta': meta, 'message_hub': common['message_hub'], **common.get('hooks', {})}
+        checkpoint = {'meta': meta, 'message_hub': common['message_hub'], **common['hooks']}
 
-        def change(weights: dict[str, torch.Tensor]) -> None:
+        def change(weights: Weights) -> None:
             if callback is not None:
                 callback({**checkpoint, 'state_dict': weights})
 
-        opened.load_into(self.module, frozen=self.frozen(), change=change)
+        batch = describe_other_batch(self, meta)
+        if batch is not None:
+            self.logger.warning(batch)
+        weights = opened.load_into(self.module, frozen=self.frozen(), change=change)
         self.weights_changed()
         if resume_optimizer:
-            self.load_optimizer_state(own['optimizer'])
+            restore_state(self, folder, common, meta, weights)
         # after the optimizer, whose groups restore the old learning rate
         if resume_param_scheduler and hasattr(self, 'param_schedulers') and common['param_schedulers'] is not None:
             self.load_scheduler_state_dict(with_todays_shape(self.param_schedulers, common['param_schedulers']))
-        set_rng_state(own['rng'])
+        restore_generators(self, folder, meta)
         barrier()
         return checkpoint
 
-    def safe_classes(self) -> list[type]:
-        """Classes in the optimizer's state besides plain types and tensors."""
-        return []
-
-    def _load_state(self, path: Path) -> dict:
-        try:
-            # weights-only: a checkpoint from elsewhere must not run code
-            with torch.serialization.safe_globals([*self.safe_classes()]):
-                return torch.load(path, map_location='cpu', weights_only=True)
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f'{path} cannot be read ({pickle_fault(error)}). Resume from another checkpoint, '
-                f'or start anew from its weights with load_from={path.parent.parent}.'
-            ) from None  # a traceback would show torch's advice to run a file's code
-
-    def _check_resumable(self, folder: Path, meta: dict) -> None:
-        remedy = f'To train on from its weights with a new optimizer state, give load_from={folder} instead of resume.'
-        if not meta.get('resumable', False):
-            raise CheckpointError(f'{folder} holds no state to resume from (it was kept for its score). {remedy}')
-        if meta['world_size'] != self.world_size:
-            raise CheckpointError(
-                f'{folder} was written by {meta["world_size"]} processes; this run has {self.world_size}. '
-                f'Start {meta["world_size"]} processes. {remedy}'
-            )
-        if meta['zero_stage'] != self.zero_stage:
-            names = [
-                'no DeepSpeed' if stage is None else f'ZeRO stage {stage}' for stage in (meta['zero_stage'], self.zero_stage)
-            ]
-            raise CheckpointError(
-                f'{folder} was written with {names[0]}; this run has {names[1]}. Use the same strategy. {remedy}'
-            )
-        if meta.get('optimizer_groups') != self._optimizer_groups:
-            raise CheckpointError(
-                f'{folder} has an optimizer of groups of {meta.get("optimizer_groups") or "other"} weights; this run has '
-                f'{self._optimizer_groups}: other parts are trained, or optim_wrapper.paramwise_cfg is another. {remedy}'
-            )
-        old = (meta['micro_batch'], meta['accumulation'])
-        if old != (self.micro_batch, self.accumulation):
-            before = describe_batch(micro_batch=old[0], accumulation=old[1], world_size=self.world_size)
-            self.logger.warning(
-                f'the checkpoint was trained with {before}; that changed, so samples are repeated or left out once.'
-            )
-
-    def _refuse_broken_weights(self, weights: dict[str, torch.Tensor], final: Path) -> None:
-        broken = [[name for name, value in weights.items() if not torch.isfinite(value).all()]]
+    def _refuse_broken_weights(self, names: list[str], temporary: Path, final: Path) -> None:
+        broken = [names]
         broadcast_object_list(broken)
         if broken[0]:
+            if self.rank == 0:
+                shutil.rmtree(temporary)
             raise NonFiniteLossError(
                 f'{final.name} is not saved: {len(broken[0])} trained tensors are not finite, first {broken[0][0]}. '
                 'Lower the learning rate or the clipping, and resume from the last checkpoint.'
@@ -389,7 +372,6 @@ class FolderCheckpointMixin(BaseStrategy):
             'zero_stage': self.zero_stage,
             'micro_batch': self.micro_batch,
             'accumulation': self.accumulation,
-            'optimizer_groups': self._optimizer_groups,
             'seed': self.seed,
             'versions': versions,
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ..launch import detect_launcher, leave_group_at_exit
 from .base import FolderCheckpointMixin
 from .batch import planned_accumulation
 from .memory_plan import MemoryPlan
+from .optimizer_tensors import ShardedTensors, WholeTensors
 
 SMALL_BUCKET = 50_000_000  # elements: large enough to keep the network busy
 
@@ -220,10 +222,14 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         # an evaluation has no optimizer to shard, which DeepSpeed refuses; below stage 3 parameters are whole
         if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
             self.config['zero_optimization'] = {'stage': 0}
-        if self.zero_stage != 3:
-            return super()._wrap_model(model)
-        with patches.same_on_all_processes(model):
-            return super()._wrap_model(model)
+        with patches.same_on_all_processes(model) if self.zero_stage == 3 else nullcontext():
+            wrapped: Any = super()._wrap_model(model)
+        if hasattr(wrapped.model.optimizer, 'fp32_groups_flat'):
+            raise ConfigError(
+                "optim_wrapper.optimizer.type 'FusedAdam' with strategy.zero_stage=0 in half precision keeps flat copies that "
+                "checkpoints of this package do not hold. Give type='AdamW' with fused=True, or strategy.zero_stage=1."
+            )
+        return wrapped
 
     def _train_batch(self) -> int:
         return self.micro_batch * self.accumulation * self.world_size
@@ -248,39 +254,46 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
                 level=logging.WARNING,
             )
 
-    def optimizer_state(self) -> dict:
-        """This process's part of the optimizer state."""
-        return self.model.optimizer.state_dict()
-
-    def load_optimizer_state(self, state: dict) -> None:
-        """Restore :meth:`optimizer_state`."""
+    def optimizer_tensors(self) -> WholeTensors | ShardedTensors:
+        """The optimizer's state by the names of the model's parameters."""
         from deepspeed.runtime.base_optimizer import ZeROOptimizer
 
-        optimizer: Any = self.model.optimizer
-        if not isinstance(self.model.optimizer, ZeROOptimizer):
-            optimizer.load_state_dict(state)
-            return
-        if hasattr(optimizer, 'checkpoint_event_prologue'):
-            optimizer.checkpoint_event_prologue()
-        # DeepSpeed takes the states of all processes and reads its own
-        states = [state if rank == self.rank else None for rank in range(self.world_size)]
-        optimizer.load_state_dict(states, load_optimizer_states=True, load_from_fp32_weights=True)
-        if hasattr(optimizer, 'checkpoint_event_epilogue'):
-            optimizer.checkpoint_event_epilogue()
+        optimizer, parameters = self.model.model.optimizer, self.trained_parameters()
+        if isinstance(optimizer, ZeROOptimizer):
+            return ShardedTensors(optimizer, parameters)
+        copies = self._copies()
+        held = {name: copies.get(id(parameter), parameter) for name, parameter in parameters.items()}
+        return WholeTensors(getattr(optimizer, 'optimizer', optimizer), parameters, held)
+
+    def _copies(self) -> dict[int, torch.Tensor]:
+        """Stage 0 in half precision: the float32 copy of each parameter, by the parameter's id."""
+        optimizer = self.model.model.optimizer
+        groups = zip(getattr(optimizer, 'fp16_groups', []), getattr(optimizer, 'fp32_groups', []), strict=False)
+        return {id(half): copy for halves, copies in groups for half, copy in zip(halves, copies, strict=True)}
+
+    def master_weights(self, value: torch.Tensor) -> torch.Tensor | None:
+        """The optimizer's float32 copy of a half-precision parameter, whole; None if there is none."""
+        if self.zero_stage:
+            return super().master_weights(value)
+        return self._copies().get(id(value))
+
+    def loss_scale(self) -> dict[str, Any] | None:
+        """State of the loss scaler of float16."""
+        scaler = getattr(self.model.model.optimizer, 'loss_scaler', None)
+        if scaler is None or not self.config['fp16']['enabled']:
+            return None
+        return {key: value for key, value in vars(scaler).items() if isinstance(value, (int, float))}
+
+    def restore_loss_scale(self, state: dict[str, Any] | None) -> None:
+        """Restore :meth:`loss_scale`; from another precision the scale begins anew."""
+        if state is not None and self.config['fp16']['enabled']:
+            vars(self.model.model.optimizer.loss_scaler).update(state)
 
     def weights_changed(self) -> None:
         """Copy the parameters into the optimizer's float32 copies, which would overwrite them at the next step."""
         optimizer: Any = getattr(self.model.model, 'optimizer', None)
         if hasattr(optimizer, 'refresh_fp32_params'):
             optimizer.refresh_fp32_params()
-
-    def safe_classes(self) -> list[type]:
-        """DeepSpeed's records inside its optimizer state."""
-        from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-        from deepspeed.runtime.zero.config import ZeroStageEnum
-        from deepspeed.utils.tensor_fragment import fragment_address
-
-        return [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
 
 
 def _offload_options(offload: str | None) -> dict:

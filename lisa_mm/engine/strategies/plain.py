@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .base import FolderCheckpointMixin
+from .optimizer_tensors import WholeTensors
 
 
 class PlainStepsMixin(FolderCheckpointMixin):
@@ -43,13 +44,10 @@ class PlainStepsMixin(FolderCheckpointMixin):
         self.optim_wrapper.step()
         self.optim_wrapper.zero_grad()
 
-    def optimizer_state(self) -> dict:
-        """The optimizer state, in plain types."""
-        return self.optim_wrapper.optimizer.state_dict()
-
-    def load_optimizer_state(self, state: dict) -> None:
-        """Restore :meth:`optimizer_state`."""
-        self.optim_wrapper.optimizer.load_state_dict(state)
+    def optimizer_tensors(self) -> WholeTensors:
+        """The optimizer's state by the names of the model's parameters."""
+        parameters = self.trained_parameters()
+        return WholeTensors(self.optim_wrapper.optimizer, parameters, parameters)
 
     def weights_changed(self) -> None:
         """Nothing to update: no other copy of the weights exists."""
