@@ -167,6 +167,9 @@ class LisaRunner(FlexibleRunner):
             try:
                 model = super().train()
             except Exception as error:
+                if self.stop_request.signum is not None and 'DataLoader worker' in str(error):
+                    # the signal went to the whole group, and reached a worker before it was shielded
+                    raise self._stopped(self.stop_request.signum) from error
                 told = explain(error, marks, self.iter)
                 if isinstance(told or error, DataError) and (change := changed_since_loaded(self._training_set)):
                     told = DataError(f'{told or error} {change}')
