@@ -27,7 +27,7 @@ from lisa_mm.datasets.index import FileState
 from lisa_mm.engine import LisaRunner, faults
 from lisa_mm.engine.faults import checkpoint_bytes, explain, explain_writing
 from lisa_mm.engine.processes import process_mark
-from lisa_mm.errors import DataError, UserError, WorkFolderError
+from lisa_mm.errors import DataError, TrainingStopped, UserError, WorkFolderError
 
 SINGLE = 'LisaSingleDeviceStrategy'
 Usage = namedtuple('Usage', ['total', 'used', 'free'])
@@ -157,6 +157,17 @@ def test_a_data_worker_that_is_killed(tmp_path, number, hint):
     with pytest.raises(UserError, match=rf'in iteration \d, the data worker \(process [\d, ]+\) {hint}.*--resume'):
         run(tmp_path, Do(kill, step=3), num_workers=1, max_iters=60)
     assert not (tmp_path / '.lock').exists()
+
+
+def test_a_signal_that_also_kills_a_starting_worker_ends_the_training_as_the_signal_does(tmp_path):
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError('DataLoader worker (pid 5) is killed by signal: Terminated. ')
+
+    with pytest.raises(TrainingStopped, match='SIGTERM ended the training .* No step was saved after .*iter_2') as stopped:
+        run(tmp_path, Do(kill, step=4))
+    assert stopped.value.exit_status == 143
+    check_earlier(tmp_path)
 
 
 def test_contact_lost_to_another_machine_names_it():
