@@ -164,7 +164,7 @@ def test_a_signal_that_also_kills_a_starting_worker_ends_the_training_as_the_sig
         os.kill(os.getpid(), signal.SIGTERM)
         raise RuntimeError('DataLoader worker (pid 5) is killed by signal: Terminated. ')
 
-    with pytest.raises(TrainingStopped, match='SIGTERM ended the training .* No step was saved after .*iter_2') as stopped:
+    with pytest.raises(TrainingStopped, match=r'SIGTERM ended the training .* No step was saved after .*iter_2') as stopped:
         run(tmp_path, Do(kill, step=4))
     assert stopped.value.exit_status == 143
     check_earlier(tmp_path)
