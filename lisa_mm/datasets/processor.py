@@ -38,14 +38,27 @@ def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str
     processor = load_processor(spec['processor'])
     options = dict(spec.get('image_options') or {})
     check_size(getattr(processor, 'image_processor', None), *image.shape[:2], **options)
-    text = spec.get('image_text') or image_text(spec['processor'])
-    out = processor(
-        text=[text],
-        images=[Image.fromarray(image)],
-        return_tensors='pt',
-        text_kwargs={'add_special_tokens': False},
-        images_kwargs=options,
-    )
+    usual = image_text(spec['processor'])
+    text = spec.get('image_text') or usual
+
+    def process(text: str) -> Any:
+        return processor(
+            text=[text],
+            images=[Image.fromarray(image)],
+            return_tensors='pt',
+            text_kwargs={'add_special_tokens': False},
+            images_kwargs=options,
+        )
+
+    try:
+        out = process(text)
+    except ValueError as error:
+        if text == usual:
+            raise
+        process(usual)  # raises if the image is at fault
+        raise ConfigError(
+            f'mllm.image_text {text!r} does not suit the processor of {spec["processor"]} ({error}). Leave it out: {usual!r} fits.'
+        ) from error
     ids = [IMAGE_TOKEN_ID if token == spec['image_token_id'] else token for token in out['input_ids'][0].tolist()]
     if IMAGE_TOKEN_ID not in ids:
         raise ConfigError(

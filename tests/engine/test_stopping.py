@@ -63,6 +63,14 @@ class Score(BaseMetric):
         return {'gIoU': 0.5}
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal():
+    """Jobs that a shell starts in the background ignore Ctrl-C, and so would the runs of these tests."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
 def run(work_dir, plan: dict[str, list[int]], *, validate: bool = False, **options) -> tuple[LisaRunner, Sender, TrainingStopped]:
     options = {'work_dir': str(work_dir), 'strategy': SINGLE, 'max_iters': 6, **options}
     settings = make_config(options)
