@@ -57,7 +57,7 @@ def process_image(spec: ProcessorImageSpec, image: np.ndarray) -> tuple[dict[str
             raise
         process(usual)  # raises if the image is at fault
         raise ConfigError(
-            f'mllm.image_text {text!r} does not suit the processor of {spec["processor"]} ({error}). Leave it out: {usual!r} fits.'
+            f'mllm.image_text {text!r} does not suit the processor {spec["processor"]} ({error}). Leave it out: {usual!r} fits.'
         ) from error
     ids = [IMAGE_TOKEN_ID if token == spec['image_token_id'] else token for token in out['input_ids'][0].tolist()]
     if IMAGE_TOKEN_ID not in ids:
