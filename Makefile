@@ -36,3 +36,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python tests/test_tour.py
+	$(BIN)/python -m tests.datasets.test_formats_page
