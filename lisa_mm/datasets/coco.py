@@ -22,7 +22,7 @@ from .record_formats import (
 
 T = TypeVar('T')
 
-# what of an entry decides about images, texts and masks: two entries of one id must agree in it
+# the fields that decide images, texts and masks: two entries with one id must agree in them
 MATTERS = {
     'image': ('file_name', 'height', 'width'),
     'annotation': ('image_id', 'category_id', 'segmentation'),

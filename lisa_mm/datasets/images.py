@@ -116,7 +116,7 @@ def to_rgb(
     notes: list[str] | None = None,
     path: str | Path | None = None,
 ) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an opened image: of the first one if the file holds several, without alpha, turned upright.
+    """Convert an opened image to (H, W, 3) uint8 RGB: its first frame, without alpha, turned upright.
 
     Args:
         image: An image of Pillow.

@@ -109,7 +109,7 @@ def in_pixels(target: Mapping[str, Any]) -> Mapping[str, Any]:
 def encode_shapes(shapes: list[LabelmeShape]) -> list[Shape]:
     """Shapes as :func:`lisa_mm.datasets.shapes.draw_shapes` takes them, in order; those labelled 'flag' are left out.
 
-    A circle becomes its centre and radius; a mask a run-length mask at its place; all others are polygons.
+    A circle becomes a centre and a radius, a mask becomes run lengths with a corner, every other shape becomes a polygon.
     """
     return [_encoded(shape) for shape in shapes if shape_kind(shape['label']) != 'flag']
 

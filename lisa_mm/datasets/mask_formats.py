@@ -135,23 +135,14 @@ Part = Annotated[
     Annotated[Polygon, Tag(NUMBERS)] | Annotated[Points, Tag(POINTS)] | Annotated[RunLengths, Tag(RLE)],
     Discriminator(kind_of),
 ]
-Segmentation = Annotated[
+_Drawn = (
     Annotated[Polygon, Tag(NUMBERS)]
     | Annotated[Points, Tag(POINTS)]
     | Annotated[RunLengths, Tag(RLE)]
     | Annotated[list[Part], Tag(PARTS)]
-    | Annotated[list[Any], Tag(EMPTY)],
-    Discriminator(kind_of),
-    AfterValidator(_in_pixels),
-]
+    | Annotated[list[Any], Tag(EMPTY)]
+)
+Segmentation = Annotated[_Drawn, Discriminator(kind_of), AfterValidator(_in_pixels)]
 Mask = Annotated[
-    Annotated[Text, Tag(PATH)]
-    | Annotated[list[Any], Tag(BITMAP)]
-    | Annotated[Polygon, Tag(NUMBERS)]
-    | Annotated[Points, Tag(POINTS)]
-    | Annotated[RunLengths, Tag(RLE)]
-    | Annotated[list[Part], Tag(PARTS)]
-    | Annotated[list[Any], Tag(EMPTY)],
-    Discriminator(kind_of),
-    AfterValidator(_in_pixels),
+    Annotated[Text, Tag(PATH)] | Annotated[list[Any], Tag(BITMAP)] | _Drawn, Discriminator(kind_of), AfterValidator(_in_pixels)
 ]

@@ -156,7 +156,7 @@ def read_refs(path: Path, encoding: str | None = None) -> list[dict[str, Any]]:
 
     Args:
         path: The file.
-        encoding: Of a json; texts of a pickle are Unicode, or Latin-1 where Python 2 wrote bytes.
+        encoding: Encoding of a JSON file. Texts in a pickle are Unicode, or Latin-1 where Python 2 wrote bytes.
 
     Raises:
         DataError: if it is missing, not a pickle, or holds more than plain containers and numbers.

@@ -29,8 +29,6 @@ from lisa_mm.testing.tiny import MODEL, training
 from .mutations import damage_image, damage_text
 from .roots import ROOTS
 
-MOST_MEMORY = 4e9  # bytes
-
 
 class Trial:
     """A tiny model and its pipeline, shared by all trials."""

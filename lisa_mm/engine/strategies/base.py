@@ -167,7 +167,7 @@ class FolderCheckpointMixin(BaseStrategy):
         return built
 
     def group_names(self) -> list[list[str]]:
-        """The names of the model's parameters in each parameter group of the optimizer."""
+        """The names of the parameters in each of the optimizer's groups."""
         names = {id(parameter): name for name, parameter in self.trained_parameters().items()}
         return [[names[id(parameter)] for parameter in group] for group in self._trained_groups or []]
 

@@ -127,7 +127,7 @@ def restore_state(
         strategy: The strategy.
         folder: The checkpoint.
         common: Of :func:`read_common`.
-        meta: Of the checkpoint.
+        meta: The contents of the checkpoint's ``meta.json``.
         weights: What went into the model, in float32.
 
     Raises:
