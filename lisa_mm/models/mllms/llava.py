@@ -23,7 +23,7 @@ from ..base import (
 )
 from ..batch import ModelInputs
 from ..batch_layout import layout_of
-from ..shared_prefix import run_shared
+from ..shared_prefix import run_shared, share_rows
 from ..weights import is_trained
 from ..widths import with_derived
 
@@ -123,8 +123,12 @@ class LlavaMLLM(BaseMLLM):
         return run_shared(self.language_model, embeds, shared, keep)
 
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
-        rows = self.language_model.generate(self.embed(inputs), inputs['attention_mask'], **options)
-        lengths = layout_of(inputs).lengths
+        embeds, lengths = self.embed(inputs), layout_of(inputs).lengths
+        if self.language_model.shares_answers(options):
+            joined = share_rows(*(inputs[name].cpu() for name in ('input_ids', 'attention_mask', 'image_index')))
+            rows = self.language_model.generate_shared(embeds, joined.to(embeds.device), lengths, **options)
+        else:
+            rows = self.language_model.generate(embeds, inputs['attention_mask'], **options)
         return [
             GenerateOutput(torch.cat([ids[:length], new]), states)
             for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
