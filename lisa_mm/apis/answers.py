@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from ..datasets.run_lengths import RLE, encode_mask
+from ..errors import DataError
 from ..tokens import MASK_TOKENS
+from ..visualization import draw_overlay
 
 NOTHING_TO_TRY = 'Ask for one thing by name, e.g. "the red cup", or make the model answer with a mask: force_seg=True.'
 
@@ -96,6 +98,20 @@ class Answer:
     def rles(self) -> list[RLE]:
         """For each mask COCO's compressed run lengths, ``{'size': [H, W], 'counts': str}``."""
         return [encode_mask(mask) for mask in self.masks]
+
+    def overlay(self) -> np.ndarray:
+        """The image with the masks, (H, W, 3) uint8.
+
+        Raises:
+            DataError: if the answer has no image.
+        """
+        if self.image is None:
+            raise DataError('this answer holds no image to draw on; set its image.')
+        drawn = self.image
+        colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
+        for k, mask in enumerate(self.masks):
+            drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
+        return drawn
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON: text and, for each of its masks, run lengths, box, scores and area in pixels."""
