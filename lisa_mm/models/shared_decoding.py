@@ -63,29 +63,26 @@ def answer_shared(
         As :meth:`lisa_mm.models.base.BaseLanguageModel.generate`.
     """
     device, (rows, _, width) = embeds.device, embeds.shape
-    stops = torch.tensor(_as_list(options.get('eos_token_id')), dtype=torch.long, device=device)
+    integers: dict[str, Any] = {'dtype': torch.long, 'device': device}
+    ends = _as_list(options.get('eos_token_id'))
+    stops = torch.tensor(ends, **integers)
     watch: Watch | None = options.get('watch')
-    integers = {'dtype': torch.long, 'device': device}
 
     # The prompts
-    places = shared.place.cpu()
-    last = torch.stack([places[row, length - 1] for row, length in enumerate(lengths)])  # (R,), among the G * P tokens
-    groups, longest = shared.row.shape
-    group = last // longest
-    slot = torch.tensor([int((group[:row] == group[row]).sum()) for row in range(rows)], device='cpu')
-    slots = int(slot.max()) + 1
+    group, slot, length = (torch.tensor(list(values), **integers) for values in (shared.group, shared.slot, lengths))
+    (groups, longest), slots = shared.row.shape, max(shared.slot) + 1
+    last = shared.place[torch.arange(rows, device=device), length - 1]  # (R,), among the G * P tokens
     mask = shared.mask
-    states, logits = run(embeds[shared.row, shared.position], mask, last.to(device), shared.position, cache)
+    states, logits = run(embeds[shared.row, shared.position], mask, last, shared.position, cache)
     prompt_states = states.flatten(0, 1)[shared.place]  # (R, L, D)
-    current = states.flatten(0, 1)[last.to(device)]  # (R, D)
+    current = states.flatten(0, 1)[last]  # (R, D)
 
     # What each row sees: of the prompts what its last token saw, of the new tokens its own
-    group, slot = group.to(device), slot.to(device)
     seen = torch.zeros(groups, slots, longest, dtype=torch.bool, device=device)
-    seen[group, slot] = mask[group, 0, (last % longest).to(device)]
+    seen[group, slot] = mask[group, 0, last % longest]
     own = torch.eye(slots, dtype=torch.bool, device=device).expand(groups, -1, -1)
     position = torch.zeros(groups, slots, **integers)
-    position[group, slot] = torch.tensor(list(lengths), **integers)
+    position[group, slot] = length
     keep = group * slots + slot
 
     new: list[Tensor] = []
@@ -121,16 +118,11 @@ def answer_shared(
 
     after = torch.stack(new_states, dim=1) if new_states else embeds.new_zeros(rows, 0, width)
     found = []
-    for row, length in enumerate(lengths):
-        count = _end(ids[row].tolist(), stops.tolist())
-        found.append((ids[row, :count], torch.cat([prompt_states[row, :length], after[row, : count - 1].to(states.dtype)])))
+    for row, (own, prompt) in enumerate(zip(ids.tolist(), lengths, strict=True)):
+        count = next((place + 1 for place, token in enumerate(own) if token in ends), len(own))
+        found.append((ids[row, :count], torch.cat([prompt_states[row, :prompt], after[row, : count - 1].to(states.dtype)])))
     return found
 
 
 def _as_list(value: int | Sequence[int] | None) -> list[int]:
     return [] if value is None else [int(value)] if isinstance(value, int) else [int(item) for item in value]
-
-
-def _end(ids: list[int], stops: list[int]) -> int:
-    """Number of ids up to the first that ends an answer."""
-    return next((place + 1 for place, token in enumerate(ids) if token in stops), len(ids))

@@ -23,7 +23,7 @@ from ..base import (
 )
 from ..batch import ModelInputs
 from ..batch_layout import layout_of
-from ..shared_prefix import run_shared, share_rows
+from ..shared_prefix import run_shared
 from ..weights import is_trained
 from ..widths import with_derived
 
@@ -123,10 +123,10 @@ class LlavaMLLM(BaseMLLM):
         return run_shared(self.language_model, embeds, shared, keep)
 
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
-        embeds, lengths = self.embed(inputs), layout_of(inputs).lengths
-        if self.language_model.shares_answers(options):
-            joined = share_rows(*(inputs[name].cpu() for name in ('input_ids', 'attention_mask', 'image_index')))
-            rows = self.language_model.generate_shared(embeds, joined.to(embeds.device), lengths, **options)
+        embeds, layout = self.embed(inputs), layout_of(inputs)
+        lengths = layout.lengths
+        if layout.shared is not None and self.language_model.shares_answers(options):
+            rows = self.language_model.generate_shared(embeds, layout.shared, lengths, **options)
         else:
             rows = self.language_model.generate(embeds, inputs['attention_mask'], **options)
         return [
