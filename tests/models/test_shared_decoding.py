@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def compare(found, wanted):
 
 @pytest.mark.parametrize('family', LANGUAGE_FAMILIES)
 def test_families(family):
-    model = build({**put_together(), 'language_model': language_model(family)}, lora=None)
+    model: Any = build({**put_together(), 'language_model': language_model(family)}, lora=None)
     model.eval()
     inputs, samples = prompts(model, *TALKS)
     assert model.mllm.language_model.shares_answers(OPTIONS) is (family in SHARING)
@@ -74,7 +75,7 @@ def test_golden_cases_of_an_image_share_its_prefix():
 
 
 def test_the_prefix_of_an_image_is_computed_once():
-    model = build(put_together())
+    model: Any = build(put_together())
     model.eval()
     inputs, samples = prompts(model, 'two', 'one')  # three rows about two images
     lengths = []
@@ -90,7 +91,7 @@ def test_the_prefix_of_an_image_is_computed_once():
 
 def test_equal_questions_and_one_that_begins_another():
     """What is left of a row behind the common prefix may be nothing."""
-    model = build(put_together())
+    model: Any = build(put_together())
     model.eval()
     inputs, samples = prompts(model, 'one')
     row = inputs['input_ids'][0]
@@ -112,7 +113,7 @@ def test_equal_questions_and_one_that_begins_another():
 @pytest.mark.parametrize('more', [{}, {'do_sample': False}])
 def test_a_watcher_sees_each_token_with_its_state(more):
     """In both loops: a token of a row comes with the state before it."""
-    model = build(put_together())
+    model: Any = build(put_together())
     model.eval()
     inputs, samples = prompts(model, *TALKS)
     seen = []
@@ -130,7 +131,8 @@ def test_other_settings_are_left_to_transformers():
     assert not is_plain(['repetition_penalty'], None)
     assert not is_plain([], GenerationConfig(repetition_penalty=1.05))
     assert not is_plain([], GenerationConfig(suppress_tokens=[5]))
-    language = build(put_together()).mllm.language_model
+    model: Any = build(put_together())
+    language = model.mllm.language_model
     assert language.shares_answers(OPTIONS)
     language.model.generation_config.repetition_penalty = 1.05
     assert not language.shares_answers(OPTIONS)
