@@ -23,8 +23,12 @@ from .encodings import check_encoding
 from .index import FileState, RecordIndex, cache_path
 from .masks import EncodedMask
 from .tokenizer import count_masks
+from .wording import Wording, wording_faults
 
-NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'}
+NOT_THE_INDEX = {
+    *('seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'),
+    *('bare', 'rejection'),
+}
 FAULTS_SHOWN = 10
 
 
@@ -54,6 +58,8 @@ class SegDatasetOptions(TypedDict, total=False):
     cache_index: bool
     encoding: str | None
     mask_tokens: list[str] | tuple[str, ...]
+    bare: float
+    rejection: str | None
 
 
 class BaseSegDataset(BaseDataset):
@@ -76,6 +82,11 @@ class BaseSegDataset(BaseDataset):
         encoding: Encoding of the annotation files, a name that Python knows ('gbk'); by default what their byte order mark says,
             otherwise UTF-8. A file in another encoding is an error that names the likely one.
         mask_tokens: Answer tokens that ask for a mask (derived from the language model).
+        bare: In training, the probability that a text of the data set is asked as it is (``the red cup``), without the recipe's
+            words around it: what users type.
+        rejection: In training, the answer token of questions whose target is empty, such as '[REJ]'; the language model must
+            have it in ``answer_tokens``. The answer then has no ``[SEG]`` and no mask. None answers with ``[SEG]`` and an empty
+            mask. A png is not opened for it: a blank one stays a mask.
     """
 
     METAINFO = {}
@@ -95,12 +106,17 @@ class BaseSegDataset(BaseDataset):
         cache_index: bool = True,
         encoding: str | None = None,
         mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        bare: float = 0.0,
+        rejection: str | None = None,
     ):
         self.seed = seed
         self.mask_tokens = tuple(mask_tokens)
         self.skip_bad = skip_bad
         self.cache_index = cache_index
-        if faults := check_encoding(encoding, type(self).__name__):
+        self.bare = bare
+        self.rejection = rejection
+        given = {'encoding': encoding, 'mask_tokens': mask_tokens, 'bare': bare, 'rejection': rejection}
+        if faults := self.argument_faults(given):
             raise ConfigError(faults)
         self.encoding = encoding
         self.notes: Counter[str] = Counter()
@@ -124,7 +140,9 @@ class BaseSegDataset(BaseDataset):
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Faults of the arguments that can be found before data is read."""
-        return check_encoding(arguments.get('encoding'), cls.__name__) + [
+        tokens = arguments.get('mask_tokens') or MASK_TOKENS
+        faults = check_encoding(arguments.get('encoding'), cls.__name__) + wording_faults(arguments, cls.__name__, tokens)
+        return faults + [
             f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
             f'{nearest(str(arguments[key]), allowed)}'
             for key, allowed in cls.CHOICES.items()
@@ -137,6 +155,11 @@ class BaseSegDataset(BaseDataset):
         faults = cls.argument_faults(given)
         if faults:
             raise ConfigError(faults)
+
+    @property
+    def wording(self) -> Wording:
+        """``bare`` and ``rejection``, for :func:`lisa_mm.datasets.asking.ask_about`."""
+        return Wording(self.bare, self.rejection)
 
     @property
     def title(self) -> str:
