@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 SHORT_QUESTIONS = (
     '<image>\nCan you segment the {name} in this image?',
     '<image>\nPlease segment the {name} in this image.',
@@ -31,3 +33,35 @@ def validation_question(text: str, is_sentence: bool) -> str:
     if is_sentence:
         return f'<image>\n {text} Please output segmentation mask.'
     return f'<image>\n What is {text} in this image? Please output segmentation mask.'
+
+
+# A sentence begins with one of these, or ends with a mark
+_ASKING = 'what which where who whom whose when why how is are was were does do did can could will would should may'
+_TELLING = 'find show mark locate identify highlight select outline output tell give describe explain please there if i you we it'
+_QUESTION = re.compile(rf'(?:{"|".join(_ASKING.split())})\b', re.IGNORECASE)
+_SENTENCE = re.compile(rf'(?:{"|".join(_TELLING.split())})\b|.*[.?!]["\')\]]*$', re.IGNORECASE | re.DOTALL)
+_ASKS_FOR_MASK = re.compile(
+    r'\bsegment|\bmasks? (?:of|for)\b|\b(?:output|respond with|give|draw|show)\b.*\bmasks?\b', re.IGNORECASE
+)
+
+
+def request_mask(text: str) -> str:
+    """A user's phrase or sentence as one of the recipe's questions, which trained models answer with a mask.
+
+    A text that asks for segmentation or for a mask stays as it is.
+
+    >>> request_mask('the red cup')
+    'What is the red cup in this image? Please output segmentation mask.'
+    >>> request_mask('Where could the bird drink')
+    'Where could the bird drink? Please output segmentation mask.'
+    >>> request_mask('Segment the red cup.')
+    'Segment the red cup.'
+    """
+    text = text.strip()
+    if _ASKS_FOR_MASK.search(text):
+        return text
+    if not (_QUESTION.match(text) or _SENTENCE.match(text)):
+        return SHORT_QUESTIONS[-1].removeprefix('<image>\n').format(name=text)
+    if text[-1].isalnum():
+        text += '?' if _QUESTION.match(text) else '.'
+    return f'{text} Please output segmentation mask.'
