@@ -27,9 +27,10 @@ from .wording import Wording, wording_faults
 
 NOT_THE_INDEX = {
     *('seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'),
-    *('bare', 'rejection'),
+    *('bare', 'rejection', 'answers'),
 }
 FAULTS_SHOWN = 10
+ANSWERS = ('given', 'generated')  # who says the answer in testing
 
 
 @dataclass
@@ -60,6 +61,7 @@ class SegDatasetOptions(TypedDict, total=False):
     mask_tokens: list[str] | tuple[str, ...]
     bare: float
     rejection: str | None
+    answers: str
 
 
 class BaseSegDataset(BaseDataset):
@@ -87,12 +89,14 @@ class BaseSegDataset(BaseDataset):
         rejection: In training, the answer token of questions whose target is empty, such as '[REJ]'; the language model must
             have it in ``answer_tokens``. The answer then has no ``[SEG]`` and no mask. None answers with ``[SEG]`` and an empty
             mask. A png is not opened for it: a blank one stays a mask.
+        answers: In testing, 'given' puts the answer with its ``[SEG]`` into the prompt (as published), 'generated' leaves the
+            last answer of each conversation to the model; ``EvaluationLoop`` has this argument too, and sets it here.
     """
 
     METAINFO = {}
     data_root: str
     loaded_state: FileState | None = None  # of the annotation files, when they were read
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
 
     def __init__(
         self,
@@ -108,6 +112,7 @@ class BaseSegDataset(BaseDataset):
         mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
         bare: float = 0.0,
         rejection: str | None = None,
+        answers: str = 'given',
     ):
         self.seed = seed
         self.mask_tokens = tuple(mask_tokens)
@@ -115,7 +120,8 @@ class BaseSegDataset(BaseDataset):
         self.cache_index = cache_index
         self.bare = bare
         self.rejection = rejection
-        given = {'encoding': encoding, 'mask_tokens': mask_tokens, 'bare': bare, 'rejection': rejection}
+        self.answers = answers
+        given = {'answers': answers, 'encoding': encoding, 'mask_tokens': mask_tokens, 'bare': bare, 'rejection': rejection}
         if faults := self.argument_faults(given):
             raise ConfigError(faults)
         self.encoding = encoding
@@ -145,7 +151,7 @@ class BaseSegDataset(BaseDataset):
         return faults + [
             f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
             f'{nearest(str(arguments[key]), allowed)}'
-            for key, allowed in cls.CHOICES.items()
+            for key, allowed in {**cls.CHOICES, 'answers': ANSWERS}.items()
             if key in arguments and arguments[key] not in allowed
         ]
 
@@ -331,6 +337,7 @@ class BaseSegDataset(BaseDataset):
                 'systems': asked.systems,
                 'encoded_masks': asked.masks,
                 'test_mode': self.test_mode,
+                'answers': self.answers if self.test_mode else 'given',
                 'rng': rng,
                 **{k: v for k, v in record.items() if k == 'metainfo'},
             }
