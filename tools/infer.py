@@ -36,7 +36,8 @@ def main() -> None:
         )
 
     from lisa_mm.apis.asking import prepare_request
-    from lisa_mm.apis.inferencer import LISAInferencer, save_answer
+    from lisa_mm.apis.inferencer import LISAInferencer
+    from lisa_mm.apis.saving import save_answer
     from lisa_mm.engine.device import describe_device
 
     target, *given, image, question = args.words
@@ -50,8 +51,8 @@ def main() -> None:
     answer = inferencer(image, question, max_new_tokens=limit)
     print(answer.text)
     if not len(answer.masks):
-        print('(no [SEG] in the answer: no mask)')
-    for path in save_answer(answer, image, args.out, load=inferencer.load):
+        print(answer.hint)
+    for path in save_answer(answer, args.out):
         print(path)
 
 

@@ -1,5 +1,7 @@
 """The functions behind the tools, and the inferencer."""
 
-from .inferencer import Answer, LISAInferencer
+from .answers import Answer
+from .inferencer import LISAInferencer
+from .requests import Request
 
-__all__ = ['Answer', 'LISAInferencer']
+__all__ = ['Answer', 'LISAInferencer', 'Request']

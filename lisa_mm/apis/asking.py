@@ -18,8 +18,10 @@ from ..datasets.tokenizer import build_tokenizer
 from ..datasets.transforms import LoadImage
 from ..errors import DataError, UserError
 from ..file_kinds import identify
+from ..models.decoding import AnswerOptions
 from ..structures import TokenizerSpec
 from ..tokens import IMAGE_END, IMAGE_PLACEHOLDER, IMAGE_START
+from .fetching import fetch_image, is_address
 from .loading import ReadyModel, prepare_model, resolve
 
 # What separates the turns of a template; those of 'chat' are special tokens
@@ -128,6 +130,30 @@ def check_number_of_tokens(number: object) -> None:
         raise DataError(f'max_new_tokens is {number!r}; give a whole number from 1 on, such as 64.')
 
 
+def check_options(options: AnswerOptions) -> None:
+    """Raise unless the options of an answer are possible.
+
+    Raises:
+        DataError: naming the option and what is allowed.
+    """
+    check_number_of_tokens(options.max_new_tokens)
+    if not options.temperature >= 0 or not np.isfinite(options.temperature):
+        raise DataError(f'temperature is {options.temperature!r}; give 0 (the likeliest token) or more, such as 0.7.')
+    if not 0 < options.top_p <= 1:
+        raise DataError(f'top_p is {options.top_p!r}; give a share above 0 and up to 1.')
+    if isinstance(options.top_k, bool) or not isinstance(options.top_k, (int, np.integer)) or options.top_k < 0:
+        raise DataError(f'top_k is {options.top_k!r}; give a whole number from 0 on; 0 takes all tokens.')
+    if isinstance(options.seed, bool) or not isinstance(options.seed, (int, np.integer)) or not 0 <= options.seed < 2**63:
+        raise DataError(f'seed is {options.seed!r}; give a whole number from 0 to {2**63 - 1}.')
+
+
+def check_batch_size(size: object) -> int:
+    """A batch size, if it is a positive whole number."""
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise DataError(f'batch_size is {size!r}; give a whole number from 1 on, such as 8.')
+    return int(size)
+
+
 def check_folder(folder: str | Path) -> Path:
     """A folder for files, which may be there already.
 
@@ -179,13 +205,16 @@ def read_image(image: object, load: Any = None) -> dict[str, Any]:
     Files and Pillow images are rotated as their EXIF tag says; masks have the resulting size.
 
     Args:
-        image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
+        image: A file, an http(s) address, an image of Pillow, or (H, W, 3) uint8 RGB.
         load: The pipeline's step that reads images; its ``value_range`` holds for Pillow images too. By default LoadImage.
 
     Raises:
         DataError: if the image is unreadable or of a kind that is refused, or an array has another shape or dtype.
     """
     load = LoadImage() if load is None else load
+    if is_address(image):
+        pixels = fetch_image(str(image))
+        return {'img': pixels, 'img_path': str(image), 'original_size': pixels.shape[:2], 'sample_id': str(image)}
     if isinstance(image, (str, Path)):
         return _read_file(Path(image), load)
     if isinstance(image, Image.Image):

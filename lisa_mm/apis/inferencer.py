@@ -1,200 +1,333 @@
-"""Ask an image a question."""
+"""Ask images questions, one or thousands."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageShow
+from torch import Tensor
 
-from ..datasets.collate import stack_images
-from ..datasets.conversation import Turn, encode, render, stop_ids
-from ..datasets.tokenizer import build_tokenizer, check_tokens
-from ..datasets.transforms import ResizeForMaskDecoder, ResizeForVisionTower
-from ..datasets.transforms.packing import pack_images
-from ..models.base import ImageEmbeddings
+from ..datasets.conversation import Turn, stop_ids
+from ..datasets.tokenizer import check_tokens
+from ..datasets.transforms import LoadImage
+from ..errors import ConfigError, UserError
+from ..models import LISA
+from ..models.base import GenerateOutput, ImageEmbeddings
+from ..models.decoding import AnswerOptions, RowLimits, RowRules
+from ..progress import progress
 from ..structures import SegDataSample
 from ..tokens import IMAGE_TOKEN_ID
-from .asking import check_folder, check_history, check_number_of_tokens, check_question, free_stem, read_image
+from .answers import Answer
+from .asking import check_batch_size
+from .image_cache import ImageCache
 from .loading import ReadyModel, prepare_model, resolve
-
-
-@dataclass
-class Answer:
-    """The model's answer.
-
-    Args:
-        text: The answer, with its ``[SEG]``.
-        masks: (K, H, W) bool, one per ``[SEG]``; masks of earlier turns come first.
-        mask_logits: (K, H, W) float32.
-    """
-
-    text: str
-    masks: np.ndarray
-    mask_logits: np.ndarray
-
-
-@dataclass
-class _Seen:
-    """The last image, prepared and encoded for the next question about it."""
-
-    key: bytes
-    results: dict[str, Any]
-    embeddings: ImageEmbeddings | None = None
+from .pairing import pair
+from .preparing import Batch, Prepared, Preparer, join
+from .requests import ImageSource, Request
+from .saving import save_answer
+from .watching import Listeners, Watcher, excerpt
 
 
 class LISAInferencer:
-    """Answers questions about images with a model in eval mode. Consecutive questions about an image encode it once.
+    """Answers questions about images with a model in eval mode, in the manner of mmengine's inferencers.
+
+    One image and one question give an :class:`.answers.Answer`, lists give a list. Each image of a batch goes through vision
+    tower and mask decoder once, and the beginning that the questions about an image share is computed once. The answers are
+    those that each question gets alone.
 
     Args:
-        target: A config, or just a work folder; or what :func:`.loading.prepare_model` gave.
-        checkpoint: A checkpoint; needed with a config.
+        model: A work folder, an exported folder, a config, or the name of a shipped model such as 'lisa_nano'; what
+            :func:`.loading.prepare_model` gave; or a model in memory, which is set to eval mode.
+        weights: A checkpoint; needed with a config.
         device: Device of the model; by default 'cuda' if available.
         dtype: 'float32', 'bfloat16' (half the memory; the original's default) or 'float16'.
+        remember: Number of encoded images kept for further questions.
+        show_progress: Show a progress bar where there are several batches.
 
     Example::
 
-        inferencer = LISAInferencer('work_dirs/lisa_nano')  # after make train
-        answer = inferencer('street.jpg', 'What could roll away?')
+        inferencer = LISAInferencer('lisa_nano')
+        answer = inferencer('street.jpg', 'the red cup')
+        answers = inferencer('photos/', 'the red cup', batch_size=8, out_dir='answers')
     """
 
     def __init__(
         self,
-        target: str | Path | ReadyModel,
-        checkpoint: str | Path | None = None,
+        model: str | Path | ReadyModel | LISA,
+        weights: str | Path | None = None,
         *,
         device: str | None = None,
         dtype: str = 'float32',
+        remember: int = 1,
+        show_progress: bool = True,
     ):
-        if not isinstance(target, ReadyModel):
-            target = prepare_model(*resolve(target, checkpoint), device=device, dtype=dtype)
-        self.model = target.load()
-        self.load = target.image_loader()
+        if isinstance(model, LISA):
+            self.model, self.load = model.eval(), LoadImage()
+        else:
+            ready = (
+                model if isinstance(model, ReadyModel) else prepare_model(*resolve(model, weights), device=device, dtype=dtype)
+            )
+            self.model, self.load = ready.load(), ready.image_loader()
         self.device = next(self.model.parameters()).device
-        mllm = self.model.mllm
-        self.spec = mllm.tokenizer_spec
-        self.tokenizer = build_tokenizer(**self.spec)
-        self.num_image_tokens = None if mllm.tokens_by_image else mllm.num_image_tokens(0, 0)
-        self.steps = [ResizeForVisionTower(mllm.preprocess), ResizeForMaskDecoder(self.model.mask_decoder.preprocess)]
-        self._seen: _Seen | None = None
+        self.show_progress = show_progress
+        self.preparer = Preparer(self.model, self.load)
+        self.spec, self.tokenizer = self.preparer.spec, self.preparer.tokenizer
+        self.stops = stop_ids(self.spec['template'], self.tokenizer)
+        self.embeddings = ImageCache(self.model.mask_decoder, remember)
+        own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
+        self._special = set(self.tokenizer.all_special_ids) - set(own)  # pyright: ignore[reportArgumentType] - a list has a list of ids
+        self._lock = threading.Lock()
 
     def __call__(
         self,
-        image: str | Path | Image.Image | np.ndarray,
-        question: str,
+        images: ImageSource | Sequence[ImageSource],
+        questions: str | Sequence[str],
         *,
-        history: list[Turn] | None = None,
+        history: Sequence[Turn] | None = None,
+        raw: bool = False,
         max_new_tokens: int = 64,
+        force_seg: bool = False,
+        no_text: bool = False,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        batch_size: int = 8,
+        show: bool = False,
+        out_dir: str | Path | None = None,
+        return_datasamples: bool = False,
         **options: object,
-    ) -> Answer:
-        """Answer one question.
+    ) -> Any:
+        """Answer questions.
 
         Args:
-            image: A file, an image of Pillow, or (H, W, 3) uint8 RGB.
-            question: The question; the image goes before the first one.
-            history: Earlier questions and answers about this image.
-            max_new_tokens: Maximum number of new tokens.
-            options: Arguments of transformers' ``generate``.
+            images: A file, a folder, an http(s) address, an image of Pillow, (H, W, 3) uint8 RGB, or a list of these.
+            questions: A question, or a list. Lists of images and questions of equal length are paired; a single image or
+                question is used for all.
+            history: Earlier questions and answers about the image.
+            raw: Ask as it is written; otherwise phrases and sentences are put into the recipe's strings, see
+                :func:`lisa_mm.datasets.prompts.request_mask`. ``Answer.asked`` says what was asked.
+            max_new_tokens, force_seg, no_text, temperature, top_p, top_k, seed: See
+                :class:`lisa_mm.models.decoding.AnswerOptions`.
+            batch_size: Number of questions answered at once.
+            show: Show each overlay in the system's image viewer.
+            out_dir: Folder for masks and overlays.
+            return_datasamples: Return :class:`lisa_mm.structures.SegDataSample` with ``answers`` and ``mask_logits``.
+            options: Further arguments of transformers' ``generate``.
 
         Raises:
             DataError: for a question that is empty or holds tokens of the model's, an unreadable image or another array.
         """
-        check_question(question, self.spec)
-        check_number_of_tokens(max_new_tokens)
-        history = check_history(history or [], self.spec)
-        seen = self._look_at(image)
-        results = seen.results
-        turns: list[Turn] = [*history, (question, None)]
-        turns[0] = ('<image>\n' + turns[0][0], turns[0][1])
-        segments = render(turns, self.spec['template'], self.tokenizer)
-        ids, _ = encode(
-            segments,
-            self.tokenizer,
-            num_image_tokens=self.num_image_tokens,
-            image_ids=results.get('image_ids'),
-            wrap_image=self.spec['wrap_image'],
-        )
-        sample = SegDataSample(metainfo={key: results[key] for key in ('sample_id', 'original_size', 'resized_size')})
-        batch = {
-            'inputs': {
-                **stack_images([pack_images(results)]),
-                'input_ids': ids[None],
-                'attention_mask': torch.ones_like(ids, dtype=torch.bool)[None],
-                'image_index': torch.zeros(1, dtype=torch.long),
-            },
-            'data_samples': [sample],
-        }
-        batch = self.model.data_preprocessor(batch)
+        how = AnswerOptions(max_new_tokens, force_seg, no_text, temperature, top_p, top_k, seed)
+        pairs, alone = pair(images, questions)
+        requests = [Request(image, question, history or (), raw, how) for image, question in pairs]
+        answers = []
+        for answer in self.answers(requests, batch_size=batch_size, **options):
+            self.visualize([answer], show=show, out_dir=out_dir)
+            answers.append(answer)
+        found = self.postprocess(answers, return_datasamples=return_datasamples)
+        return found[0] if alone else found
 
-        def encode_once(pixels: torch.Tensor) -> ImageEmbeddings:
-            embeddings = seen.embeddings or self.model.mask_decoder.encode_image(pixels)
-            seen.embeddings = embeddings
-            return embeddings
+    def answers(self, requests: Iterable[Request], *, batch_size: int = 8, **options: Any) -> Iterator[Answer]:
+        """Answer any number of requests, in order, while the next ones are prepared.
 
-        output, logits = self.model.answer(
-            batch['inputs'],
-            sample,
-            encode=encode_once,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=stop_ids(self.spec['template'], self.tokenizer),
+        Args:
+            requests: The requests; those about one image should follow each other.
+            batch_size: Number of questions answered at once.
+            options: Further arguments of transformers' ``generate``.
+        """
+        total = None
+        if isinstance(requests, Sequence):
+            total = -(-len(requests) // check_batch_size(batch_size))
+        batches = self.preprocess(requests, batch_size)
+        if self.show_progress and (total is None or total > 1):
+            batches = progress(batches, 'answering', 'batch', total=total)
+        for batch in batches:
+            yield from self.forward(batch, **options)
+
+    def preprocess(self, requests: Iterable[Request], batch_size: int = 8) -> Iterator[list[Prepared]]:
+        """Yield prepared batches; the next one is prepared by a thread meanwhile."""
+        waiting = iter(requests)
+        check_batch_size(batch_size)
+
+        def some() -> list[Prepared]:
+            return [self.preparer.prepare(request) for request in islice(waiting, batch_size)]
+
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(some)
+            while batch := coming.result():
+                coming = pool.submit(some)
+                yield batch
+
+    def forward(self, batch: Sequence[Prepared], *, listeners: Listeners | None = None, **options: Any) -> list[Answer]:
+        """Answer a batch.
+
+        Args:
+            batch: Prepared requests.
+            listeners: What is called while it is answered.
+            options: Further arguments of transformers' ``generate``.
+
+        Returns:
+            An answer for each request, in order.
+        """
+        with self._lock:
+            return self._forward(join(batch, int(self.tokenizer.pad_token_id)), listeners or Listeners(), options)  # pyright: ignore[reportArgumentType] - a tokenizer's pad token is one
+
+    def _forward(self, batch: Batch, listeners: Listeners, options: dict[str, Any]) -> list[Answer]:
+        data = self.model.data_preprocessor({'inputs': batch.inputs, 'data_samples': batch.samples})
+        inputs, keys = data['inputs'], [image.key for image in batch.images]
+
+        def encode(pixels: Tensor, numbers: list[int]) -> ImageEmbeddings:
+            return self.embeddings.encode(pixels, [keys[number] for number in numbers])
+
+        # How each row is answered
+        wanted = [row.request.options for row in batch.rows]
+        predicting = getattr(self.model.seg_head, 'state', None) == 'predicting'
+        limits = [(1 if predicting else 2) if how.no_text else how.max_new_tokens for how in wanted]
+        if not all(how.is_free for how in wanted):
+            options['logits_processor'] = [RowRules(wanted, self.model.mask_token_ids, self.stops)]
+        cancelled = listeners.is_cancelled
+        if len(set(limits)) > 1 or cancelled is not None:
+            is_cancelled = None if cancelled is None else lambda row: cancelled(batch.places[row])
+            options['stopping_criteria'] = [RowLimits(limits, is_cancelled)]
+        if listeners.text is not None or listeners.mask is not None:
+
+            def mask_of(row: int, states: Tensor, ids: Tensor) -> Tensor:
+                number = int(batch.inputs['image_index'][row])
+                prompts = self.model.seg_head(*excerpt(states, ids), self.model.mask_token_ids)[0]
+                embeddings = encode(inputs['mask_images'][number : number + 1], [number])
+                sample = batch.samples[number]
+                logits = self.model.mask_decoder(embeddings, [prompts[-1:]])[0]
+                return self.model.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)[0]
+
+            options['watch'] = Watcher(
+                batch.places,
+                listeners,
+                stops=self.stops,
+                limits=limits,
+                mask_tokens=self.model.mask_token_ids,
+                decode=self._text,
+                mask_of=torch.no_grad()(mask_of) if predicting else None,
+            )
+
+        answered = self.model.generate(
+            inputs,
+            batch.samples,
+            encode=encode,
+            max_new_tokens=max(limits),
+            eos_token_id=self.stops,
             pad_token_id=self.tokenizer.pad_token_id,
             **options,
         )
-        return Answer(self._text(output.ids[len(ids) :]), (logits > 0).cpu().numpy(), logits.cpu().numpy())
 
-    def _look_at(self, image: str | Path | Image.Image | np.ndarray) -> _Seen:
-        results = read_image(image, self.load)
-        pixels = results['img']
-        key = hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).digest()
-        if self._seen is None or self._seen.key != key:
-            for step in self.steps:
-                results = step(results)
-            self._seen = _Seen(key, results)
-        return self._seen
+        # Each request's part of its image's masks
+        found: dict[int, Answer] = {}
+        at = [0] * len(batch.images)
+        outputs = [iter(sample.generated) for sample in answered]
+        for row, (prepared, place) in enumerate(zip(batch.rows, batch.places, strict=True)):
+            number = int(batch.inputs['image_index'][row])
+            output = next(outputs[number])
+            is_mask = torch.isin(output.ids, torch.tensor(self.model.mask_token_ids, device=output.ids.device))
+            count = int(is_mask.sum())
+            logits = answered[number].mask_logits[at[number] : at[number] + count]
+            at[number] += count
+            found[place] = self._answer(prepared, output, is_mask, logits, limits[row])
+        return [found[place] for place in range(len(found))]
 
-    def _text(self, ids: torch.Tensor) -> str:
+    def _answer(self, prepared: Prepared, output: GenerateOutput, is_mask: Tensor, logits: Tensor, limit: int) -> Answer:
+        new, how = output.ids[len(prepared.ids) :][:limit].tolist(), prepared.request.options
+        own = int(is_mask[len(prepared.ids) :].sum())
+        if (how.force_seg or how.no_text) and not own:
+            raise ConfigError(
+                f'force_seg and no_text need a language model whose generate() applies logits_processor; '
+                f'{type(self.model.mllm).__name__} gave an answer without {self.spec["mask_tokens"][0]}. Leave them out.'
+            )
+        return Answer(
+            text=self._text(new),
+            masks=(logits > 0).cpu().numpy(),
+            mask_logits=logits.cpu().numpy(),
+            seg_logits=self._seg_logits(output, is_mask),
+            question=prepared.request.question,
+            asked=prepared.asked,
+            earlier=len(logits) - own,
+            image=prepared.image.results['img'],
+            name=str(prepared.image.results['img_path']),
+            mask_tokens=self.spec['mask_tokens'],
+            cut=len(new) >= how.max_new_tokens and new[-1] not in self.stops and not how.no_text,
+        )
+
+    @torch.no_grad()
+    def _seg_logits(self, output: GenerateOutput, is_mask: Tensor) -> np.ndarray:
+        """(K,) float32: what the language model's head gave each mask token where it was said."""
+        places = is_mask.nonzero()[:, 0]
+        if not len(places):
+            return np.zeros(0, np.float32)
+        logits = self.model.mllm.output_embeddings()(output.hidden_states[places - 1])
+        return logits.gather(1, output.ids[places, None])[:, 0].float().cpu().numpy()
+
+    def stream(
+        self,
+        image: ImageSource,
+        question: str,
+        *,
+        history: Sequence[Turn] | None = None,
+        raw: bool = False,
+        **how: Any,
+    ) -> Iterator[str | tuple[int, Tensor] | Answer]:
+        """Answer one question bit by bit.
+
+        Args:
+            image, question, history, raw: As in :meth:`__call__`.
+            how: Fields of :class:`lisa_mm.models.decoding.AnswerOptions`.
+
+        Yields:
+            Pieces of text; (index, logits (H, W)) as each ``[SEG]`` is said; last the whole :class:`.answers.Answer`.
+            Closing the generator ends the answer at its next token.
+        """
+        from .streaming import follow
+
+        prepared = self.preparer.prepare(Request(image, question, history or (), raw, AnswerOptions(**how)))
+        yield from follow(lambda listeners: self.forward([prepared], listeners=listeners)[0])
+
+    def visualize(self, answers: Sequence[Answer], *, show: bool = False, out_dir: str | Path | None = None) -> list[np.ndarray]:
+        """Overlays (H, W, 3) uint8, which are shown or saved with the masks if that is wanted."""
+        if not show and out_dir is None:
+            return []
+        overlays = [answer.overlay() for answer in answers]
+        for answer, overlay in zip(answers, overlays, strict=True):
+            if out_dir is not None:
+                save_answer(answer, out_dir)
+            if show and not ImageShow.show(Image.fromarray(overlay)):
+                raise UserError('show=True: no program that shows images was found here. Give out_dir=FOLDER and open the files.')
+        return overlays
+
+    def postprocess(self, answers: Sequence[Answer], *, return_datasamples: bool = False) -> list[Any]:
+        """The answers, or data samples with ``answers`` and ``mask_logits``."""
+        if not return_datasamples:
+            return list(answers)
+        samples = []
+        for answer in answers:
+            size = answer.masks.shape[1:]
+            sample = SegDataSample(
+                metainfo={
+                    'sample_id': answer.name,
+                    'img_path': answer.name or None,
+                    'original_size': size,
+                    'conversations': [[answer.turn]],
+                }
+            )
+            sample.set_data({'mask_logits': torch.from_numpy(answer.mask_logits), 'answers': [answer.text]})
+            samples.append(sample)
+        return samples
+
+    def _text(self, ids: Sequence[int]) -> str:
         """Words, mask tokens and other answer tokens, without further special tokens."""
-        own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
-        special = set(self.tokenizer.all_special_ids) - set(own)  # pyright: ignore[reportArgumentType] - a list has a list of ids
-        kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
+        kept = [token for token in ids if token not in self._special and token != IMAGE_TOKEN_ID]
         return str(self.tokenizer.decode(kept)).strip()
-
-
-def save_answer(answer: Answer, image: str | Path, folder: str | Path, *, load: Any = None) -> list[Path]:
-    """Write the masks as PNG (0 and 255) and an overlay; files of other answers stay as they are.
-
-    Args:
-        answer: The answer.
-        image: The image that was asked about.
-        folder: The folder of the files.
-        load: How the image is read, see :func:`.asking.read_image`.
-
-    Returns:
-        The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``; where such files are there already,
-        ``<image>_2_mask_<k>.png`` and so on.
-    """
-    from ..visualization import draw_overlay
-
-    folder = check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = free_stem(folder, Path(image).stem)
-    files = []
-    drawn = read_image(image, load)['img']
-    colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
-    for k, mask in enumerate(answer.masks):
-        path = folder / f'{stem}_mask_{k}.png'
-        _write_new(path, mask.astype(np.uint8) * 255)
-        files.append(path)
-        drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
-    overlay = folder / f'{stem}_overlay.png'
-    _write_new(overlay, drawn)
-    return [*files, overlay]
-
-
-def _write_new(path: Path, pixels: np.ndarray) -> None:
-    with path.open('xb') as file:  # another process may have taken the name since
-        Image.fromarray(pixels).save(file, 'PNG')

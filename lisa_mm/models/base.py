@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -17,6 +17,9 @@ from ..tokens import IGNORE_INDEX, IMAGE_TOKEN_ID
 from .batch import LossInputs, ModelInputs
 from .phases import BuiltInPhases
 from .prompt_positions import PromptPositions
+
+if TYPE_CHECKING:
+    from .shared_prefix import SharedRows
 
 __all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins may import them from here too
 
@@ -256,6 +259,24 @@ class BaseLanguageModel(LanguagePart):
         Returns:
             For each row, the new ids (new,) with its end token, and the states of all but the last token (length + new - 1, D).
         """
+
+    def shares_answers(self, options: Iterable[str]) -> bool:
+        """Whether :meth:`generate_shared` gives what :meth:`generate` gives with options of these names."""
+        del options
+        return False
+
+    def generate_shared(
+        self, embeds: Tensor, shared: SharedRows, lengths: Sequence[int], **options: Any
+    ) -> list[tuple[Tensor, Tensor]]:
+        """As :meth:`generate`, with the common prefix of the rows about an image computed and cached once.
+
+        Args:
+            embeds: (R, L, D), padded on the right.
+            shared: The rows of each image joined.
+            lengths: Tokens of each row.
+            options: As in :meth:`generate`.
+        """
+        raise NotImplementedError
 
 
 @MLLMS.set_base

@@ -29,7 +29,7 @@ class BatchLayout(Movable):
         prompts: Positions of the mask tokens.
         label_places: (T,) int64, row * L + position of each state that predicts a token with loss.
         labels: (T,) int64, the ids of these tokens.
-        shared: The rows of each image joined, for a language model with ``share_prefix``.
+        shared: The rows of each image joined: for a language model with ``share_prefix``, and for answers.
     """
 
     input_ids: Tensor
@@ -51,7 +51,7 @@ class BatchLayout(Movable):
             inputs: ``input_ids``, ``attention_mask`` and ``image_index``, with ``labels`` where there are any, see
                 :class:`lisa_mm.models.batch.ModelInputs`. The host waits for tensors on a device.
             mask_token_ids: Ids of the tokens that become masks.
-            share_prefix: Also join the rows of each image.
+            share_prefix: Also join the rows of each image; done in any case for prompts, which have no labels.
         """
         ids, attended, images = (inputs[name].cpu() for name in ('input_ids', 'attention_mask', 'image_index'))
         labels = inputs['labels'].cpu() if 'labels' in inputs else ids.new_full(ids.shape, IGNORE_INDEX)
@@ -67,7 +67,7 @@ class BatchLayout(Movable):
             prompts=PromptPositions.of(ids, mask_token_ids),
             label_places=row * ids.shape[1] + position,
             labels=labels[row, position + 1],
-            shared=share_rows(ids, attended, images) if share_prefix else None,
+            shared=share_rows(ids, attended, images) if share_prefix or 'labels' not in inputs else None,
         )
         return found.beside(inputs['input_ids'])
 

@@ -61,7 +61,7 @@ class RowRules(LogitsProcessor):
         self.has_mask = [False] * len(options)
         self.step = 0
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - its types are of long
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(R, n) ids, (R, V) logits -> (R, V)."""
         if self.step:
             said = torch.isin(input_ids[:, -1].cpu(), torch.tensor(self.mask_tokens)).tolist()
@@ -80,9 +80,9 @@ class RowRules(LogitsProcessor):
             return
         if option.temperature:
             scores[row] = self._drawn(scores[row : row + 1], row, option)
-        if option.force_seg and not self.has_mask[row]:
-            if self.step == option.max_new_tokens - 1 or int(scores[row].argmax()) in self.stops:
-                only(scores, row, self.mask_tokens[0])
+        ends = self.step == option.max_new_tokens - 1 or int(scores[row].argmax()) in self.stops
+        if option.force_seg and ends and not self.has_mask[row]:
+            only(scores, row, self.mask_tokens[0])
 
     def _drawn(self, scores: Tensor, row: int, option: AnswerOptions) -> Tensor:
         ids = torch.zeros(1, 0, dtype=torch.long, device=scores.device)
@@ -114,7 +114,7 @@ class RowLimits(StoppingCriteria):
         self.is_cancelled = is_cancelled
         self.step = 0
 
-    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - its types are of long
+    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - transformers types it as one of bools
         """(R, n) ids -> (R,) bool, True for rows that have ended."""
         self.step += 1
         ended = [self.step >= limit for limit in self.limits]

@@ -24,7 +24,8 @@ from .token_ids import token_ids
 from .tuning import check_tuning, resolve, set_mode
 from .widths import with_derived
 
-Encode = Callable[[Tensor], ImageEmbeddings]
+# pixels (n, 3, M, M) of some images of a batch, and their numbers in it -> embeddings
+Encode = Callable[[Tensor, list[int]], ImageEmbeddings]
 
 
 @MODELS.register_module()
@@ -202,7 +203,10 @@ class LISA(BaseModel):
         images = inputs['mask_images']
         if not all(wanted):
             images = torch.stack([image for image, want in zip(images, wanted, strict=True) if want])
-        embeddings = (encode or self.mask_decoder.encode_image)(images)
+        if encode is None:
+            embeddings = self.mask_decoder.encode_image(images)
+        else:
+            embeddings = encode(images, [number for number, want in enumerate(wanted) if want])
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
 

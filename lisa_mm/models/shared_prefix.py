@@ -20,12 +20,16 @@ class SharedRows(Movable):
         position: (G, P) int64, its position in that row.
         segment: (G, P) int64, 0 for the common prefix, 1 to n for the remainders of the rows, -1 for padding.
         place: (R, L) int64, the index of each row's token among the G * P; 0 for padding.
+        group: The sequence of each row.
+        slot: The number of each row in its sequence.
     """
 
     row: Tensor
     position: Tensor
     segment: Tensor
     place: Tensor
+    group: list[int]
+    slot: list[int]
 
     @property
     def mask(self) -> Tensor:
@@ -71,7 +75,11 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
                 place[owner, begin:end] = torch.arange(group * longest + at, group * longest + at + end - begin, **integers)
             at = here.stop
 
-    return SharedRows(row_of, position, segment, place)
+    groups, slots = [0] * rows, [0] * rows
+    for group, members in enumerate(of_image.values()):
+        for slot, row in enumerate(members):
+            groups[row], slots[row] = group, slot
+    return SharedRows(row_of, position, segment, place, groups, slots)
 
 
 def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[int, int, int]]:

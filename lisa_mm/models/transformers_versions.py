@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel, configuration_utils
+from transformers import Cache, GenerationMixin, PretrainedConfig, PreTrainedModel, configuration_utils
 from transformers.modeling_utils import set_zero3_state
 
 from ..errors import CheckpointError
@@ -70,7 +71,7 @@ def recompute_layers(decoder: Any) -> None:
         decoder.gradient_checkpointing_enable(options)
 
 
-def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
+def run_model(model: Any, keep: Tensor, *, cache: Cache | None = None, **inputs: Any) -> MLLMOutput:
     """Run a model: the states of the last layer, and logits (T, V) of those selected by ``keep``.
 
     Logits of all tokens would take more memory than the rest, so the head gets the selected states only. (The argument
@@ -79,6 +80,7 @@ def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
     Args:
         model: A transformers model with a head.
         keep: (T,) int64, row * L + position, or (R, L) bool.
+        cache: Keys and values of earlier tokens, to which those of the inputs are added.
         inputs: The model's inputs.
     """
     states: list[Tensor] = []
@@ -89,10 +91,15 @@ def run_model(model: Any, keep: Tensor, **inputs: Any) -> MLLMOutput:
 
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        out = model(**inputs, use_cache=False)
+        out = model(**inputs, use_cache=cache is not None, **({} if cache is None else {_cache_name(model): cache}))
     finally:
         hook.remove()
     return MLLMOutput(states[0], out.logits)
+
+
+def _cache_name(model: Any) -> str:
+    """The argument for keys and values; 'cache' in later versions."""
+    return 'cache' if 'cache' in inspect.signature(model.forward).parameters else 'past_key_values'
 
 
 def takes_images(model: PreTrainedModel, accepted: set[str]) -> bool:

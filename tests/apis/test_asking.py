@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from lisa_mm.apis import asking
+from lisa_mm.apis.answers import Answer
 from lisa_mm.apis.asking import (
     check_file_to_write,
     check_folder,
@@ -22,8 +23,8 @@ from lisa_mm.apis.asking import (
     free_stem,
     read_image,
 )
-from lisa_mm.apis.inferencer import Answer, save_answer
 from lisa_mm.apis.loading import ReadyModel, load_model
+from lisa_mm.apis.saving import save_answer
 from lisa_mm.apis.testing import evaluate
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.importing import import_checkpoint
@@ -160,11 +161,11 @@ def test_places_of_answers(tmp_path, monkeypatch):
 
 def test_a_second_answer_leaves_the_first_ones_files(tmp_path):
     image = tmp_path / 'a[1].jpg'
-    Image.fromarray(GREY).save(image)
     written = []
     for count in (3, 1, 2):
         masks = np.full((count, 4, 6), count == 1)
-        written.append(save_answer(Answer('', masks, masks.astype(np.float32)), image, tmp_path / 'out'))
+        answer = Answer('', masks, masks.astype(np.float32), image=GREY, name=str(image))
+        written.append(save_answer(answer, tmp_path / 'out'))
     assert [path.name for path in written[1]] == ['a[1]_2_mask_0.png', 'a[1]_2_overlay.png']
     assert [path.name for path in written[2]][-1] == 'a[1]_3_overlay.png'
     assert len(list((tmp_path / 'out').iterdir())) == 4 + 2 + 3

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from lisa_mm.apis.answers import Answer
 from lisa_mm.apis.asking import read_image
-from lisa_mm.apis.inferencer import Answer, save_answer
+from lisa_mm.apis.saving import save_answer
 from lisa_mm.datasets import ReasonSegDataset
 from lisa_mm.datasets.images import image_size
 from lisa_mm.datasets.transforms import DecodeMasks, LoadImage
@@ -47,7 +48,8 @@ def test_an_image_is_as_viewers_show_it(tmp_path, orientation):
         assert np.array_equal(loaded['img'], np.array(ImageOps.exif_transpose(image).convert('RGB')))
         assert np.array_equal(loaded['img'], read_image(image)['img'])
     mask = np.zeros((1, 80, 40), bool)
-    overlay = save_answer(Answer('[SEG]', mask, mask.astype(np.float32)), path, tmp_path / 'out')[-1]
+    answer = Answer('[SEG]', mask, mask.astype(np.float32), image=loaded['img'], name=str(path))
+    overlay = save_answer(answer, tmp_path / 'out')[-1]
     assert image_size(overlay) == (80, 40)
 
 

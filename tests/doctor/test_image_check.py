@@ -11,9 +11,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from PIL import Image
 
+from lisa_mm.apis.answers import Answer
 from lisa_mm.apis.asking import read_image
-from lisa_mm.apis.inferencer import Answer, save_answer
 from lisa_mm.apis.loading import loader_of_config
+from lisa_mm.apis.saving import save_answer
 from lisa_mm.config import load_config
 from lisa_mm.datasets.transforms import LoadImage, image_loader
 from lisa_mm.doctor import check
@@ -98,8 +99,9 @@ def test_inference_reads_as_the_pipeline(tmp_path):
         assert np.array_equal(read_image(image, load)['img'], wanted)
         with pytest.raises(DataError, match='the given image holds floats from'):
             read_image(image)
-    answer = Answer('', np.zeros((0, *wanted.shape[:2]), bool), np.zeros((0, *wanted.shape[:2])))
-    with Image.open(save_answer(answer, path, tmp_path / 'out', load=load)[-1]) as overlay:
+    nothing = np.zeros((0, *wanted.shape[:2]), bool)
+    answer = Answer('', nothing, nothing.astype(float), image=read_image(path, load)['img'], name=str(path))
+    with Image.open(save_answer(answer, tmp_path / 'out')[-1]) as overlay:
         assert np.array_equal(np.array(overlay), wanted)
 
 

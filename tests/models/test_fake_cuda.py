@@ -28,15 +28,18 @@ def predict(model, data):
 
 
 def answer(model, data):
-    data['inputs'] = {name: value for name, value in data['inputs'].items() if name != 'labels'}
     return [sample.mask_logits for sample in model(**data, mode='generate', max_new_tokens=1)]
+
+
+def prompts(batch):
+    return {**batch, 'inputs': {name: value for name, value in batch['inputs'].items() if name != 'labels'}}
 
 
 def check(model, case):
     waits = [*READS, *ANSWER]
     fake_cuda = FakeCuda({wait.place for wait in waits if wait.concerns(case)}.__contains__)
     batches = {name: collated(model, BATCHES[name]) for name in ('masks', 'text alone')}
-    stages = [(loss, batch) for batch in batches.values()] + [(predict, batches['masks']), (answer, batches['masks'])]
+    stages = [(loss, batch) for batch in batches.values()] + [(predict, batches['masks']), (answer, prompts(batches['masks']))]
     runs = []
     for stage, batch in stages:
         model.train(stage is loss)

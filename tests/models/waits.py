@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .families import MAKERS
 
 QWEN = frozenset({'qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'})
+# those whose rows cannot share a prefix
+BY_TRANSFORMERS = frozenset({*MAKERS, 'gemma2', 'gemma3_text', 'mistral', 'phi3'})
 PADDING = 'looks whether any token is padding, to leave the mask out'
 TILES = 'reads the size of each image to put its tiles together'
 
@@ -82,9 +84,13 @@ COPIES = (
 
 # In an answer of one word, beside those of a step
 ANSWER = (
-    Wait('transformers/masking_utils.py', PADDING, frozenset({'shared prefix'})),  # without the prefix
-    Wait('transformers/generation/utils.py', 'looks at the ids of ends and padding, and whether all rows have ended', but=True),
-    Wait('lisa_mm/models/generation.py', 'reads the answer when it is complete, to cut each row at its end', but=True),
+    Wait(
+        'transformers/generation/utils.py',
+        'looks at the ids of ends and padding, and whether all rows have ended',
+        BY_TRANSFORMERS,
+    ),
+    Wait('lisa_mm/models/generation.py', 'reads the answer when it is complete, to cut each row at its end', BY_TRANSFORMERS),
+    Wait('lisa_mm/models/shared_decoding.py', 'the same, where the rows of an image share its prefix', BY_TRANSFORMERS, but=True),
     Wait('lisa_mm/models/prompt_positions.py', 'looks for mask tokens in the complete answer', but=True),
 )
 

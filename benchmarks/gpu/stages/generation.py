@@ -48,7 +48,7 @@ class Asked:
         if new_image:
             self._embeddings = None
 
-        def encode(pixels: torch.Tensor) -> Any:
+        def encode(pixels: torch.Tensor, images: list[int]) -> Any:
             if self._embeddings is None:
                 self._embeddings = self.model.mask_decoder.encode_image(pixels)
             return self._embeddings

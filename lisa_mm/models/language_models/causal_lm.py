@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -22,6 +23,8 @@ from ..architecture import architecture_of, folder_architecture, written_archite
 from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
+from ..shared_decoding import answer_shared, is_plain
+from ..shared_prefix import SharedRows
 from ..token_ids import planned_vocabulary
 from ..transformers_versions import build_shapes, read_model, recompute_layers, run_model
 from ..weights import check_architecture
@@ -209,10 +212,8 @@ class CausalLM(BaseLanguageModel):
         return self._tokenizer_spec.copy()
 
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
-        if attention_mask.ndim == 4:  # used as it is; eager attention adds it to the products
-            attention_mask = torch.zeros_like(attention_mask, dtype=embeds.dtype).masked_fill(
-                ~attention_mask, torch.finfo(embeds.dtype).min
-            )
+        if attention_mask.ndim == 4:
+            attention_mask = additive(attention_mask, embeds.dtype)
         return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
 
     def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
@@ -222,3 +223,33 @@ class CausalLM(BaseLanguageModel):
             inputs_embeds=padded_left(embeds, attention_mask),
             attention_mask=padded_left(attention_mask.long(), attention_mask),
         )
+
+    def shares_answers(self, options: Iterable[str]) -> bool:
+        try:
+            check_shareable(self.model.config)
+        except ConfigError:
+            return False
+        return is_plain(options, getattr(self.model, 'generation_config', None))
+
+    def generate_shared(
+        self, embeds: Tensor, shared: SharedRows, lengths: Sequence[int], **options: Any
+    ) -> list[tuple[Tensor, Tensor]]:
+        def run(embeds: Tensor, mask: Tensor, keep: Tensor, position: Tensor, cache: DynamicCache) -> tuple[Tensor, Tensor]:
+            out = run_model(
+                self.model,
+                keep,
+                cache=cache,
+                inputs_embeds=embeds,
+                attention_mask=additive(mask, embeds.dtype),
+                position_ids=position,
+            )
+            return out.hidden_states, out.logits
+
+        known = self.model.generation_config
+        given = {'eos_token_id': known.eos_token_id, 'pad_token_id': known.pad_token_id, 'max_new_tokens': 20, **options}
+        return answer_shared(run, self.embed, embeds, shared, lengths, DynamicCache(config=self.model.config), given)
+
+
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as numbers that any attention adds to the products, or passes on as they are."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)

@@ -123,8 +123,12 @@ class LlavaMLLM(BaseMLLM):
         return run_shared(self.language_model, embeds, shared, keep)
 
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:
-        rows = self.language_model.generate(self.embed(inputs), inputs['attention_mask'], **options)
-        lengths = layout_of(inputs).lengths
+        embeds, layout = self.embed(inputs), layout_of(inputs)
+        lengths = layout.lengths
+        if layout.shared is not None and self.language_model.shares_answers(options):
+            rows = self.language_model.generate_shared(embeds, layout.shared, lengths, **options)
+        else:
+            rows = self.language_model.generate(embeds, inputs['attention_mask'], **options)
         return [
             GenerateOutput(torch.cat([ids[:length], new]), states)
             for ids, length, (new, states) in zip(inputs['input_ids'], lengths, rows, strict=True)
