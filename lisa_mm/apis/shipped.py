@@ -10,6 +10,11 @@ from ..errors import UserError, nearest
 SHIPPED: dict[str, Path] = {'lisa_nano': PACKAGE_DIR / 'weights' / 'lisa_nano'}
 
 
+def example_image(name: str = 'lisa_nano') -> Path:
+    """An image that a shipped model knows about; ``example.json`` beside it holds questions."""
+    return SHIPPED[name] / 'example.jpg'
+
+
 def find_model(name_or_path: str | Path) -> Path:
     """The folder of a shipped model, or the path as it is given.
 
