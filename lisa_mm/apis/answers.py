@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from ..datasets.run_lengths import RLE, encode_mask
+from ..drawing import draw_answer, mask_colors
 from ..errors import DataError
 from ..tokens import MASK_TOKENS
-from ..visualization import draw_overlay
+from ..visualization import Color
 
 NOTHING_TO_TRY = 'Ask for one thing by name, e.g. "the red cup", or make the model answer with a mask: force_seg=True.'
 
@@ -99,19 +100,27 @@ class Answer:
         """For each mask COCO's compressed run lengths, ``{'size': [H, W], 'counts': str}``."""
         return [encode_mask(mask) for mask in self.masks]
 
+    @cached_property
+    def colors(self) -> list[Color]:
+        """For each mask a colour that is seen where it lies; a mask that comes later changes no earlier one's.
+
+        Raises:
+            DataError: if the answer has no image.
+        """
+        return mask_colors(self._shown(), self.masks)
+
     def overlay(self) -> np.ndarray:
         """The image with the masks, (H, W, 3) uint8.
 
         Raises:
             DataError: if the answer has no image.
         """
+        return draw_answer(self._shown(), self.masks, self.colors)
+
+    def _shown(self) -> np.ndarray:
         if self.image is None:
             raise DataError('this answer holds no image to draw on; set its image.')
-        drawn = self.image
-        colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
-        for k, mask in enumerate(self.masks):
-            drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
-        return drawn
+        return self.image
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON: text and, for each of its masks, run lengths, box, scores and area in pixels."""
