@@ -13,7 +13,7 @@ from .asking import check_folder, free_stem
 
 
 def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, replace: bool = False) -> list[Path]:
-    """Write the masks as PNG (0 and 255) and an overlay; files of other answers stay as they are.
+    """Write the answer's own masks as PNG (0 and 255), and an overlay of all of its conversation; other files stay as they are.
 
     Args:
         answer: The answer, with its image.
@@ -22,8 +22,8 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
         replace: Write over files of that stem, which a run that was killed has left.
 
     Returns:
-        The files: ``<image>_mask_<k>.png`` for each mask, then ``<image>_overlay.png``; where such files are there already,
-        ``<image>_2_mask_<k>.png`` and so on.
+        The files: ``<image>_mask_<k>.png`` for each ``[SEG]`` of the answer, then ``<image>_overlay.png``; where such files are
+        there already, ``<image>_2_mask_<k>.png`` and so on.
     """
     folder = check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
     stem = stem if replace else free_stem(folder, stem)
     mode: Literal['wb', 'xb'] = 'wb' if replace else 'xb'  # another process may have taken a free name since
     files = []
-    for k, mask in enumerate(answer.masks):
+    for k, mask in enumerate(answer.masks[answer.earlier :]):
         path = folder / f'{stem}_mask_{k}.png'
         _write(path, mask.astype(np.uint8) * 255, mode)
         files.append(path)
