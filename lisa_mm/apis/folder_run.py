@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -74,6 +74,7 @@ class FolderRun:
             self._stems.add(record['stem'])
         self.pending = [task for task in tasks if task.key not in done]
         self.report.before = len(tasks) - len(self.pending)
+        self.report.files = self._files()
 
     def answer(self, inferencer: LISAInferencer, *, batch_size: int = 8, limit: int | None = None) -> Report:
         """Answer what is not answered yet.
@@ -88,17 +89,17 @@ class FolderRun:
         # before a line says which names are taken, so that a run that was killed writes over its own pictures
         stems = {task.key: self._free_stem(task) for task in tasks}
         (self.out / FAULTS).unlink(missing_ok=True)
-        faults = None
         results = progress(self._results(inferencer, tasks, batch_size), 'answering', 'question', total=len(tasks))
-        for task, result in results:
-            if isinstance(result, Answer):
-                self._write(task, result, stems[task.key])
-                self.report.answered += 1
-                continue
-            faults = faults or GrowingFile(self.out / FAULTS)
-            faults.add({**task.to_dict(), 'where': task.where, 'error': _words(result)})
-            self.report.faults += 1
-        self.report.files = [path for path in (self.out / ANSWERS, self.out / FAULTS) if path.exists()]
+        # pictures are written while the model works; leaving the block waits for them, also after Ctrl-C
+        with ThreadPoolExecutor(1) as writer:
+            waiting: deque[Future[None]] = deque()
+            for task, result in results:
+                waiting.append(writer.submit(self._write, task, result, stems[task.key]))
+                while len(waiting) > 2 * batch_size:
+                    waiting.popleft().result()
+            for written in waiting:
+                written.result()
+        self.report.files = self._files()
         return self.report
 
     def write_labels(self, kind: str) -> None:
@@ -108,6 +109,9 @@ class FolderRun:
             with_labels.add(item_of_answer(record, folder=self.root, phrase=record['is_phrase'] or None))
         self.report.files += with_labels.finish()
         self.report.notes.update({note: count for note, count in with_labels.notes.items() if note != KNOWN})
+
+    def _files(self) -> list[Path]:
+        return [path for path in (self.out / ANSWERS, self.out / FAULTS) if path.exists()]
 
     def _free_stem(self, task: Task) -> str:
         name = PurePosixPath(task.image)
@@ -119,17 +123,22 @@ class FolderRun:
         self._stems.add(stem)
         return stem
 
-    def _write(self, task: Task, answer: Answer, stem: str) -> None:
+    def _write(self, task: Task, result: Answer | Exception, stem: str) -> None:
+        if not isinstance(result, Answer):
+            GrowingFile(self.out / FAULTS).add({**task.to_dict(), 'where': task.where, 'error': _words(result)})
+            self.report.faults += 1
+            return
         place = PurePosixPath(stem)
-        files = save_answer(answer, self.out / place.parent, stem=place.name, replace=True)
+        files = save_answer(result, self.out / place.parent, stem=place.name, replace=True)
         record = {
-            **answer.to_dict(),
+            **result.to_dict(),
             **task.to_dict(),
             'options': asdict(replace(self.options, seed=task.seed)),
             'stem': stem,
             'files': [path.relative_to(self.out).as_posix() for path in files],
         }
         self.answers.add(record)
+        self.report.answered += 1
 
     def _results(
         self, inferencer: LISAInferencer, tasks: Sequence[Task], batch_size: int
