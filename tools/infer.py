@@ -93,7 +93,9 @@ def main() -> None:
         print(f'asked: {answer.asked}')
     print(answer.text)
     if answer.hint:
-        print(answer.hint)
+        print(answer.hint.replace('force_seg=True', '--force-seg'))
+    if answer.cut:
+        print(f'cut at {args.max_new_tokens} tokens; --max-new-tokens allows more', file=sys.stderr)
     for path in files:
         print(path)
 

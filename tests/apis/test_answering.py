@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,30 @@ def test_one_image_does_not_go_into_the_folder_of_a_run(ask, no_weights, model, 
     no_weights()
     with pytest.raises(UserError, match='holds a run over many images'):
         answer_one(model, None, photos / 'a.png', 'the cup', tmp_path / 'out', options=OPTIONS)
+
+
+def test_an_image_at_an_address(model, photos, tmp_path):
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(photos))
+
+        def log_message(self, format, *args):
+            asked.append(args[0])
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        answer, files = answer_one(model, None, f'{address}/b.png?size=1', 'the cup', tmp_path / 'out', options=OPTIONS)
+        with pytest.raises(DataError, match=r'none.png cannot be read \(HTTP Error 404'):
+            answer_one(model, None, f'{address}/none.png', 'the cup', tmp_path / 'out', options=OPTIONS)
+        server.shutdown()
+    assert asked.count('GET /b.png?size=1 HTTP/1.1') == 1
+    assert answer.name == f'{address}/b.png?size=1'
+    assert files[-1].name == 'b_overlay.png'
+    alone = LISAInferencer(model)(photos / 'b.png', 'the cup', **vars(OPTIONS))
+    np.testing.assert_array_equal(answer.masks, alone.masks)
 
 
 def test_faults_do_not_stop_the_run_and_are_tried_again(ask, photos, tmp_path):
