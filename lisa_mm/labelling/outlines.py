@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..datasets.shapes import draw_shapes
-
 MOST_RINGS = 100  # outlines and holes of a mask; nobody corrects more by hand
 LEAST_IOU = 0.95  # of a mask and its simplified polygons
 
@@ -121,8 +119,13 @@ def _three(points: Polygon) -> Polygon:
 
 def _drawn(polygons: Sequence[Polygon], shape: tuple[int, ...], corners: bool) -> np.ndarray:
     """The polygons as readers draw them, (H, W) bool."""
-    if not corners:
-        return draw_shapes([{'label': 'target', 'points': [[float(x), float(y)] for x, y in p]} for p in polygons], *shape) == 1
+    if not corners:  # as draw_shapes does, on one image for all: the parts of a large mask may be many
+        mask = np.zeros(shape, np.uint8)
+        for polygon in polygons:
+            points = np.array([polygon], np.int32)
+            cv2.polylines(mask, points, True, 1, 1)  # type: ignore - cv2 takes a number for a colour
+            cv2.fillPoly(mask, points, 1)  # type: ignore - as above
+        return mask == 1
     flat = [np.array(polygon, np.float64).ravel().tolist() for polygon in polygons]
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, *shape))) == 1  # type: ignore - the stubs know whole numbers only
 

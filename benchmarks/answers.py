@@ -1,0 +1,151 @@
+"""Measure answers in batches: sixteen questions, one, four and sixteen at a time, in turns."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from lisa_mm.apis import LISAInferencer, Request
+from lisa_mm.apis.loading import prepare_model, resolve
+from lisa_mm.apis.preparing import Prepared, join
+from lisa_mm.models.decoding import AnswerOptions
+from lisa_mm.testing.tiny import MODEL, TOKENIZER
+
+QUESTIONS = 16
+SIZES = (1, 4, 16)
+WORDS = ('the red cup', 'a ball', 'Which fruit is sour?', 'the big blue kite on the left', 'the dog', 'Where could it drink?')
+# Widths between the tests' and a 7B model's; 170 M random weights
+MID: dict[str, Any] = dict(
+    MODEL,
+    mllm=dict(
+        type='LlavaMLLM',
+        vision_tower=dict(
+            type='CLIPVisionTower',
+            full_view=True,
+            config=dict(
+                hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=4, image_size=224, patch_size=14
+            ),
+        ),
+        projector=dict(type='LinearProjector'),
+        language_model=dict(
+            type='CausalLM',
+            config=dict(
+                model_type='llama',
+                vocab_size=4003,
+                hidden_size=1024,
+                intermediate_size=2752,
+                num_hidden_layers=12,
+                num_attention_heads=16,
+                max_position_embeddings=1024,
+            ),
+            tokenizer=TOKENIZER,
+            template='plain',
+        ),
+    ),
+    mask_decoder=dict(
+        type='SAMMaskDecoder',
+        image_encoder=dict(
+            type='SAMImageEncoder',
+            image_size=1024,
+            patch_size=16,
+            embed_dim=320,
+            depth=6,
+            num_heads=5,
+            window_size=14,
+            global_attn_indexes=(2, 5),
+            out_channels=256,
+        ),
+    ),
+    lora=None,
+)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``tools/benchmark.py answers``."""
+    parser = subparsers.add_parser('answers', help='questions answered one by one and in batches')
+    parser.add_argument('--model', default='mid', help="a folder, or 'mid' for a model of random weights (default: %(default)s)")
+    parser.add_argument('--rounds', type=int, default=3, help='of which the median is printed (default: %(default)s)')
+    parser.add_argument('--tokens', type=int, default=32, help='of an answer, at most (default: %(default)s)')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    inferencer = build(args.model)
+    print(f'{args.model}: {QUESTIONS} questions, up to {args.tokens} tokens each; median of {args.rounds} rounds, in turns')
+    how = {'max_new_tokens': args.tokens, 'force_seg': args.model == 'mid'}
+    for name, measure in (
+        ('16 images, a question each', lambda size: on_images(inferencer, QUESTIONS, size, **how)),
+        ('one image, 16 questions', lambda size: on_images(inferencer, 1, size, **how)),
+        ('16 images, tokens after the first alone', lambda size: decoding(inferencer, size, args.tokens)),
+    ):
+        print(f'\n{name}')
+        table(measure, SIZES, args.rounds)
+
+
+def build(model: str) -> LISAInferencer:
+    """An inferencer of a folder's model, or of the middle one with random weights."""
+    if model != 'mid':
+        return LISAInferencer(prepare_model(*resolve(model)), show_progress=False)
+    return LISAInferencer(prepare_model(Config({'model': MID}), None), show_progress=False)
+
+
+def table(measure: Callable[[int], float], sizes: Sequence[int], rounds: int) -> None:
+    """Print the seconds of each batch size, and the factor over size 1 round by round."""
+    for size in sizes:
+        measure(size)  # the first is slower
+    seconds = [[measure(size) for size in sizes] for _ in range(rounds)]
+    for column, size in enumerate(sizes):
+        own = [row[column] for row in seconds]
+        factor = statistics.median(row[0] / row[column] for row in seconds)
+        print(f'  batches of {size:2d}: {statistics.median(own):7.2f} s   {factor:5.2f} times as fast as one by one')
+
+
+def on_images(inferencer: LISAInferencer, images: int, size: int, **how: Any) -> float:
+    """Seconds for all questions about new images, in batches."""
+    shown = [picture() for _ in range(images)]
+    asked = [WORDS[number % len(WORDS)] for number in range(QUESTIONS)]
+    pictures = [shown[number % images] for number in range(QUESTIONS)]
+    began = time.perf_counter()
+    inferencer(pictures, asked, batch_size=size, **how)
+    return time.perf_counter() - began
+
+
+def decoding(inferencer: LISAInferencer, size: int, tokens: int) -> float:
+    """Seconds of all tokens after the first, without masks: those of long answers less those of answers of one token."""
+    shown = [picture() for _ in range(QUESTIONS)]
+
+    def seconds(count: int) -> float:
+        began = time.perf_counter()
+        for begin in range(0, QUESTIONS, size):
+            batch = [inferencer.preparer.prepare(one) for one in requests(shown[begin : begin + size], count)]
+            words(inferencer, batch, count)
+        return time.perf_counter() - began
+
+    return seconds(tokens) - seconds(1)
+
+
+def requests(shown: Sequence[np.ndarray], count: int) -> list[Request]:
+    """Questions of different lengths about pictures."""
+    options = AnswerOptions(max_new_tokens=count)
+    return [Request(image, WORDS[number % len(WORDS)], options=options) for number, image in enumerate(shown)]
+
+
+@torch.no_grad()
+def words(inferencer: LISAInferencer, batch: Sequence[Prepared], count: int) -> None:
+    """Generate exactly ``count`` tokens for each prompt, and no mask."""
+    joined = join(batch, int(inferencer.tokenizer.pad_token_id))  # pyright: ignore[reportArgumentType] - it is one
+    data = inferencer.model.data_preprocessor({'inputs': joined.inputs, 'data_samples': joined.samples})
+    inferencer.model.mllm.generate(data['inputs'], max_new_tokens=count, eos_token_id=None, pad_token_id=0)
+
+
+def picture() -> np.ndarray:
+    """Noise, another one at each call."""
+    return np.random.default_rng().integers(0, 255, (480, 640, 3), dtype=np.uint8)
