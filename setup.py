@@ -48,6 +48,7 @@ setup(
         'typing_extensions>=4.6',
         'pydantic>=2.12',
         'charset-normalizer>=3',
+        'rich>=13',
     ],
     zip_safe=False,
 )

@@ -1,4 +1,8 @@
-"""Ask an image a question: an answer, its masks and an overlay."""
+"""Ask images questions: an answer, its masks and an overlay for each.
+
+One image (a file or an http(s) address) prints its answer. A folder of images, with its subfolders, or a jsonl of questions
+writes answers.jsonl with pictures beside it into --out; the same command goes on where it was stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,19 @@ import sys
 from pathlib import Path
 
 from lisa_mm.command import run_command
+
+WORDS = """
+  FOLDER IMAGE QUESTION
+  FOLDER IMAGES QUESTION       a folder of images
+  FOLDER QUESTIONS.jsonl       rows {"image": "a.jpg", "question" or "phrase": "...", and optionally raw, seed, history, id}
+with CONFIG CHECKPOINT in place of FOLDER, a work folder of training or an imported model
+"""
+EXAMPLES = """examples:
+  python tools/infer.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test/test_0000.jpg "What could roll away?"
+  python tools/infer.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test "the red ball" --out answers_test --limit 20
+  python tools/infer.py work_dirs/lisa_nano questions.jsonl --out labels --to labelme
+"""
+QUESTION_FILES = ('.jsonl', '.json')
 
 
 def positive(text: str) -> int:
@@ -18,41 +35,68 @@ def positive(text: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  python tools/infer.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test/test_0000.jpg '
-        '"What could roll away? Please output segmentation mask."',
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f'words:{WORDS}\n{EXAMPLES}'
     )
-    parser.add_argument('words', nargs='+', metavar='WORD', help='FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION')
-    parser.add_argument('--out', default='answers', help='folder of masks and overlay (default: %(default)s)')
-    parser.add_argument('--max-new-tokens', type=positive, default=64, help='of the answer, at most (default: %(default)s)')
-    parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
-    parser.add_argument('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
+    add = parser.add_argument
+    add('words', nargs='+', metavar='WORDS', help='the model, the images and the question, see below')
+    add('--out', default='answers', help='folder of the answers (default: %(default)s)')
+    add('--raw', action='store_true', help="ask as it is written; otherwise it is put into the recipe's strings")
+    add('--max-new-tokens', type=positive, default=64, help='of the answer, at most (default: %(default)s)')
+    add('--force-seg', action='store_true', help='the answer holds a mask')
+    add('--no-text', action='store_true', help='the answer is a mask alone')
+    add('--temperature', type=float, default=0.0, help='0 takes the likeliest token, more draws more freely (default: 0)')
+    add('--top-p', type=float, default=1.0, help='draw from the likeliest tokens of this probability together (default: 1)')
+    add('--top-k', type=int, default=0, help='draw from this many of the likeliest tokens; 0: all (default)')
+    add('--seed', type=int, default=0, help='of the draws (default: %(default)s)')
+    add('--batch-size', type=positive, default=8, help='questions answered at once (default: %(default)s)')
+    add('--limit', type=positive, default=None, metavar='N', help='answer N questions at most; the next call goes on')
+    add('--to', metavar='KIND', help='of many images: labels for correction in OUT/KIND: coco, labelme, reasonseg or jsonl')
+    add('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
+    add('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     args = parser.parse_args()
-    if len(args.words) not in (3, 4) or (len(args.words) == 4 and Path(args.words[0]).is_dir()):
+
+    *model, images = args.words
+    question = None
+    # after a config comes its checkpoint; after a folder, an image, and then a question of any ending
+    if (
+        Path(images).suffix not in QUESTION_FILES
+        or len(model) not in (1, 2)
+        or (len(model) == 2 and not Path(model[0]).is_file())
+    ):
+        *model, images, question = ['', *args.words] if len(args.words) < 2 else args.words
+    if len(model) not in (1, 2) or (len(model) == 2 and Path(model[0]).is_dir()):
         parser.error(
-            f'{len(args.words)} words; give FOLDER IMAGE QUESTION, or CONFIG CHECKPOINT IMAGE QUESTION, with one image, and the '
-            'question in quotes'
+            f'{len(args.words)} words; give FOLDER IMAGE QUESTION, FOLDER IMAGES QUESTION or FOLDER QUESTIONS.jsonl (or CONFIG '
+            'CHECKPOINT in place of FOLDER), with the question in quotes'
         )
+    is_many = question is None or Path(images).is_dir()
+    for option, value in (('--to', args.to), ('--limit', args.limit)):
+        if value is not None and not is_many:
+            parser.error(f'{option} is for a folder of images or a jsonl of questions; {images} is one image')
 
-    from lisa_mm.apis.asking import prepare_request
-    from lisa_mm.apis.inferencer import LISAInferencer
-    from lisa_mm.apis.saving import save_answer
-    from lisa_mm.engine.device import describe_device
+    from lisa_mm.apis.answering import answer_many, answer_one
+    from lisa_mm.apis.folder_run import print_report
+    from lisa_mm.models.decoding import AnswerOptions
 
-    target, *given, image, question = args.words
-    checkpoint = given[0] if given else None
-    limit = args.max_new_tokens
-    ready = prepare_request(
-        target, checkpoint, image, question, args.out, max_new_tokens=limit, device=args.device, dtype=args.dtype
+    target, checkpoint = [*model, None][:2]
+    options = AnswerOptions(
+        args.max_new_tokens, args.force_seg, args.no_text, args.temperature, args.top_p, args.top_k, args.seed
     )
-    inferencer = LISAInferencer(ready)
-    print(describe_device(inferencer.device, args.dtype), file=sys.stderr)
-    answer = inferencer(image, question, max_new_tokens=limit)
+    place = {'raw': args.raw, 'device': args.device, 'dtype': args.dtype}
+    if question is None or is_many:
+        more = {'batch_size': args.batch_size, 'limit': args.limit, 'labels': args.to}
+        report = answer_many(target, checkpoint, images, question, args.out, options=options, **more, **place)
+        print_report(report, Path(args.out))
+        sys.exit(1 if report.faults else 0)
+    answer, files = answer_one(target, checkpoint, images, question, args.out, options=options, **place)
+    if answer.asked != question:
+        print(f'asked: {answer.asked}')
     print(answer.text)
-    if not len(answer.masks):
-        print(answer.hint)
-    for path in save_answer(answer, args.out):
+    if answer.hint:
+        print(answer.hint.replace('force_seg=True', '--force-seg'))
+    if answer.cut:
+        print(f'cut at {args.max_new_tokens} tokens; --max-new-tokens allows more', file=sys.stderr)
+    for path in files:
         print(path)
 
 

@@ -42,32 +42,33 @@ def prepare_request(
     question: str,
     out: str | Path,
     *,
-    max_new_tokens: int = 64,
+    options: AnswerOptions | None = None,
     device: str | None = None,
     dtype: str = 'float32',
-) -> ReadyModel:
+) -> tuple[ReadyModel, np.ndarray]:
     """Check all of a request before the model's weights are read, which may take minutes.
 
     Args:
         target, checkpoint: As in :func:`.loading.resolve`.
-        image: A file.
+        image: A file or an http(s) address.
         question: The question.
         out: Folder for the answer's files.
-        max_new_tokens, device, dtype: As in :class:`.inferencer.LISAInferencer`.
+        options: How it is answered.
+        device, dtype: As in :class:`.inferencer.LISAInferencer`.
 
     Returns:
-        The model, for :class:`.inferencer.LISAInferencer`.
+        The model, for :class:`.inferencer.LISAInferencer`; the image (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: for the first fault.
     """
     check_text(question, 'question')
-    check_number_of_tokens(max_new_tokens)
+    check_options(options or AnswerOptions())
     check_folder(out)
     ready = prepare_model(*resolve(target, checkpoint), device=device, dtype=dtype)
-    read_image(image, ready.image_loader())
+    results = read_image(image, ready.image_loader())
     check_question(question, ready.tokenizer_spec)
-    return ready
+    return ready, results['img']
 
 
 def check_question(question: object, spec: TokenizerSpec) -> None:

@@ -55,6 +55,15 @@ def is_sentence(text: str) -> bool:
     return bool(_ASKS_FOR_MASK.search(text) or _QUESTION.match(text) or _SENTENCE.match(text))
 
 
+def ask_for(phrase: str) -> str:
+    """The recipe's question for a phrase.
+
+    >>> ask_for('the red cup')
+    'What is the red cup in this image? Please output segmentation mask.'
+    """
+    return SHORT_QUESTIONS[-1].removeprefix('<image>\n').format(name=phrase.strip())
+
+
 def request_mask(text: str) -> str:
     """A user's phrase or sentence as one of the recipe's questions, which trained models answer with a mask.
 
@@ -71,7 +80,7 @@ def request_mask(text: str) -> str:
     if _ASKS_FOR_MASK.search(text):
         return text
     if not is_sentence(text):
-        return SHORT_QUESTIONS[-1].removeprefix('<image>\n').format(name=text)
+        return ask_for(text)
     if text[-1].isalnum():
         text += '?' if _QUESTION.match(text) else '.'
     return f'{text} Please output segmentation mask.'

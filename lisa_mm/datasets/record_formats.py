@@ -115,6 +115,36 @@ class Row(TypedDict):
 ROW: Format[Row] = Format(Annotated[Row, AfterValidator(_one_kind)], 'row')
 
 
+# questions for tools/infer.py
+
+
+def _one_question(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    kinds = [key for key in ('phrase', 'question') if key in row]
+    if len(kinds) != 1:
+        raise fault(f'one of phrase and question is needed; keys found: {", ".join(row)}')
+    if 'raw' in row and kinds == ['phrase']:
+        raise fault("raw belongs to a question; a phrase is asked with the recipe's strings")
+    return row
+
+
+@strict
+class Question(TypedDict):
+    """A row of the questions that ``tools/infer.py`` answers, jsonl or json."""
+
+    image: Annotated[Text, Reads('path below the folder of the file')]
+    phrase: NotRequired[Annotated[Text, Reads("a thing, asked with the recipe's strings")]]
+    question: NotRequired[Annotated[Text, Reads("asked with the recipe's strings, as far as it does not ask for a mask")]]
+    raw: NotRequired[Annotated[bool, Reads('beside question: ask it as it is; otherwise as --raw says')]]
+    seed: NotRequired[Annotated[int, Field(ge=0), Reads('of the draws with a temperature; otherwise as --seed says')]]
+    history: NotRequired[
+        Annotated[list[list[Text]], AfterValidator(_turns), Reads('[[question, answer], ...], earlier turns about the image')]
+    ]
+    id: NotRequired[Annotated[Id, Reads('your own name of the row, which its answer has too')]]
+
+
+QUESTION: Format[Question] = Format(Annotated[Question, AfterValidator(_one_question)], 'question')
+
+
 # LLaVA
 
 
@@ -383,4 +413,16 @@ class MapillaryConfig(TypedDict):
 
 MAPILLARY: Format[MapillaryConfig] = Format(MapillaryConfig, 'mapillary config')
 
-ALL = (REASON_SEG, EXPLANATION, ROW, LLAVA, COCO_LISTS, COCO_IMAGE, COCO_ANNOTATION, COCO_CATEGORY, REF, MAPILLARY)
+ALL = (
+    REASON_SEG,
+    EXPLANATION,
+    ROW,
+    QUESTION,
+    LLAVA,
+    COCO_LISTS,
+    COCO_IMAGE,
+    COCO_ANNOTATION,
+    COCO_CATEGORY,
+    REF,
+    MAPILLARY,
+)

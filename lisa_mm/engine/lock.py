@@ -28,12 +28,13 @@ os.register_at_fork(after_in_child=_held.clear)  # the locks are the parent's
 
 
 @contextmanager
-def locked(folder: str | Path, *, owner: bool = True) -> Iterator[None]:
+def locked(folder: str | Path, *, owner: bool = True, option: str = '--work-dir') -> Iterator[None]:
     """Hold a folder's lock; inside another ``locked`` of the same process and folder nothing happens.
 
     Args:
         folder: The work folder; made if it does not exist.
         owner: Whether this process takes the lock: one process of a run does.
+        option: The option that names the folder, for errors.
 
     Raises:
         WorkFolderError: if another run holds the lock, or the folder can't be written.
@@ -42,7 +43,7 @@ def locked(folder: str | Path, *, owner: bool = True) -> Iterator[None]:
     if not owner or key in _held:
         yield
         return
-    lock = FolderLock(key)
+    lock = FolderLock(key, option)
     lock.take()
     _held[key] = lock
     try:
@@ -68,10 +69,12 @@ class FolderLock:
 
     Args:
         folder: The work folder.
+        option: The option that names it, for errors.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, option: str = '--work-dir'):
         self.folder = folder
+        self.option = option
         self.path = folder / LOCK
         self.mark = {
             **process_mark(),
@@ -94,7 +97,7 @@ class FolderLock:
                 self._move_stale()
         except OSError as error:
             raise WorkFolderError(
-                f'the work folder {self.folder} cannot be written ({error.strerror}). Give another --work-dir.'
+                f'the folder {self.folder} cannot be written ({error.strerror}). Give another {self.option}.'
             ) from error
         threading.Thread(target=self._beat, name='lock of the work folder', daemon=True).start()
 
@@ -170,7 +173,7 @@ class FolderLock:
                 else ''
             )
             raise WorkFolderError(
-                f'{self.folder} is in use by {_describe(owner)}. End that run, or give another --work-dir.{again}'
+                f'{self.folder} is in use by {_describe(owner)}. End that run, or give another {self.option}.{again}'
             )
         # renamed first: of two that found it stale, one succeeds, and the other puts back what it should not have moved
         grave = self.path.with_name(f'{LOCK}_{self.mark["token"]}')

@@ -223,7 +223,14 @@ def test_the_tool_finds_faults_before_it_reads_weights(infer, work, tmp_path):
     assert 'is empty' in infer(work, image, ' ')
     for number in ('0', '-3', 'abc', '2.5'):
         assert f'{number!r} is no whole number from 1 on' in infer(work, image, 'the cup', f'--max-new-tokens={number}')
-    assert 'is a folder' in infer(work, tmp_path, 'the cup')
+    with pytest.raises(AssertionError, match='the weights are read'):
+        infer(work, tmp_path, 'the cup')
+    shutil.rmtree(tmp_path / 'answers')
+    assert 'holds no image' in infer(work, work, 'the cup')
+    assert 'the answers need a folder of their own' in infer(work, tmp_path, 'the cup', out=tmp_path)
+    assert '--to is for a folder of images' in infer(work, image, 'the cup', '--to=coco')
+    assert "labels as 'coko'; allowed: coco, labelme" in infer(work, tmp_path, 'the cup', '--to=coko')
+    assert 'temperature is -1.0' in infer(work, image, 'the cup', '--temperature=-1')
     assert 'no such file' in infer(work, tmp_path / 'none.jpg', 'the cup')
     assert 'is a file, so' in infer(work, image, 'the cup', out=image)
     assert '4 words; give FOLDER IMAGE QUESTION' in infer(work, image, image, 'the cup')

@@ -1,0 +1,1 @@
+"""A conversation about an image in the terminal."""
