@@ -24,6 +24,8 @@ from ..structures import TokenizerSpec
 from .shipped import find_model
 
 SOURCE_NAME = CONFIG  # its public name
+# Keys that matter in training alone; checking them would import DeepSpeed, which takes seconds
+OF_TRAINING = ('strategy', 'optim_wrapper', 'param_scheduler', 'train_cfg')
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -117,7 +119,9 @@ def prepare_model(
     opened = None if checkpoint is None else open_checkpoint(checkpoint, prefer='best')
     if opened is not None:
         opened.check()
-    compiled, shapes = compile_with_model(config if isinstance(config, Config) else load_config(config))
+    source = config if isinstance(config, Config) else load_config(config)
+    kept = Config({key: value for key, value in source.items() if key not in OF_TRAINING})
+    compiled, shapes = compile_with_model(kept)
     return ReadyModel(compiled, shapes, opened, place, dtype)
 
 

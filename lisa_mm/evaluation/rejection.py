@@ -33,6 +33,8 @@ class RejectionMetric(BaseMetric):
         prefix: Prefix of the names in the log.
     """
 
+    default_prefix = ''  # the names as they are, without mmengine's warning that there is none
+
     def __init__(
         self,
         rejection: str = '[REJ]',

@@ -32,6 +32,8 @@ class SegIoUMetric(BaseMetric):
         bootstrap: Rounds of a bootstrap over masks; above 0, its 95 % interval is logged as ``gIoU_low`` and ``gIoU_high``.
     """
 
+    default_prefix = ''  # the names as they are, without mmengine's warning that there is none
+
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, *, bootstrap: int = 0):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.bootstrap = bootstrap
