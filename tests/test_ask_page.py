@@ -1,4 +1,4 @@
-"""The commands of docs/ask.md, and the examples of tools/infer.py and tools/chat.py, on a small model."""
+"""The commands of docs/ask.md, and the examples of tools/infer.py and tools/chat.py, with the model of the package."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from .apis.tiny_model import write_images, write_work_folder
+from .apis.tiny_model import write_images
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs' / 'ask.md').read_text(encoding='utf-8')
 COMMANDS = [line for block in re.findall(r'```sh\n(.*?)```', PAGE, flags=re.S) for line in block.splitlines()]
 TOOLS = ('infer', 'chat')
+PRINTED = re.findall(r'```\n(asked: .*?)```', PAGE, flags=re.S)[0]
 ROWS = re.findall(r'```json\n(.*?)```', PAGE, flags=re.S)[0]
 
 
@@ -37,7 +38,7 @@ EXAMPLES = [line for tool in TOOLS for line in examples(tool)]
 def place(tmp_path_factory, demo):
     """A folder in which the commands find what they name."""
     folder = tmp_path_factory.mktemp('ask')
-    write_work_folder(folder / 'work_dirs' / 'lisa_nano')
+    (folder / 'lisa_mm').symlink_to(ROOT / 'lisa_mm')
     (folder / 'data').mkdir()
     shutil.copytree(demo, folder / 'data' / 'demo')
     write_images(folder, 'photos/1.jpg', 'photos/2.jpg', 'street.jpg')
@@ -81,12 +82,17 @@ def test_each_command_has_examples():
 def test_a_command(line, run, place):
     shutil.rmtree(place / 'labels', ignore_errors=True)
     printed = run(line)
-    if 'chat.py' in line:
-        # the small model says no [SEG] by itself
-        assert ('asked: What is the red ball in this image?' in printed) == ('|' in line)
-        return
+    if 'chat.py' in line and '|' not in line:
+        return  # no question is asked
     names = [word for word in printed.split() if (place / word).is_file()]
     assert names
+    if 'example.jpg' in line:
+        assert 'It is [SEG].' in printed
+        assert 'chat' in line or PRINTED.splitlines()[:2] == printed.splitlines()[:2]
+        assert [name.rpartition('/')[2].rpartition('example_')[2] for name in names] in (
+            ['mask_0.png', 'overlay.png'],
+            ['2_mask_0.png', '2_overlay.png'],
+        )
     if '.jsonl' in printed:
         out = Path(names[0]).parent
         answers = [json.loads(row) for row in (place / out / 'answers.jsonl').read_text().splitlines()]

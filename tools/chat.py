@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lisa_mm.command import run_command
+from lisa_mm.command import answer_alone, run_command
 
 EXAMPLES = """examples:
-  python tools/chat.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test/test_0000.jpg
-  echo "the red ball" | python tools/chat.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test/test_0000.jpg
+  python tools/chat.py lisa_nano lisa_mm/weights/lisa_nano/example.jpg
+  echo "the purple clock" | python tools/chat.py lisa_nano lisa_mm/weights/lisa_nano/example.jpg
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES)
     add = parser.add_argument
-    add('folder', help='a work folder of training, or an imported model')
+    add('folder', help='a work folder of training, an imported model, or lisa_nano, the model of the package')
     add('image', nargs='?', help='a file or an http(s) address; /image takes another one')
     add('--out', default='answers', help='each session writes into a new folder in it (default: %(default)s)')
     add('--pictures', default='auto', help="auto (the terminal's own pictures, or half blocks), blocks or none (default: auto)")
@@ -24,7 +24,8 @@ def main() -> None:
     add('--dtype', default='float32', help='float32, bfloat16 or float16 (default: %(default)s)')
     args = parser.parse_args()
 
-    from lisa_mm.chat.terminal import chat
+    with answer_alone():
+        from lisa_mm.chat.terminal import chat
 
     faults = chat(args.folder, args.image, out=args.out, pictures=args.pictures, device=args.device, dtype=args.dtype)
     sys.exit(1 if faults and not sys.stdin.isatty() else 0)

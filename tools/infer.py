@@ -10,18 +10,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from lisa_mm.command import run_command
+from lisa_mm.command import answer_alone, run_command
 
 WORDS = """
   FOLDER IMAGE QUESTION
   FOLDER IMAGES QUESTION       a folder of images
   FOLDER QUESTIONS.jsonl       rows {"image": "a.jpg", "question" or "phrase": "...", and optionally raw, seed, history, id}
-with CONFIG CHECKPOINT in place of FOLDER, a work folder of training or an imported model
+FOLDER is a work folder of training, an imported model or lisa_nano, the model of the package; CONFIG CHECKPOINT may stand in
+its place
 """
 EXAMPLES = """examples:
-  python tools/infer.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test/test_0000.jpg "What could roll away?"
-  python tools/infer.py work_dirs/lisa_nano data/demo/reason_seg/ReasonSeg/test "the red ball" --out answers_test --limit 20
-  python tools/infer.py work_dirs/lisa_nano questions.jsonl --out labels --to labelme
+  python tools/infer.py lisa_nano lisa_mm/weights/lisa_nano/example.jpg "the purple clock"
+  python tools/infer.py lisa_nano data/demo/reason_seg/ReasonSeg/test "the red ball" --out answers_test --limit 20
+  python tools/infer.py lisa_nano questions.jsonl --out labels --to labelme
 """
 QUESTION_FILES = ('.jsonl', '.json')
 
@@ -74,21 +75,27 @@ def main() -> None:
         if value is not None and not is_many:
             parser.error(f'{option} is for a folder of images or a jsonl of questions; {images} is one image')
 
-    from lisa_mm.apis.answering import answer_many, answer_one
-    from lisa_mm.apis.folder_run import print_report
-    from lisa_mm.models.decoding import AnswerOptions
+    with answer_alone():
+        from lisa_mm.apis.answering import answer_many, answer_one
+        from lisa_mm.apis.folder_run import print_report
+        from lisa_mm.models.decoding import AnswerOptions
 
-    target, checkpoint = [*model, None][:2]
-    options = AnswerOptions(
-        args.max_new_tokens, args.force_seg, args.no_text, args.temperature, args.top_p, args.top_k, args.seed
-    )
-    place = {'raw': args.raw, 'device': args.device, 'dtype': args.dtype}
-    if question is None or is_many:
-        more = {'batch_size': args.batch_size, 'limit': args.limit, 'labels': args.to}
-        report = answer_many(target, checkpoint, images, question, args.out, options=options, **more, **place)
+        target, checkpoint = [*model, None][:2]
+        options = AnswerOptions(
+            args.max_new_tokens, args.force_seg, args.no_text, args.temperature, args.top_p, args.top_k, args.seed
+        )
+        place = {'raw': args.raw, 'device': args.device, 'dtype': args.dtype}
+        report = answer = None
+        files: list[Path] = []
+        if question is None or is_many:
+            more = {'batch_size': args.batch_size, 'limit': args.limit, 'labels': args.to}
+            report = answer_many(target, checkpoint, images, question, args.out, options=options, **more, **place)
+        else:
+            answer, files = answer_one(target, checkpoint, images, question, args.out, options=options, **place)
+    if report is not None:
         print_report(report, Path(args.out))
         sys.exit(1 if report.faults else 0)
-    answer, files = answer_one(target, checkpoint, images, question, args.out, options=options, **place)
+    assert answer is not None
     if answer.asked != question:
         print(f'asked: {answer.asked}')
     print(answer.text)

@@ -23,6 +23,8 @@ from .saving import save_answer
 from .tasks import Task, key_of
 
 ANSWERS, FAULTS = 'answers.jsonl', 'faults.jsonl'
+NO_MASK = 'answers without a mask; --force-seg makes the model give one'
+CUT = 'answers that are as long as --max-new-tokens allows, and may go on'
 # errors of the model alone, such as one of memory, that are taken for faults of images before the run is given up
 MOST_IN_A_ROW = 3
 
@@ -66,7 +68,7 @@ class FolderRun:
         self.answers = GrowingFile(self.out / ANSWERS)
         self.report = Report()
         if self.answers.cut:
-            self.report.notes[f'{ANSWERS}: the last line was cut off and is answered again'] += 1
+            self.report.notes[f'last lines of {ANSWERS} that were cut off; they are answered again'] += 1
         done: set[str] = set()
         self._stems: set[str] = set()
         for record in self.answers.rows():
@@ -139,6 +141,8 @@ class FolderRun:
         }
         self.answers.add(record)
         self.report.answered += 1
+        self.report.notes[NO_MASK] += bool(result.hint)
+        self.report.notes[CUT] += result.cut
 
     def _results(
         self, inferencer: LISAInferencer, tasks: Sequence[Task], batch_size: int
@@ -207,8 +211,8 @@ def _words(error: Exception) -> str:
 
 def print_report(report: Report, out: Path) -> None:
     """Print what became of a run: notes and counts on stderr, files on stdout."""
-    for note, count in sorted(report.notes.items()):
-        print(f'note: {note}' + (f' ({count} times)' if count > 1 else ''), file=sys.stderr)
+    for note, count in sorted((+report.notes).items()):
+        print(f'note: {note}: {count}', file=sys.stderr)
     parts = [f'{report.answered} answered']
     parts += [f'{report.before} answered by earlier calls'] if report.before else []
     parts += [f'{report.faults} not answered, see {out / FAULTS}; the same command tries them again'] if report.faults else []

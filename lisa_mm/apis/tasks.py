@@ -134,7 +134,7 @@ def tasks_of_file(path: str | Path, *, raw: bool = False, seed: int = 0) -> tupl
             faults.append(error)
             continue
         if task.key in tasks:
-            notes['a row that repeats an earlier one is asked once; with an id of its own it is asked again'] += 1
+            notes['rows that repeat an earlier one, which is asked once; with an id of their own they are asked again'] += 1
         tasks.setdefault(task.key, task)
     refuse(faults)
     if not tasks:

@@ -11,6 +11,7 @@ from rich.console import Console
 from ..apis.asking import check_folder, read_image
 from ..apis.inferencer import LISAInferencer
 from ..apis.loading import prepare_model, resolve
+from ..command import answer_alone
 from ..engine.device import describe_device
 from .completion import install
 from .pictures import picture_drawer
@@ -48,10 +49,11 @@ def chat(
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     draw = picture_drawer(console, pictures)
     check_folder(out)
-    ready = prepare_model(*resolve(model), device=device, dtype=dtype)
-    if image is not None:
-        read_image(image, ready.image_loader())
-    session = ChatSession(LISAInferencer(ready, show_progress=False), out)
+    with answer_alone():
+        ready = prepare_model(*resolve(model), device=device, dtype=dtype)
+        if image is not None:
+            read_image(image, ready.image_loader())
+        session = ChatSession(LISAInferencer(ready, show_progress=False), out)
     print(describe_device(session.inferencer.device, dtype), file=sys.stderr)
     if image is not None:
         session.open(image)

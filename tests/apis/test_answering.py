@@ -15,7 +15,7 @@ from PIL import Image
 
 from lisa_mm.apis import LISAInferencer
 from lisa_mm.apis.answering import answer_many, answer_one
-from lisa_mm.apis.folder_run import MOST_IN_A_ROW
+from lisa_mm.apis.folder_run import MOST_IN_A_ROW, print_report
 from lisa_mm.apis.loading import ReadyModel
 from lisa_mm.datasets.run_lengths import decode_rle
 from lisa_mm.engine.lock import FolderLock
@@ -253,6 +253,19 @@ def test_a_model_that_always_fails_ends_the_run(ask, monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match='a broken GPU'):
         ask(batch_size=1)
     assert len(lines(tmp_path / 'out' / 'faults.jsonl')) == MOST_IN_A_ROW - 1
+
+
+def test_answers_without_a_mask_are_counted(ask, capsys, tmp_path):
+    options = AnswerOptions(max_new_tokens=3)
+    report = ask(options=options)
+    found = lines(tmp_path / 'out' / 'answers.jsonl')
+    assert [line['masks'] for line in found] == [[]] * 4
+    print_report(report, tmp_path / 'out')
+    printed = capsys.readouterr()
+    assert 'note: answers without a mask; --force-seg makes the model give one: 4\n' in printed.err
+    assert f'may go on: {sum(line["cut"] for line in found)}\n' in printed.err
+    assert printed.err.endswith('4 answered\n')
+    assert printed.out == f'{tmp_path}/out/answers.jsonl\n'
 
 
 def test_a_limit(ask, tmp_path):
