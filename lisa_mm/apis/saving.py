@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from ..errors import DataError
+from ..labelling import item_of_answer, write_labels
 from .answers import Answer
 from .asking import check_folder, free_stem
 
@@ -38,6 +42,33 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
     overlay = folder / f'{stem}_overlay.png'
     _write(overlay, answer.overlay(), mode)
     return [*files, overlay]
+
+
+def save_labels(answers: Sequence[Answer], kind: str, folder: str | Path) -> list[Path]:
+    """Write answers as labels that annotation tools open.
+
+    Args:
+        answers: Answers about image files.
+        kind: One of :data:`lisa_mm.labelling.KINDS`.
+        folder: Folder of the labels; those that are there stay.
+
+    Returns:
+        The files or folders to open.
+
+    Raises:
+        DataError: for an answer about an array or an address.
+    """
+    for answer in answers:
+        if not Path(answer.name).is_file():
+            name = repr(answer.name) if answer.name else 'an image that was no file'
+            raise DataError(f'labels stand beside image files, and this answer is about {name}. Give the path of a file.')
+    paths = [Path(answer.name).resolve() for answer in answers]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    items = (
+        item_of_answer({**answer.to_dict(), 'image': path.relative_to(root).as_posix()}, folder=root)
+        for answer, path in zip(answers, paths, strict=True)
+    )
+    return write_labels(kind, items, folder, images=root)[0]
 
 
 def _write(path: Path, pixels: np.ndarray, mode: Literal['wb', 'xb']) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
 from lisa_mm.apis import Answer, LISAInferencer, Request
 from lisa_mm.apis.preparing import join
@@ -190,6 +191,23 @@ def test_folders_and_samples(inferencer, tmp_path):
 def test_wrong_arguments(inferencer, arguments, words):
     with pytest.raises(DataError, match=words):
         inferencer(**{'images': PICTURES, 'questions': 'a', **arguments})
+
+
+def test_labels(inferencer, tmp_path):
+    for name in ('a.png', 'b/a.png'):
+        (tmp_path / 'photos' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PICTURES[1]).save(tmp_path / 'photos' / name)
+    answers = inferencer(tmp_path / 'photos', 'the ball', out_dir=tmp_path / 'out', labels='coco', **FORCED)
+    (written,) = (tmp_path / 'out' / 'coco').rglob('*.json')
+    found = COCO(str(written))
+    assert sorted(image['file_name'] for image in found.imgs.values()) == ['a.png', 'b/a.png']
+    masks = [found.annToMask(one) for one in found.anns.values() if one['image_id'] == min(found.imgs)]
+    assert len(masks) == int(answers[0].masks.any())
+    assert all(np.array_equal(mask, answers[0].masks[0]) for mask in masks)
+    with pytest.raises(DataError, match='an image that was no file'):
+        inferencer(PICTURES[0], 'the ball', out_dir=tmp_path / 'out', labels='coco', **FORCED)
+    with pytest.raises(UserError, match=r"labels='voc' with .*; give one of coco"):
+        inferencer(PICTURES[0], 'the ball', out_dir=tmp_path / 'out', labels='voc')
 
 
 def test_an_empty_folder(inferencer, tmp_path):
