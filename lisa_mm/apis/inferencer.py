@@ -18,7 +18,6 @@ from ..datasets.conversation import Turn, stop_ids
 from ..datasets.tokenizer import check_tokens
 from ..datasets.transforms import LoadImage
 from ..errors import ConfigError, UserError
-from ..labelling import KINDS
 from ..models import LISA
 from ..models.base import GenerateOutput, ImageEmbeddings
 from ..models.decoding import AnswerOptions, RowLimits, RowRules
@@ -32,7 +31,7 @@ from .loading import ReadyModel, prepare_model, resolve
 from .pairing import pair
 from .preparing import Batch, Prepared, Preparer, join
 from .requests import ImageSource, Request
-from .saving import save_answer, save_labels
+from .saving import check_labels, save_answer, save_labels
 from .watching import Listeners, Watcher, excerpt
 
 
@@ -129,18 +128,16 @@ class LISAInferencer:
             DataError: for a question that is empty or holds tokens of the model's, an unreadable image or another array.
         """
         how = AnswerOptions(max_new_tokens, force_seg, no_text, temperature, top_p, top_k, seed)
-        if labels is not None and (out_dir is None or labels not in KINDS):
-            raise UserError(
-                f'labels={labels!r} with out_dir={out_dir!r}; give one of {", ".join(KINDS)}, and a folder as out_dir.'
-            )
         pairs, alone = pair(images, questions)
+        if labels is not None:
+            check_labels(labels, out_dir, [image for image, _ in pairs])
         requests = [Request(image, question, history or (), raw, how) for image, question in pairs]
         answers = []
         for answer in self.answers(requests, batch_size=batch_size, **options):
             self.visualize([answer], show=show, out_dir=out_dir)
             answers.append(answer)
-        if labels is not None and out_dir is not None:
-            save_labels(answers, labels, Path(out_dir) / labels)
+        if labels is not None:
+            save_labels(answers, labels, Path(out_dir or '') / labels)
         found = self.postprocess(answers, return_datasamples=return_datasamples)
         return found[0] if alone else found
 

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ..errors import DataError
-from ..labelling import item_of_answer, write_labels
+from ..errors import DataError, UserError
+from ..labelling import KINDS, item_of_answer, write_labels
 from .answers import Answer
 from .asking import check_folder, free_stem
+from .fetching import is_address
 
 
 def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, replace: bool = False) -> list[Path]:
@@ -44,24 +45,27 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
     return [*files, overlay]
 
 
+def check_labels(kind: str, folder: object, images: Sequence[object]) -> None:
+    """Raise a UserError unless labels of a kind can be written into a folder for these images: files, not arrays or addresses."""
+    if kind not in KINDS or folder is None:
+        raise UserError(f'labels={kind!r} with out_dir={folder!r}; give one of {", ".join(KINDS)}, and a folder as out_dir.')
+    for image in images:
+        if not isinstance(image, (str, Path)) or is_address(image):
+            name = repr(image) if isinstance(image, str) else f'a {type(image).__name__}'
+            raise DataError(f'labels name the files of images, and an image is {name}. Give the path of a file.')
+
+
 def save_labels(answers: Sequence[Answer], kind: str, folder: str | Path) -> list[Path]:
-    """Write answers as labels that annotation tools open.
+    """Write answers about image files as labels that annotation tools open.
 
     Args:
-        answers: Answers about image files.
+        answers: The answers.
         kind: One of :data:`lisa_mm.labelling.KINDS`.
         folder: Folder of the labels; those that are there stay.
 
     Returns:
         The files or folders to open.
-
-    Raises:
-        DataError: for an answer about an array or an address.
     """
-    for answer in answers:
-        if not Path(answer.name).is_file():
-            name = repr(answer.name) if answer.name else 'an image that was no file'
-            raise DataError(f'labels stand beside image files, and this answer is about {name}. Give the path of a file.')
     paths = [Path(answer.name).resolve() for answer in answers]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     items = (
