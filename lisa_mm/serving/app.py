@@ -29,11 +29,10 @@ ABOUT = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """The app of a service, which it starts and closes."""
+    """The app of a service, which it closes at its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.start()
         yield
         service.close()
 

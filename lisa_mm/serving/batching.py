@@ -85,6 +85,11 @@ class Batcher:
         """Questions in the queue."""
         return len(self._waiting)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Put questions into the queue, side by side."""
         with self._changed:

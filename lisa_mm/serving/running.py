@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import sys
 import time
 from types import FrameType
 
@@ -37,6 +40,11 @@ class Server(uvicorn.Server):
         self.service, self.grace = service, grace
         self.unanswered = 0
         self._end = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and then begin to load the model."""
+        await super().startup(sockets)
+        self.service.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second signal ends at once."""
@@ -74,4 +82,10 @@ def serve(service: Service, *, host: str, port: int, grace: float) -> None:
     if service.fault is not None:
         raise service.fault
     if server.unanswered:
-        raise UserError(f'{server.unanswered} questions were not answered within {grace:g} seconds of the signal.')
+        fault = f'{server.unanswered} questions were not answered within {grace:g} seconds of the signal.'
+        if not service.is_working:
+            raise UserError(fault)
+        print(f'error: {fault}', file=sys.stderr)
+    if service.is_working:
+        sys.stderr.flush()
+        os._exit(1 if server.unanswered else 0)  # a thread inside torch cannot be ended, and Python would abort with it

@@ -111,9 +111,14 @@ class Service:
             self._batcher.close(seconds)
 
     def close(self) -> None:
-        """End all threads."""
+        """End all threads that can be ended."""
         self.stop_answering(0)
         self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the model is being loaded or asked."""
+        return self._loader.is_alive() or (self._batcher is not None and self._batcher.is_alive)
 
     async def prepare(self, image: str | bytes, requests: Sequence[Request], held: Hold) -> list[Prepared]:
         """Read the image of questions once and check them, in a thread.

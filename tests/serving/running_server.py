@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -69,7 +71,7 @@ def served(
 ) -> Iterator[Running]:
     """Serve an inferencer, or what a function gives, until the end of the ``with``."""
     load = inferencer if callable(inferencer) and not hasattr(inferencer, 'forward') else lambda: inferencer
-    service = Service(load, Settings('tiny', Limits(**(limits or {})), **settings))
+    service = Service(load, Settings(**{'name': 'tiny', 'limits': Limits(**(limits or {})), **settings}))
     server = Started(service, grace=grace)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -142,3 +144,17 @@ def user(text: str, image: str | None = None) -> dict:
         return {'role': 'user', 'content': text}
     parts = [{'type': 'text', 'text': text}, {'type': 'image_url', 'image_url': {'url': image}}]
     return {'role': 'user', 'content': parts}
+
+
+def events(text: str) -> list:
+    """The values of server-sent events; the last is the text [DONE] if the answer came to its end."""
+    lines = [line.removeprefix('data: ') for line in text.split('\n\n') if line]
+    return [line if line == '[DONE]' else json.loads(line) for line in lines]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread or process does."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, 'it does not come'
+        time.sleep(0.01)

@@ -132,9 +132,8 @@ def test_other_addresses(given):
 
 
 def test_a_site_that_is_silent():
-    with socket.create_server(('127.0.0.1', 0)) as silent:
-        with pytest.raises(DataError, match='timed out'):
-            fetch(f'http://127.0.0.1:{silent.getsockname()[1]}/', max_bytes=10, seconds=0.2, allow_private=True)
+    with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(DataError, match='timed out'):
+        fetch(f'http://127.0.0.1:{silent.getsockname()[1]}/', max_bytes=10, seconds=0.2, allow_private=True)
 
 
 def test_a_served_image_by_its_address(inferencer, address):

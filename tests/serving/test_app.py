@@ -7,6 +7,7 @@ import threading
 import httpx
 import pytest
 
+from lisa_mm.apis.requests import Request
 from lisa_mm.errors import ConfigError
 
 from .running_server import base64_of, data_uri, picture, served, user
@@ -61,8 +62,6 @@ def test_metrics_count(inferencer):
         'lisa_tokens_total{kind="answer"} 18.0',
     ):
         assert line in text
-    from lisa_mm.apis.requests import Request
-
     tokens = sum(len(prepared(Request(picture(), question)).ids) for question in ('the cup', 'the cup', 'the pot'))
     assert f'lisa_tokens_total{{kind="prompt"}} {tokens}.0' in text
 

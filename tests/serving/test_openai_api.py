@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import openai
 import pytest
 
+from lisa_mm.apis.requests import Request
 from lisa_mm.serving.replies import describe
 
-from .running_server import data_uri, picture, user
+from .running_server import data_uri, events, picture, user
 
 LISA = {'force_seg': True}
 URI = data_uri(picture())
@@ -19,12 +18,6 @@ URI = data_uri(picture())
 def client(server):
     with openai.OpenAI(base_url=f'{server.address}/v1', api_key='none', max_retries=0) as client:
         yield client
-
-
-def events(text: str) -> list:
-    """The values of server-sent events; the last is the text [DONE] if the answer came to its end."""
-    lines = [line.removeprefix('data: ') for line in text.split('\n\n') if line]
-    return [line if line == '[DONE]' else json.loads(line) for line in lines]
 
 
 def test_the_package_gets_the_answer_of_the_inferencer(client, inferencer):
@@ -38,15 +31,9 @@ def test_the_package_gets_the_answer_of_the_inferencer(client, inferencer):
     assert choice.message.lisa == describe(wanted)
     assert choice.finish_reason == ('length' if wanted.cut else 'stop')
     assert answer.usage.completion_tokens == wanted.new_tokens
-    prepared = inferencer.preparer.prepare(request(pixels, 'the cup'))
+    prepared = inferencer.preparer.prepare(Request(pixels, 'the cup'))
     assert answer.usage.prompt_tokens == len(prepared.ids)
     assert answer.usage.total_tokens == len(prepared.ids) + wanted.new_tokens
-
-
-def request(pixels, question):
-    from lisa_mm.apis.requests import Request
-
-    return Request(pixels, question)
 
 
 def test_a_second_question_has_the_first_one_as_history(client, inferencer):
