@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import data, import_memory
+from . import data, import_memory, serving
 from .memory import compare
 
 
@@ -18,10 +18,11 @@ def main(description: str | None) -> None:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
-        '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
+        '  python tools/benchmark.py import-memory --size 3GB --shard 500MB\n'
+        '  python tools/benchmark.py serving --model work_dirs/lisa_nano',
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for module in (data, compare, import_memory):
+    for module in (data, compare, import_memory, serving):
         module.add_parser(commands)
     args = parser.parse_args()
     args.run(args)
