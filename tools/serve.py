@@ -90,6 +90,7 @@ def main() -> None:
         raise UserError(f"the server needs {error.name}: pip install 'lisa_mm[serve]'") from error
     from lisa_mm.apis.inferencer import LISAInferencer
     from lisa_mm.apis.loading import prepare_model, resolve
+    from lisa_mm.datasets.images import MAX_PIXELS
     from lisa_mm.engine.device import describe_device
     from lisa_mm.serving.limits import Limits
     from lisa_mm.serving.service import Service, Settings
@@ -107,6 +108,8 @@ def main() -> None:
         in_hand=args.queue,
         seconds=args.time_limit,
     )
+    if limits.pixels > MAX_PIXELS:
+        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; images of at most {MAX_PIXELS / 1e6:.0f} are read.')
     settings = Settings(
         name=args.name or name_of(Path(args.model[0])),
         limits=limits,

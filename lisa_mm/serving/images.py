@@ -15,6 +15,9 @@ from ..errors import DataError
 from .addresses import fetch
 from .limits import Limits, RequestError
 
+# Pillow knows more, and starts other programs for some
+FORMATS = ('PNG', 'JPEG', 'MPO', 'WEBP', 'BMP', 'GIF', 'TIFF', 'PPM', 'JPEG2000')
+
 
 @dataclass(frozen=True)
 class ImageReader:
@@ -45,7 +48,7 @@ class ImageReader:
         """
         if isinstance(image, str):
             image = self._content(image, seconds)
-        self._check_pixels(image)
+        self._check(image)
         return decode_image(image, 'the image', value_range=self.value_range)
 
     def _content(self, text: str, seconds: float) -> bytes:
@@ -67,16 +70,19 @@ class ImageReader:
                 f'the image {text[:40]!r} is no base64 ({error}). Send the bytes of a png or jpeg in base64.'
             ) from error
 
-    def _check_pixels(self, content: bytes) -> None:
-        """Before they are decoded."""
+    def _check(self, content: bytes) -> None:
+        """Format and pixels, before anything is decoded."""
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
-        except Exception:  # decode_image says what is wrong
-            return
+        except Image.DecompressionBombError:
+            raise self._too_large('too many') from None
+        except Exception as error:  # damaged bytes make Pillow raise nearly every kind
+            raise DataError(f'the image is none that can be read. Send one of these: {", ".join(FORMATS)}.') from error
         if width * height > self.limits.pixels:
-            raise RequestError(
-                413,
-                f'the image has {width} x {height} pixels; at most {self.limits.pixels:,} are read. Scale it down.',
-                'image_too_large',
-            )
+            raise self._too_large(f'{width} x {height}')
+
+    def _too_large(self, pixels: str) -> RequestError:
+        return RequestError(
+            413, f'the image has {pixels} pixels; at most {self.limits.pixels:,} are read. Scale it down.', 'image_too_large'
+        )

@@ -118,7 +118,7 @@ def test_models(client):
         ({'messages': [user('a', URI), {'role': 'assistant', 'content': 'b'}]}, 'the last one is an answer'),
         ({'messages': [user('', URI)]}, 'the question is empty'),
         ({'messages': [user('a', 'https://example.org/a.png')]}, 'without --allow-urls'),
-        ({'messages': [user('a', 'data:image/png;base64,AAAA')]}, 'is no image that can be read'),
+        ({'messages': [user('a', 'data:image/png;base64,AAAA')]}, 'is none that can be read'),
         ({'max_tokens': 513}, 'at most 512'),
         ({'max_tokens': 3, 'max_completion_tokens': 4}, 'Give one of them'),
         ({'n': 2}, 'n: Input should be 1 (given: 2)'),

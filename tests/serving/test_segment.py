@@ -107,10 +107,10 @@ GOOD = {'image': base64_of(picture()), 'questions': ['the cup']}
     [
         ({'image': 'street.jpg'}, 400, "the image 'street.jpg' is no base64"),
         ({'image': '/etc/passwd'}, 400, 'is no base64'),
-        ({'image': '/etc/fstab12'}, 400, 'is no image that can be read'),
+        ({'image': '/etc/fstab12'}, 400, 'is none that can be read'),
         ({'image': 'data:image/png,abc'}, 400, 'a data URI reads data:image/png;base64'),
-        ({'image': base64.b64encode(png_bytes(picture())[:300]).decode()}, 400, 'is no image that can be read'),
-        ({'image': ''}, 400, 'is no image that can be read'),
+        ({'image': base64.b64encode(png_bytes(picture())[:300]).decode()}, 400, 'is no image that can be read (OSError)'),
+        ({'image': ''}, 400, 'is none that can be read'),
         ({'image': 'https://example.org/a.png'}, 400, 'without --allow-urls'),
         ({'image': 7}, 400, 'image: Input should be a valid string (given: 7)'),
         ({'questions': []}, 400, 'questions: List should have at least 1 item'),
