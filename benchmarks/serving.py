@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import base64
 import io
+import os
 import re
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    print(f'{args.clients} clients x {args.requests} requests, in {args.turns} turns, {args.model}')
+    threads = os.environ.get('OMP_NUM_THREADS', 'unset')
+    print(f'{args.clients} clients x {args.requests} requests, in {args.turns} turns, {args.model}, OMP_NUM_THREADS {threads}')
     bodies = [[body(args.side, client, n) for n in range(args.requests)] for client in range(args.clients)]
     sizes = {f'batches up to {args.batch}': args.batch, 'one at a time': 1}
     waits: dict[str, list[float]] = {name: [] for name in sizes}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ def number(kind: type[int] | type[float], low: float) -> Callable[[str], float]:
 
 def parse() -> argparse.Namespace:
     """The arguments."""
-    some, any_number = number(int, 1), number(float, 0)
+    some, any_number, above_0 = number(int, 1), number(float, 0), number(float, 0.001)
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,13 +51,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--batch', type=some, default=16, help='questions answered at once, at most (default: %(default)s)')
     parser.add_argument('--wait-ms', type=any_number, default=10, help='time a question waits for others (default: %(default)s)')
     parser.add_argument('--remember', type=number(int, 0), default=8, help='encoded images that are kept (default: %(default)s)')
-    parser.add_argument('--max-mb', type=any_number, default=20, help='size of a request in 10^6 bytes (default: %(default)s)')
-    parser.add_argument('--max-megapixels', type=any_number, default=40, help='size of an image (default: %(default)s)')
+    parser.add_argument('--max-mb', type=above_0, default=20, help='size of a request in 10^6 bytes (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=above_0, default=40, help='size of an image (default: %(default)s)')
     parser.add_argument('--max-questions', type=some, default=16, help='of a request (default: %(default)s)')
     parser.add_argument('--max-prompt-tokens', type=some, default=4096, help='image and history included (default: %(default)s)')
     parser.add_argument('--max-new-tokens', type=some, default=512, help='what an answer may ask for (default: %(default)s)')
     parser.add_argument('--queue', type=some, default=256, help='questions in hand, of all clients (default: %(default)s)')
-    parser.add_argument('--time-limit', type=any_number, default=60, help='seconds for a request (default: %(default)s)')
+    parser.add_argument('--time-limit', type=above_0, default=60, help='seconds for a request (default: %(default)s)')
     parser.add_argument('--grace', type=any_number, default=30, help='seconds to finish after SIGTERM (default: %(default)s)')
     args = parser.parse_args()
     if len(args.model) > 2:
@@ -65,6 +66,8 @@ def parse() -> argparse.Namespace:
         parser.error('--allow-private has no effect without --allow-urls')
     if args.api_key is not None and not args.api_key.strip():
         parser.error('the key is empty; give one, or leave --api-key and LISA_MM_API_KEY out')
+    if args.api_key is not None and not re.fullmatch('[!-~]+', args.api_key):
+        parser.error('the key holds a space or a character outside ASCII, which a header cannot; give another')
     return args
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from ..errors import DataError
+from .limits import RequestError
 
 TIMEOUT = 10.0  # seconds without a byte
 _NAT64 = ipaddress.ip_network('64:ff9b::/96')
@@ -26,7 +27,8 @@ def fetch(address: str, *, max_bytes: int, seconds: float, allow_private: bool =
         allow_private: Reach addresses of this machine and of private networks too.
 
     Raises:
-        DataError: if the address is none of these, does not answer with a file, or the file is too large.
+        DataError: if the address is none of these, or does not answer with a file.
+        RequestError: 413 if the file is too large.
     """
     end = time.monotonic() + seconds
     try:
@@ -39,25 +41,29 @@ def fetch(address: str, *, max_bytes: int, seconds: float, allow_private: bool =
     path = (parts.path or '/') + (f'?{parts.query}' if parts.query else '')
     try:
         connection.request('GET', path, headers={'User-Agent': 'lisa_mm'})
-        response = connection.getresponse()
-        if response.status != 200:
-            moved = response.getheader('Location')
-            raise DataError(
-                f'{address} answers with status {response.status}'
-                + (f' and names {moved}, which is not followed. Give the final address.' if moved else '. Give another address.')
-            )
-        content = bytearray()
-        while piece := response.read1(1 << 16):
-            content += piece
-            if len(content) > max_bytes:
-                raise DataError(f'{address} is larger than {max_bytes:,} bytes. Give a smaller file.')
-            if time.monotonic() > end:
-                raise DataError(f'{address} took longer than {seconds:.3g} seconds. Send the image itself in base64.')
-        return bytes(content)
+        with connection.getresponse() as response:
+            _check_status(address, response)
+            content = bytearray()
+            while piece := response.read1(1 << 16):
+                content += piece
+                if len(content) > max_bytes:
+                    message = f'{address} is larger than {max_bytes:,} bytes. Give a smaller file.'
+                    raise RequestError(413, message, 'image_too_large')
+                if time.monotonic() > end:
+                    raise DataError(f'{address} took longer than {seconds:.3g} seconds. Send the image itself in base64.')
+            return bytes(content)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise DataError(f'{address} cannot be read ({error}). Give another address, or the image itself in base64.') from error
     finally:
         connection.close()
+
+
+def _check_status(address: str, response: http.client.HTTPResponse) -> None:
+    moved = response.getheader('Location')
+    if moved:
+        raise DataError(f'{address} names {moved}, which is not followed. Give the final address.')
+    if response.status != 200:
+        raise DataError(f'{address} answers with status {response.status}. Give another address.')
 
 
 def is_public(host: str) -> bool:
@@ -85,9 +91,9 @@ class _Http(http.client.HTTPConnection):
 
     def _open(self) -> socket.socket:
         hosts = [str(info[4][0]) for info in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)]
-        refused = [host for host in hosts if not self.allow_private and not is_public(host)]
-        if refused:
-            raise ValueError(f'{self.host} is {refused[0]}, in a private network, which this server does not reach')
+        is_refused = not self.allow_private and not all(map(is_public, hosts))
+        if is_refused:  # an address would tell about that network
+            raise ValueError(f'{self.host} lies in a private network, which this server does not reach')
         for host in hosts[:-1]:
             with suppress(OSError):  # the next one may answer
                 return socket.create_connection((host, self.port), self.timeout)
