@@ -176,7 +176,9 @@ def check(model: type[Checked], content: bytes | dict[str, Any]) -> Checked:
             return model.model_validate_json(content)
         return model.model_validate(content)
     except ValidationError as error:
-        faults = [_fault(fault['loc'], fault['msg'], fault['input']) for fault in error.errors()]
+        faults = [
+            _fault(fault['loc'], fault['msg'], None if fault['type'] == 'missing' else fault['input']) for fault in error.errors()
+        ]
         raise RequestError(400, '; '.join(faults[:10]) + '. /docs describes the fields.', 'invalid_request') from error
 
 
@@ -184,5 +186,5 @@ def _fault(place: Sequence[int | str], message: str, given: object) -> str:
     # a fault of JSON itself has no place, and its input is the whole request
     where = '.'.join(map(str, place)) or 'the request'
     shown = repr(given)
-    what = f' (given: {shown})' if place and len(shown) <= 80 else ''
+    what = f' (given: {shown})' if place and given is not None and len(shown) <= 80 else ''
     return f'{where}: {message}{what}'

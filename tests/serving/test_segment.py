@@ -139,6 +139,7 @@ def test_a_request_that_is_no_request(server):
     with server.client() as client:
         for content, kind, status, words in (
             (b'{"image": ', 'application/json', 400, 'Invalid JSON'),
+            (b'{}', 'application/json', 400, 'image: Field required; questions: Field required. /docs'),
             (b'[]', 'application/json', 400, 'should be an object'),
             (b'{}', 'text/plain', 415, 'send application/json or multipart/form-data'),
             (b'abc', 'multipart/form-data', 400, 'Missing boundary'),
