@@ -11,7 +11,7 @@ WORKERS ?= 2
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji]'
+	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji,serve]'
 	touch $@
 
 train: $(VENV)/.installed

@@ -36,6 +36,7 @@ class Answer:
         name: The image's file, or another name for it.
         mask_tokens: The tokens that become masks.
         cut: True if the answer was as long as allowed, and may go on.
+        new_tokens: The number of tokens of the answer, with the one that ends it.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Answer:
     name: str = ''
     mask_tokens: tuple[str, ...] = MASK_TOKENS
     cut: bool = False
+    new_tokens: int = 0
 
     @property
     def turn(self) -> tuple[str, str]:

@@ -244,13 +244,16 @@ class LISAInferencer:
             count = int(is_mask.sum())
             logits = answered[number].mask_logits[at[number] : at[number] + count]
             at[number] += count
-            found[place] = self._answer(prepared, output, is_mask, logits, limits[row])
+            unwanted = cancelled is not None and cancelled(place)
+            found[place] = self._answer(prepared, output, is_mask, logits, limits[row], unwanted)
         return [found[place] for place in range(len(found))]
 
-    def _answer(self, prepared: Prepared, output: GenerateOutput, is_mask: Tensor, logits: Tensor, limit: int) -> Answer:
+    def _answer(
+        self, prepared: Prepared, output: GenerateOutput, is_mask: Tensor, logits: Tensor, limit: int, unwanted: bool
+    ) -> Answer:
         new, how = output.ids[len(prepared.ids) :][:limit].tolist(), prepared.request.options
         own = int(is_mask[len(prepared.ids) :].sum())
-        if (how.force_seg or how.no_text) and not own:
+        if (how.force_seg or how.no_text) and not own and not unwanted:
             raise ConfigError(
                 f'force_seg and no_text need a language model whose generate() applies logits_processor; '
                 f'{type(self.model.mllm).__name__} gave an answer without {self.spec["mask_tokens"][0]}. Leave them out.'
@@ -267,6 +270,7 @@ class LISAInferencer:
             name=str(prepared.image.results['img_path']),
             mask_tokens=self.spec['mask_tokens'],
             cut=len(new) >= how.max_new_tokens and new[-1] not in self.stops and not how.no_text,
+            new_tokens=len(new),
         )
 
     @torch.no_grad()

@@ -29,6 +29,7 @@ def benchmark(folder, *words):
         ('data', ('--images', '--label-maps', '--samples', '--tokenizer', '--out')),
         ('memory', ('--only', '--out', '--table', '--figure')),
         ('import-memory', ('--size', '--shard', '--dir')),
+        ('serving', ('--model', '--clients', '--requests', '--batch', '--turns', '--side')),
     ],
 )
 def test_subcommands_and_flags_are_public(tmp_path, command, flags):

@@ -1,0 +1,1 @@
+"""A model behind HTTP: docs/serve.md. Needs the extra ``serve``."""
