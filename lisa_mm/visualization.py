@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 Color = tuple[int, int, int]
 TRUE_COLOR: Color = (0, 220, 60)
-PREDICTED_COLOR: Color = (230, 30, 40)
 
 _COLUMNS = 4
 _CELL = 3.2  # inches

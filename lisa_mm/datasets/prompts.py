@@ -41,6 +41,16 @@ _ASKS_FOR_MASK = re.compile(
 )
 
 
+def is_sentence(text: str) -> bool:
+    """Whether a text asks or tells something; otherwise it is a phrase, which names a thing.
+
+    >>> is_sentence('the red cup'), is_sentence('Where could the bird drink')
+    (False, True)
+    """
+    text = text.strip()
+    return bool(_ASKS_FOR_MASK.search(text) or _QUESTION.match(text) or _SENTENCE.match(text))
+
+
 def request_mask(text: str) -> str:
     """A user's phrase or sentence as one of the recipe's questions, which trained models answer with a mask.
 
@@ -56,7 +66,7 @@ def request_mask(text: str) -> str:
     text = text.strip()
     if _ASKS_FOR_MASK.search(text):
         return text
-    if not (_QUESTION.match(text) or _SENTENCE.match(text)):
+    if not is_sentence(text):
         return SHORT_QUESTIONS[-1].removeprefix('<image>\n').format(name=text)
     if text[-1].isalnum():
         text += '?' if _QUESTION.match(text) else '.'

@@ -250,6 +250,7 @@ class CocoAnnotation(TypedDict):
     iscrowd: NotRequired[Annotated[Any, Harmless('a crowd is asked for as one mask')]]
     bbox: NotRequired[Annotated[Any, Harmless('the mask is read')]]
     area: NotRequired[Annotated[Any, Harmless('the mask is read')]]
+    score: NotRequired[Annotated[Any, Harmless('confidence of the model that proposed it')]]
     attributes: NotRequired[Annotated[Any, Harmless("an annotator's remarks")]]
     attribute_ids: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]
     dom_color_ids: NotRequired[Annotated[Any, Harmless('PACO: not asked for')]]

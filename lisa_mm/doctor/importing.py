@@ -270,13 +270,16 @@ def _ellipse(path: Path, center: tuple[float, float], half: tuple[float, float],
 
 
 def _labelme(source: Path, encoding: str | None, notes: Counter[str], faults: list[str]) -> Iterator[Row]:
-    for path in sorted(source.glob('*.json')):
+    for path in sorted(source.rglob('*.json')):
         try:
             content = LABELME.read(read_json(path, encoding), path, notes=notes)
         except DataError as error:
             faults.append(str(error))
             continue
-        name = content['imagePath'].replace('\\', '/').rsplit('/', 1)[-1]
+        named = content['imagePath'].replace('\\', '/')
+        beside = path.parent / named
+        # the path may be one of the annotator's machine
+        name = str(beside.absolute()) if beside.is_file() else named.rsplit('/', 1)[-1]
         for number, shape in enumerate(content['shapes']):
             yield f'{path.name}, shapes[{number}]', {'image': name, 'phrase': shape['label'], 'masks': _drawn(shape)}
 

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from ..datasets.conversation import mark_loss
 from ..datasets.tokenizer import build_tokenizer
 from ..datasets.transforms import DecodeMasks, image_loader
+from ..drawing import draw_answer, mask_colors
 from ..registry import DATASETS, TRANSFORMS
-from ..visualization import draw_overlay, save_figure
+from ..visualization import save_figure
 from .sets import without_pipeline
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-COLORS = ((0, 220, 60), (230, 30, 40), (40, 110, 240), (240, 180, 0), (190, 60, 220), (0, 200, 210))
 LINE = 110
 LINES = 9
 
@@ -57,10 +57,9 @@ def preview(
 
 
 def with_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Draw the masks over the image, each in its own colour."""
-    for number, mask in enumerate(masks):
-        image = draw_overlay(image, mask == 1, COLORS[number % len(COLORS)], alpha=0.45)
-    return image
+    """Draw the masks over the image, each in its own colour; pixels that count neither way (255) are left out."""
+    shown = np.asarray(masks) == 1
+    return draw_answer(image, shown, mask_colors(image, shown))
 
 
 def conversation_text(rows: list[Any], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -10,9 +10,9 @@ import torch
 from fakes import fake_runner, size_of
 from PIL import Image
 
-from lisa_mm.engine.hooks.pictures_hook import PicturesHook, mask_questions
+from lisa_mm.engine.hooks.pictures_hook import PicturesHook, draw_sample, mask_questions
 from lisa_mm.structures import SegDataSample
-from lisa_mm.visualization import contact_sheet, draw_overlay, short_question
+from lisa_mm.visualization import TRUE_COLOR, contact_sheet, draw_overlay, short_question
 
 
 def predicted_sample(folder: Path, *, masks: int = 1, name: str = 'a') -> SegDataSample:
@@ -68,6 +68,19 @@ def test_pictures_are_read_as_in_the_pipeline(tmp_path):
     hook.before_val_epoch(runner)
     hook.after_val_iter(runner, 0, outputs=[sample])
     assert hook._items[0][0][19, 29].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize('color', [(230, 30, 40), (0, 220, 60), (0, 0, 0), (255, 255, 255)])
+def test_both_masks_are_seen_on_an_object_of_any_colour(tmp_path, color):
+    sample = predicted_sample(tmp_path)
+    Image.fromarray(np.full((20, 30, 3), color, np.uint8)).save(sample.img_path)
+    drawn = draw_sample(sample)[0].astype(int)
+    inside, outside = drawn[9, 7], drawn[0, 29]
+    assert outside.tolist() == list(color)
+    assert np.abs(inside - outside).sum() > 100
+    # the true mask's border: green within, a dark line around
+    assert drawn[9, 9].tolist() == list(TRUE_COLOR)
+    assert drawn[9, 10].max() < 20
 
 
 def test_no_samples_no_sheet(tmp_path):

@@ -12,10 +12,11 @@ from mmengine.model import is_model_wrapper
 
 from lisa_mm.datasets.tokenizer import count_masks
 from lisa_mm.datasets.transforms import LoadImage, image_loader
+from lisa_mm.drawing import BESIDE_GREEN, draw_answer, draw_outline, mask_colors
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 from lisa_mm.tokens import IGNORED, MASK_TOKENS
-from lisa_mm.visualization import PREDICTED_COLOR, TRUE_COLOR, contact_sheet, draw_overlay, short_question
+from lisa_mm.visualization import TRUE_COLOR, contact_sheet, short_question
 
 if TYPE_CHECKING:
     from mmengine.hooks.hook import DATA_BATCH
@@ -30,7 +31,9 @@ FOLDER = 'pictures'
 
 @HOOKS.register_module()
 class PicturesHook(Hook):
-    """Writes a sheet of the first samples: true mask outlined green, predicted mask red, question and IoU beneath.
+    """Writes a sheet of the first samples: true mask outlined green, predicted mask filled, question and IoU beneath.
+
+    The fill is red, violet or pink, whichever differs most from the image there.
 
     The files are ``pictures/iter_N.png`` for a validation after N steps (``val.png`` outside training) and
     ``pictures/test.png``. An image with several masks shows the first one. Validation does not shuffle, so the same samples
@@ -101,7 +104,7 @@ class PicturesHook(Hook):
     def _write(self, runner: LisaRunner, name: str) -> None:
         if self._items:
             path = Path(runner.work_dir) / FOLDER / f'{name}.png'
-            contact_sheet(self._items, path, title=f'{name}: true mask outlined green, predicted mask red')
+            contact_sheet(self._items, path, title=f'{name}: true mask outlined green, predicted mask filled')
             runner.logger.info(f'pictures of {len(self._items)} samples: {path}')
         self._items, self._collects = [], False
 
@@ -123,10 +126,11 @@ def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS,
     value = iou(*intersection_and_union(predicted, target)[0])
     reader: Any = load or LoadImage()
     image = reader({'img_path': sample.img_path, 'sample_id': sample.sample_id})['img']
-    image = draw_overlay(image, predicted[0].cpu().numpy(), PREDICTED_COLOR)
+    found = predicted.cpu().numpy()
+    image = draw_answer(image, found, mask_colors(image, found, palette=BESIDE_GREEN))
     # a mask may mark pixels with 255, which count neither way
     true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
-    image = draw_overlay(image, true, TRUE_COLOR, outline=True)
+    image = draw_outline(image, true, TRUE_COLOR)
     questions = mask_questions(sample.get('conversations') or [], mask_tokens)
     count = len(sample.gt_masks)
     which = f' (mask 1 of {count})' if count > 1 else ''
