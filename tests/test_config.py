@@ -64,11 +64,22 @@ def test_options_reach_data_and_schedule():
         ('train_dataloader.dataset.pipeline.0.type=LoadImages', "Did you mean 'LoadImage'"),
         ('model.mllm.language_model.template=llava_v2', "Did you mean 'llava_v1'"),
         ('model.mask_decoder.image_encoder.image_size=190', 'no multiple of patch_size'),
+        ('train_dataloader.dataset.bare=30', 'give a number from 0 to 1'),
+        ('train_dataloader.dataset.rejection=[REJX]', "rejection is '[REJX]', which the language model would read as plain text"),
+        ('train_dataloader.dataset.rejection=[SEG]', 'which asks for a mask'),
     ],
 )
 def test_a_broken_key_is_named(option, hint):
     text = faults(option)
     assert any(part in text for part in hint.split('|')), text
+
+
+def test_a_rejection_is_one_of_the_answer_tokens():
+    options = ["train_dataloader.dataset.rejection='[REJ]'"]
+    assert "it has no answer_tokens. Give it answer_tokens=['[REJ]']" in faults(*options)
+    tokens = "model.mllm.language_model.answer_tokens=['[REJ]']"
+    compiled = compile_config(load_config(NANO, options=[*options, tokens]))
+    assert compiled.train_dataloader.dataset.rejection == '[REJ]'
 
 
 def test_lora_targets_that_match_nothing():

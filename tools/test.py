@@ -22,6 +22,12 @@ def main() -> None:
     parser.add_argument('--out', help='write every metric, mask by mask, to this json')
     parser.add_argument('--split', default='test', choices=['val', 'test'], help='which dataloader of the config')
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
+    parser.add_argument(
+        '--answers',
+        default='given',
+        choices=['given', 'generated'],
+        help='whether the prompt holds the answer with its [SEG], as published, or the model says it (default: %(default)s)',
+    )
     parser.add_argument('--initial', action='store_true', help='evaluate a config before training, without a checkpoint')
     parser.add_argument('--work-dir', help='for log and pictures (default: test below the work folder or work_dirs/NAME)')
     parser.add_argument('--device', default=None, help='cpu or cuda (default: cuda where there is one)')
@@ -46,8 +52,8 @@ def main() -> None:
     folder = (
         args.work_dir or (target if target.is_dir() and list_checkpoints(target) else Path('work_dirs') / target.stem) / 'test'
     )
-    settings = {'split': args.split, 'controls': args.controls, 'device': args.device, 'dtype': args.dtype}
-    result = evaluate(source, checkpoint, work_dir=folder, **settings)
+    settings = {'split': args.split, 'controls': args.controls, 'answers': args.answers}
+    result = evaluate(source, checkpoint, work_dir=folder, device=args.device, dtype=args.dtype, **settings)
     if 'per_mask' not in result:  # the first process has all of it
         return
     if args.out:

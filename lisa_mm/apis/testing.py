@@ -38,6 +38,7 @@ def evaluate(
     *,
     split: str = 'test',
     controls: bool = False,
+    answers: str = 'given',
     device: str | None = None,
     dtype: str = 'float32',
     work_dir: str | Path | None = None,
@@ -52,13 +53,15 @@ def evaluate(
         split: 'test' or 'val': selects the config's dataloader and evaluator.
         controls: Also score an empty mask, the union of all objects, and the data set's controls (the question about another
             object).
+        answers: 'given' puts each answer with its ``[SEG]`` into the prompt (as published); 'generated' lets the model say it:
+            the masks of an answer are united, none is an empty mask.
         device: Device of the model; by default 'cuda' if available.
         dtype: As in :func:`.loading.load_model`.
         work_dir: Folder for the log and the hooks' files (pictures); nothing is kept if left out.
 
     Returns:
-        ``{'split', 'n', 'gIoU', 'cIoU', 'interval', 'metrics'}``: the interval is a 95 % bootstrap of gIoU over masks, and
-        ``metrics`` holds all results of the evaluator's metrics. On the first process also ``per_mask``, and with
+        ``{'split', 'answers', 'n', 'gIoU', 'cIoU', 'interval', 'metrics'}``: the interval is a 95 % bootstrap of gIoU over
+        masks, and ``metrics`` holds all results of the evaluator's metrics. On the first process also ``per_mask``, and with
         ``controls`` the scores of each and ``listens``: the mean gain in IoU of the right question over another one, mask by
         mask, with its interval.
 
@@ -87,10 +90,10 @@ def evaluate(
         result: dict[str, Any] = {}
         other: Pairs = []
         if controls:  # before the scores themselves, so that their pictures remain
-            result['controls'], other = run_controls(runner, loader)
-        metrics, pairs = run_pass(runner, loader, split)
+            result['controls'], other = run_controls(runner, loader, answers)
+        metrics, pairs = run_pass(runner, loader, split, answers)
         dataset = runner.tests.dataloader.dataset
-    result |= {'split': loader['dataset'].get('split', split), 'metrics': metrics, **_scores(metrics, runner)}
+    result |= {'split': loader['dataset'].get('split', split), 'answers': answers, 'metrics': metrics, **_scores(metrics, runner)}
     if runner.rank == 0:
         result['per_mask'] = _named(dataset, pairs)
         if other:
@@ -133,9 +136,11 @@ def evaluation_metrics(compiled: Config, split: str) -> list[dict[str, Any]]:
     return evaluator
 
 
-def run_pass(runner: LisaRunner, loader: dict[str, Any], title: str) -> tuple[dict[str, float], list[Pairs]]:
+def run_pass(
+    runner: LisaRunner, loader: dict[str, Any], title: str, answers: str = 'given'
+) -> tuple[dict[str, float], list[Pairs]]:
     """Run over a data loader; returns all metrics and, on the first process, each mask's (intersection, union) by image."""
-    metrics = runner.test_on(loader, title)
+    metrics = runner.test_on(loader, title, answers)
     metric = next(metric for metric in runner.tests.evaluator.metrics if isinstance(metric, SegIoUMetric))
     return metrics, metric.pairs
 
@@ -170,7 +175,7 @@ def score(pairs: Pairs) -> dict[str, Any]:
     return {**summarise(pairs), 'interval': interval([iou(*pair) for pair in pairs], ROUNDS)}
 
 
-def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, Any], Pairs]:
+def run_controls(runner: LisaRunner, loader: dict[str, Any], answers: str = 'given') -> tuple[dict[str, Any], Pairs]:
     """Scores of the controls by name, and the pairs of the one that asks another question."""
     results: dict[str, Any] = {}
     other: Pairs = []
@@ -183,7 +188,7 @@ def run_controls(runner: LisaRunner, loader: dict[str, Any]) -> tuple[dict[str, 
             results['union of all objects'] = score(unions)
     for name in dataset.controls():
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': name}}
-        other = _flat(run_pass(runner, asked, name.replace('_', ' '))[1])
+        other = _flat(run_pass(runner, asked, name.replace('_', ' '), answers)[1])
         results[CONTROL_TITLES.get(name, name)] = score(other)  # pyright: ignore[reportArgumentType] - a name is a str
     return results, other
 

@@ -155,6 +155,17 @@ def check_dataset(dataset: dict[str, Any], where: str, data_root: str | None, fa
     check_pipeline(dataset.get('pipeline') or [], where, faults)
 
 
+def check_rejection(dataset: Mapping[str, Any], where: str, answer_tokens: Sequence[str], faults: list[str]) -> None:
+    """Check that the token by which a data set says that nothing is there is one of the language model's."""
+    token = dataset.get('rejection')
+    if isinstance(token, str) and takes(DATASETS, dataset, 'rejection') and token not in answer_tokens:
+        have = f'its answer_tokens are {list(answer_tokens)}' if answer_tokens else 'it has no answer_tokens'
+        faults.append(
+            f'{where}.rejection is {token!r}, which the language model would read as plain text: {have}. Give it '
+            f'answer_tokens=[{token!r}] (model.mllm.language_model.answer_tokens, or model.mllm.answer_tokens of a whole model).'
+        )
+
+
 def check_hooks(config: Config, faults: list[str]) -> None:
     """``default_hooks`` and ``custom_hooks``."""
     for name, hook in (config.get('default_hooks') or {}).items():

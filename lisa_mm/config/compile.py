@@ -19,6 +19,7 @@ from .checks import (
     check_named_files,
     check_optimizer,
     check_part,
+    check_rejection,
     check_schedules,
     check_strategy,
     collect,
@@ -140,6 +141,8 @@ def compile_dataloader(
         if 'mask_tokens' in derived and takes(DATASETS, dataset, 'mask_tokens'):
             fill(dataset, {'mask_tokens': derived['mask_tokens']}, path, faults)
         check_dataset(dataset, path, data_root, faults)
+        if 'tokenizer' in derived:
+            check_rejection(dataset, path, derived['tokenizer']['answer_tokens'], faults)
     collate = loader.get('collate_fn')
     if collate and collate.get('type') == 'seg_collate' and 'pad_token_id' in derived:
         fill(collate, {'pad_token_id': derived['pad_token_id']}, f'{where}.collate_fn', faults)

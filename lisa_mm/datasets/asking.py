@@ -11,6 +11,7 @@ import numpy as np
 from . import prompts
 from .base import Asked
 from .masks import EncodedMask
+from .wording import RECIPE, Wording
 
 
 @dataclass
@@ -33,23 +34,34 @@ class Thing:
         return [self.text] if isinstance(self.text, str) else self.text
 
 
-def ask_about(things: Sequence[Thing], at_most: int, rng: np.random.Generator, *, test_mode: bool = False) -> Asked:
-    """Up to ``at_most`` things without replacement, one conversation each; in testing all, with the answer in the prompt."""
+def ask_about(
+    things: Sequence[Thing], at_most: int, rng: np.random.Generator, *, test_mode: bool = False, wording: Wording = RECIPE
+) -> Asked:
+    """Up to ``at_most`` things without replacement, one conversation each; in testing all, with the answer in the prompt.
+
+    Args:
+        things: What can be asked for.
+        at_most: Maximum number in training.
+        rng: Source of all randomness.
+        test_mode: True asks for everything with the strings of validation.
+        wording: The data set's, see :attr:`BaseSegDataset.wording`; it holds in training.
+    """
     if test_mode:
         questions = [prompts.validation_question(thing.spellings[0], thing.is_sentence) for thing in things]
         return Asked([[(q, prompts.VALIDATION_ANSWER)] for q in questions], [thing.mask for thing in things])
     chosen = choose(list(things), at_most, rng)
-    return Asked([[turn_about(thing, rng)] for thing in chosen], [thing.mask for thing in chosen])
+    return Asked([[turn_about(thing, rng, wording)] for thing in chosen], wording.kept([thing.mask for thing in chosen]))
 
 
-def turn_about(thing: Thing, rng: np.random.Generator) -> tuple[str, str]:
-    """One of the recipe's questions about a thing, and an answer with one ``[SEG]``."""
+def turn_about(thing: Thing, rng: np.random.Generator, wording: Wording = RECIPE) -> tuple[str, str]:
+    """A question about a thing, and an answer with one ``[SEG]`` or, of a rejection, with none."""
     text = pick(thing.spellings, rng)
-    if thing.is_sentence:
+    question = wording.bare_question(text, rng)
+    if question is None and thing.is_sentence:
         question = pick(prompts.LONG_QUESTIONS, rng).format(sentence=text)
-    else:
+    elif question is None:
         question = pick(prompts.SHORT_QUESTIONS, rng).format(name=text.lower())
-    return question, pick(prompts.ANSWERS, rng)
+    return question, wording.rejecting_answer(thing.mask, rng) or pick(prompts.ANSWERS, rng)
 
 
 def pick(items: Sequence[str], rng: np.random.Generator) -> str:

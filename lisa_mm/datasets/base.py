@@ -23,9 +23,14 @@ from .encodings import check_encoding
 from .index import FileState, RecordIndex, cache_path
 from .masks import EncodedMask
 from .tokenizer import count_masks
+from .wording import Wording, wording_faults
 
-NOT_THE_INDEX = {'seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'}
+NOT_THE_INDEX = {
+    *('seed', 'cache_index', 'pipeline', 'data_list', 'faults', 'left_out', 'notes', 'max_refetch', '_metainfo'),
+    *('bare', 'rejection', 'answers'),
+}
 FAULTS_SHOWN = 10
+ANSWERS = ('given', 'generated')  # who says the answer in testing
 
 
 @dataclass
@@ -54,6 +59,9 @@ class SegDatasetOptions(TypedDict, total=False):
     cache_index: bool
     encoding: str | None
     mask_tokens: list[str] | tuple[str, ...]
+    bare: float
+    rejection: str | None
+    answers: str
 
 
 class BaseSegDataset(BaseDataset):
@@ -76,12 +84,19 @@ class BaseSegDataset(BaseDataset):
         encoding: Encoding of the annotation files, a name that Python knows ('gbk'); by default what their byte order mark says,
             otherwise UTF-8. A file in another encoding is an error that names the likely one.
         mask_tokens: Answer tokens that ask for a mask (derived from the language model).
+        bare: In training, the probability that a text of the data set is asked as it is (``the red cup``), without the recipe's
+            words around it: what users type.
+        rejection: In training, the answer token of questions whose target is empty, such as '[REJ]'; the language model must
+            have it in ``answer_tokens``. The answer then has no ``[SEG]`` and no mask. None answers with ``[SEG]`` and an empty
+            mask. A png is not opened for it: a blank one stays a mask.
+        answers: In testing, 'given' puts the answer with its ``[SEG]`` into the prompt (as published), 'generated' leaves the
+            last answer of each conversation to the model; ``EvaluationLoop`` has this argument too, and sets it here.
     """
 
     METAINFO = {}
     data_root: str
     loaded_state: FileState | None = None  # of the annotation files, when they were read
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # argument -> what it can be, checked before any data is read
 
     def __init__(
         self,
@@ -95,12 +110,19 @@ class BaseSegDataset(BaseDataset):
         cache_index: bool = True,
         encoding: str | None = None,
         mask_tokens: list[str] | tuple[str, ...] = MASK_TOKENS,
+        bare: float = 0.0,
+        rejection: str | None = None,
+        answers: str = 'given',
     ):
         self.seed = seed
         self.mask_tokens = tuple(mask_tokens)
         self.skip_bad = skip_bad
         self.cache_index = cache_index
-        if faults := check_encoding(encoding, type(self).__name__):
+        self.bare = bare
+        self.rejection = rejection
+        self.answers = answers
+        given = {'answers': answers, 'encoding': encoding, 'mask_tokens': mask_tokens, 'bare': bare, 'rejection': rejection}
+        if faults := self.argument_faults(given):
             raise ConfigError(faults)
         self.encoding = encoding
         self.notes: Counter[str] = Counter()
@@ -124,10 +146,12 @@ class BaseSegDataset(BaseDataset):
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Faults of the arguments that can be found before data is read."""
-        return check_encoding(arguments.get('encoding'), cls.__name__) + [
+        tokens = arguments.get('mask_tokens') or MASK_TOKENS
+        faults = check_encoding(arguments.get('encoding'), cls.__name__) + wording_faults(arguments, cls.__name__, tokens)
+        return faults + [
             f'{cls.__name__}.{key} is {arguments[key]!r}; allowed: {", ".join(map(repr, allowed))}.'
             f'{nearest(str(arguments[key]), allowed)}'
-            for key, allowed in cls.CHOICES.items()
+            for key, allowed in {**cls.CHOICES, 'answers': ANSWERS}.items()
             if key in arguments and arguments[key] not in allowed
         ]
 
@@ -137,6 +161,11 @@ class BaseSegDataset(BaseDataset):
         faults = cls.argument_faults(given)
         if faults:
             raise ConfigError(faults)
+
+    @property
+    def wording(self) -> Wording:
+        """``bare`` and ``rejection``, for :func:`lisa_mm.datasets.asking.ask_about`."""
+        return Wording(self.bare, self.rejection)
 
     @property
     def title(self) -> str:
@@ -308,6 +337,7 @@ class BaseSegDataset(BaseDataset):
                 'systems': asked.systems,
                 'encoded_masks': asked.masks,
                 'test_mode': self.test_mode,
+                'answers': self.answers if self.test_mode else 'given',
                 'rng': rng,
                 **{k: v for k, v in record.items() if k == 'metainfo'},
             }

@@ -181,6 +181,20 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
     return found.pop() if len(found) == 1 else ''
 
 
+def said_text(ids: Tensor, tokenizer: PreTrainedTokenizerBase, answer_tokens: Sequence[str]) -> str:
+    """Generated ids as text: words and answer tokens, without further special tokens.
+
+    Args:
+        ids: (L,), generated ids.
+        tokenizer: The model's tokenizer.
+        answer_tokens: Tokens of answers that stay, such as ``[SEG]`` and ``[REJ]``.
+    """
+    own = {token_id(tokenizer, token) for token in answer_tokens}
+    special = set(tokenizer.all_special_ids) - own
+    kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
+    return str(tokenizer.decode(kept)).strip()
+
+
 def stop_ids(template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids that end an answer: eos, and what a chat template writes behind an answer."""
     ids = [int(tokenizer.eos_token_id)]  # pyright: ignore[reportArgumentType] - a tokenizer's eos token is one

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from ..registry import DATASETS
-from ..tokens import IMAGE_PLACEHOLDER
+from ..tokens import IMAGE_PLACEHOLDER, SEG_TOKEN
 from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
@@ -122,26 +122,30 @@ class JsonlSegDataset(BaseSegDataset):
             if self.test_mode:
                 turn = (prompts.validation_question(row['phrase'], False), prompts.VALIDATION_ANSWER)
             else:
-                question = str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=row['phrase'])
-                answer = str(rng.choice(prompts.ANSWERS))
-                if self.name_in_answer and rng.random() < self.name_in_answer:
-                    answer = answer.replace('[SEG]', f'{row["phrase"]} [SEG]')
-                turn = (question, answer)
+                turn = self._phrase(row['phrase'], row['masks'][0], rng)
             conversations.append([turn])
-            masks += row['masks']
+            masks += row['masks'] if self.test_mode else self.wording.kept(row['masks'])
         for row in choose(record['questions'], self.questions_per_image, rng):
             conversations.append(self._turns(row, record['img_path'] is not None, rng))
-            masks += row['masks']
+            masks += row['masks'] if self.test_mode or row['turns'][0][1] is not None else self.wording.kept(row['masks'])
             systems[len(conversations) - 1] = row.get('system')
         told = [systems.get(number) for number in range(len(conversations))] if any(systems.values()) else []
         return Asked(conversations, masks, told)
+
+    def _phrase(self, phrase: str, mask: EncodedMask, rng: np.random.Generator) -> tuple[str, str]:
+        question = self.wording.bare_question(phrase, rng) or str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=phrase)
+        answer = self.wording.rejecting_answer(mask, rng) or str(rng.choice(prompts.ANSWERS))
+        if self.name_in_answer and rng.random() < self.name_in_answer:
+            token = self.rejection if self.rejection and self.wording.rejects(mask) else SEG_TOKEN
+            answer = answer.replace(token, f'{phrase} {token}')
+        return question, answer
 
     def _turns(self, row: dict[str, Any], about_image: bool, rng: np.random.Generator) -> list[tuple[str, str]]:
         turns = row['turns']
         if turns[0][1] is None:
             if self.test_mode:
                 return [(prompts.validation_question(turns[0][0], True), prompts.VALIDATION_ANSWER)]
-            return [turn_about(Thing(turns[0][0], row['masks'][0], is_sentence=True), rng)]
+            return [turn_about(Thing(turns[0][0], row['masks'][0], is_sentence=True), rng, self.wording)]
         placed = any(IMAGE_PLACEHOLDER in question for question, _ in turns)
         start = f'{IMAGE_PLACEHOLDER}\n' if about_image and not placed else ''
         return [((start if i == 0 else '') + question, answer) for i, (question, answer) in enumerate(turns)]

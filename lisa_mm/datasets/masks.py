@@ -12,7 +12,7 @@ from ..errors import DataError
 from .mask_formats import is_parts, numbers_of
 from .mask_images import read_label_map, read_mask
 from .run_lengths import RLE, compressed, decode_rle
-from .shapes import Shape, check_extent, draw_shapes
+from .shapes import Shape, check_extent, draw_shapes, shape_kind
 
 Polygon = list[float]  # x, y, x, y, ...
 
@@ -57,6 +57,25 @@ class UnionMask(TypedDict):
 
 
 EncodedMask = ShapesMask | RLEMask | PolygonsMask | LabelMapMask | PngMask | UnionMask
+
+
+def names_no_region(spec: EncodedMask) -> bool:
+    """Whether a mask is empty as it is written: no polygon, no RLE with pixels, no target shape. Png files are not opened.
+
+    >>> names_no_region({'union': []}), names_no_region({'png': 'a.png'})
+    (True, False)
+    """
+    if 'union' in spec:
+        return all(names_no_region(part) for part in spec['union'])
+    if 'shapes' in spec:
+        return not any(shape_kind(shape['label']) == 'target' for shape in spec['shapes'])
+    if 'segmentations' in spec:
+        return not any(_has_pixels(part) for part in spec['segmentations'])
+    return 'rle' in spec and not _has_pixels(spec['rle'])
+
+
+def _has_pixels(part: Polygon | RLE) -> bool:
+    return bool(part) if not isinstance(part, dict) else int(coco_mask.area(part)) > 0  # pyright: ignore[reportArgumentType] - the stubs know bytes only
 
 
 def decode_mask(

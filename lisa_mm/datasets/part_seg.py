@@ -100,7 +100,7 @@ class PartSegDataset(BaseSegDataset):
         return [Thing(part['texts'], part['mask']) for part in record['parts']]
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
-        return ask_about(self.things(record), self.parts_per_image, rng, test_mode=self.test_mode)
+        return ask_about(self.things(record), self.parts_per_image, rng, test_mode=self.test_mode, wording=self.wording)
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         return rows_about(self.things(record))

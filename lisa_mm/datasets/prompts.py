@@ -22,6 +22,10 @@ EXPLANATORY_QUESTIONS = (
 ANSWERS = ('It is [SEG].', 'Sure, [SEG].', 'Sure, it is [SEG].', 'Sure, the segmentation result is [SEG].', '[SEG].')
 VALIDATION_ANSWER = '[SEG].'
 
+# not of the recipe: what users type, and the answer to what is not there (GSVA, CVPR 2024, has the token [REJ])
+BARE_QUESTION = '<image>\n{text}'
+REJECTING_ANSWERS = ('It is {token}.', 'Sorry, {token}.', 'There is none, {token}.', '{token}.')
+
 
 def validation_question(text: str, is_sentence: bool) -> str:
     """The question of validation; the blank after the newline and the stripping of the text come from the original."""

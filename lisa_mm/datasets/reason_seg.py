@@ -177,12 +177,12 @@ class ReasonSegDataset(BaseSegDataset):
         conversations, masks = [], []
         for text in choose(target['text'], self.texts_per_image, rng):
             explain = bool(explanation) and target['is_sentence'] and rng.random() < 0.5
-            conversations.append([self._turn(text, target['is_sentence'], explanation if explain else None, rng)])
             masks.append(mask_of(record, target))
+            conversations.append([self._turn(text, target['is_sentence'], masks[-1], explanation if explain else None, rng)])
         for other in choose(record['targets'][1:], self.others_per_image, rng):
-            conversations.append([self._turn(str(rng.choice(other['text'])), other['is_sentence'], None, rng)])
             masks.append(mask_of(record, other))
-        return Asked(conversations, masks)
+            conversations.append([self._turn(str(rng.choice(other['text'])), other['is_sentence'], masks[-1], None, rng)])
+        return Asked(conversations, self.wording.kept(masks))
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
@@ -193,11 +193,15 @@ class ReasonSegDataset(BaseSegDataset):
             rows.append({'turns': [[record['targets'][0]['text'][0], record['explanation']]], 'masks': []})
         return rows
 
-    @staticmethod
-    def _turn(text: str, is_sentence: bool, explanation: str | None, rng: np.random.Generator) -> tuple[str, str]:
-        answer = str(rng.choice(prompts.ANSWERS))
+    def _turn(
+        self, text: str, is_sentence: bool, mask: EncodedMask, explanation: str | None, rng: np.random.Generator
+    ) -> tuple[str, str]:
+        answer = self.wording.rejecting_answer(mask, rng) or str(rng.choice(prompts.ANSWERS))
         if explanation is not None:
             return str(rng.choice(prompts.EXPLANATORY_QUESTIONS)).format(sentence=text), f'{answer} {explanation}'
+        bare = self.wording.bare_question(text, rng)
+        if bare is not None:
+            return bare, answer
         if is_sentence:
             return str(rng.choice(prompts.LONG_QUESTIONS)).format(sentence=text), answer
         return str(rng.choice(prompts.SHORT_QUESTIONS)).format(name=text.lower()), answer

@@ -151,7 +151,7 @@ class ReferSegDataset(BaseSegDataset):
         return [Thing(text.strip().lower(), ref['mask']) for ref in record['refs'] for text in ref['texts']]
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
-        return ask_about(self.things(record), self.sentences_per_image, rng, test_mode=self.test_mode)
+        return ask_about(self.things(record), self.sentences_per_image, rng, test_mode=self.test_mode, wording=self.wording)
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         return rows_about(self.things(record))

@@ -177,7 +177,7 @@ class SemSegDataset(BaseSegDataset):
         return [Thing(str(self.name_of(v)), {'label_map': path, 'value': v}) for v in record['values']]
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
-        return ask_about(self.things(record), self.classes_per_image, rng, test_mode=self.test_mode)
+        return ask_about(self.things(record), self.classes_per_image, rng, test_mode=self.test_mode, wording=self.wording)
 
     def rows(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         return rows_about(self.things(record))

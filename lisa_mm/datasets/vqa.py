@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ class VQADataset(BaseSegDataset):
 
     def source_files(self) -> list[Path] | None:
         return [Path(self.data_root) / self.file, Path(self.data_root) / self.image_folder]
+
+    @classmethod
+    def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
+        return super().argument_faults(arguments) + [
+            f'{cls.__name__}.{key} is {arguments[key]!r}, but its questions and answers are those of the file. Leave it out.'
+            for key in ('bare', 'rejection')
+            if arguments.get(key)
+        ]
 
     def load_data_list(self) -> list[dict[str, Any]]:
         path = Path(self.data_root) / self.file

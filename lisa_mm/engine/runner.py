@@ -208,16 +208,17 @@ class LisaRunner(FlexibleRunner):
         with linear_given_back():
             return super().test()
 
-    def test_on(self, dataloader: dict[str, Any], title: str) -> dict[str, float]:
+    def test_on(self, dataloader: dict[str, Any], title: str, answers: str = 'given') -> dict[str, float]:
         """Run :meth:`test` over a data loader with a fresh evaluator; may be called several times.
 
         Args:
             dataloader: Config of the data loader.
             title: Label of the progress bar.
+            answers: As in :class:`.evaluation_loop.EvaluationLoop`.
         """
         self._test_dataloader = dataloader
         self._test_evaluator = self._evaluator_of_tests
-        self._test_loop = {'type': 'EvaluationLoop', 'title': title}
+        self._test_loop = {'type': 'EvaluationLoop', 'title': title, 'answers': answers}
         return self.test()
 
     @property

@@ -1,5 +1,6 @@
 """Metrics."""
 
+from .rejection import RejectionMetric
 from .seg_iou import SegIoUMetric
 
-__all__ = ['SegIoUMetric']
+__all__ = ['RejectionMetric', 'SegIoUMetric']

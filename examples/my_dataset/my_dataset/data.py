@@ -65,4 +65,4 @@ class BoxDataset(BaseSegDataset):
 
     def ask(self, record: dict[str, Any], rng: np.random.Generator) -> Asked:
         things = [Thing(name, {'segmentations': [[x0, y0, x1, y0, x1, y1, x0, y1]]}) for name, x0, y0, x1, y1 in record['boxes']]
-        return ask_about(things, 3, rng, test_mode=self.test_mode)
+        return ask_about(things, 3, rng, test_mode=self.test_mode, wording=self.wording)

@@ -14,12 +14,15 @@ from ...errors import DataError
 from ...registry import TRANSFORMS
 from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..conversation import encode, render
-from ..tokenizer import build_tokenizer
+from ..tokenizer import build_tokenizer, count_masks
 
 
 @TRANSFORMS.register_module()
 class EncodeConversations(BaseTransform):
     """``conversations`` -> ``rows``: a list of (ids, labels); a cut that removes a ``[SEG]`` removes its mask too and counts it.
+
+    Where the answers are to be generated (``answers`` of the data set), a row is its conversation up to the last answer; the
+    masks stay, for the evaluation.
 
     Args:
         tokenizer: Arguments of :func:`build_tokenizer` (derived from the language model).
@@ -61,7 +64,9 @@ class EncodeConversations(BaseTransform):
         rows, kept, mask = [], [], 0
         systems = results.get('systems') or [None] * len(results['conversations'])
         for turns, system in zip(results['conversations'], systems, strict=True):
-            segments = render(turns, self.spec['template'], tokenizer, system=system)
+            is_open = results.get('answers') == 'generated'
+            shown = [*turns[:-1], (turns[-1][0], None)] if is_open else turns
+            segments = render(shown, self.spec['template'], tokenizer, system=system)
             ids, labels = encode(
                 segments,
                 tokenizer,
@@ -70,6 +75,12 @@ class EncodeConversations(BaseTransform):
                 wrap_image=self.spec['wrap_image'],
             )
             count = int(torch.isin(ids, of_masks).sum())
+            if is_open:
+                count += count_masks(turns[-1][1] or '', tokens)
+                rows.append((ids, labels))
+                kept += list(range(mask, mask + count))
+                mask += count
+                continue
             if not results['test_mode']:
                 length = kept_length(ids, self.max_length, self.max_text_length)
                 ids, labels = ids[:length], labels[:length]
