@@ -1,0 +1,223 @@
+"""The page: its controls and what they do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+
+from ..apis.asking import check_text
+from ..errors import DataError, UserError
+from .answering import Model, Wanted, answer, sentence, together
+from .layers import picture_of
+from .limits import Limits, Upload, read_upload
+from .shelf import Shelf
+from .talk import Talk, Visit
+
+FOLDER = Path(__file__).parent
+TITLE = 'lisa_mm: ask an image'
+WELCOME = (
+    '<div class="lm-title"><h1>Ask an image</h1><p>Write what you look for, in words. Wherever an answer says '
+    '<code>[SEG]</code>, the model draws a mask.</p></div>'
+)
+GONE = 'The server no longer has this conversation: it was idle for too long. Press "Start over", then ask again.'
+STOPPED = 'Stopped. The question was left out of the conversation.'
+HOURS = (600, 3600)  # seconds: how often uploads are looked at, and how old they become
+
+from gradio.events import Dependency
+
+class Picture(gr.Image):
+    """An image whose file is read by us, so that limits and messages are ours."""
+
+    is_template = True
+
+    def preprocess(self, payload: ImageData | None) -> Upload | None:  # type: ignore[override] - any value is allowed
+        """The visitor's file, unopened."""
+        if payload is None or payload.path is None:
+            return None
+        return Upload(Path(payload.path), payload.orig_name or Path(payload.path).name)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class AnswerView(gr.HTML):
+    """Draws a conversation (:meth:`.talk.Talk.to_dict`) in the browser."""
+
+    def __init__(self, model: str, **layout: Any):
+        template, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('view.html', 'view.js'))
+        super().__init__(
+            Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout
+        )
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class Page:
+    """The page of some models.
+
+    Args:
+        models: One or more; each gets a column.
+        limits: Limits of the server.
+        examples: Images with a question each.
+    """
+
+    def __init__(self, models: Sequence[Model], limits: Limits, examples: Sequence[tuple[Path, str]] = ()):
+        self.models, self.limits, self.examples = list(models), limits, list(examples)
+        self.visits: Shelf[Visit] = Shelf(limits.memory_mb * 1e6)
+        self.blocks = self._build()
+
+    def _build(self) -> gr.Blocks:
+        blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=HOURS, fill_width=True)
+        with blocks:
+            gr.HTML(WELCOME)
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=2, min_width=300, elem_classes='lm-ask'):
+                    image = Picture(
+                        label='Image',
+                        sources=['upload', 'clipboard'],
+                        buttons=[],
+                        height=230,
+                        elem_id='image',
+                        alt_text='The image that questions are about',
+                    )
+                    question = gr.Textbox(label='Question', placeholder='the red cup', lines=1, max_lines=1, elem_id='question')
+                    message = gr.HTML(_message(''), elem_id='message')
+                    with gr.Row(elem_classes='lm-buttons'):
+                        ask = gr.Button('Ask', variant='primary', min_width=80, elem_id='ask')
+                        stop = gr.Button('Stop', interactive=False, min_width=80, elem_id='stop')
+                        again = gr.Button('Start over', min_width=100, elem_id='again')
+                    raw = gr.Checkbox(
+                        label='Ask exactly this', info='Otherwise a phrase becomes a question of the kind the model was trained with.'
+                    )
+                    force = gr.Checkbox(label='Always answer with a mask', info='The model may not answer with words alone.')
+                    if self.examples:
+                        shown = [[str(path), text] for path, text in self.examples]
+                        gr.Examples(shown, [image, question], label='Examples', cache_examples=False, api_visibility='private')
+                with gr.Column(scale=5, min_width=320), gr.Row(equal_height=False, elem_classes='lm-views'):
+                    views = []
+                    for model in self.models:
+                        with gr.Column(min_width=300):
+                            views.append(AnswerView(model.name))
+            key = gr.State('', time_to_live=HOURS[1], delete_callback=self.visits.remove)
+
+            buttons = [ask, stop]
+            quick = partial(dict, queue=False, show_progress='hidden', api_visibility='private')
+            asking = gr.on(
+                [ask.click, question.submit],
+                self.ask,
+                [image, question, raw, force, key],
+                [message, question, key, *buttons, *views],
+                concurrency_limit=self.limits.concurrency,
+                show_progress='minimal',
+                show_progress_on=message,
+                api_visibility='private',
+            )
+            stop.click(self.stop, [image, key], [message, *buttons, *views], cancels=[asking], **quick())
+            for event in (again.click, image.change):
+                event(self.start, [image, key], [message, key, *buttons, *views], cancels=[asking], **quick())
+        blocks.queue(max_size=self.limits.queue, api_open=False)
+        blocks.state_session_capacity = 1000
+        return blocks
+
+    def ask(
+        self, upload: Upload | None, question: str, raw: bool, force_seg: bool, key: str
+    ) -> Iterator[tuple[object, ...]]:
+        """Answer a question with each model; yields the new values of the page's parts."""
+        same = gr.skip()
+        views: list[object] = [same] * len(self.models)
+        try:
+            check_text(question, 'question')
+            wanted = self._wanted(upload, question, raw, force_seg)
+            visit = self._visit(key)
+        except UserError as error:
+            yield (_message(sentence(error)), same, same, *_buttons(False), *views)
+            return
+        key = key or self.visits.new_key()
+        talks = list(visit.talks)
+        yield (_message(''), '', key, *_buttons(True), *views)
+        streams = [
+            answer(model, one, talk, self.limits.max_new_tokens)
+            for model, one, talk in zip(self.models, wanted, talks, strict=True)
+        ]
+        for number, talk in together(streams):
+            talks[number] = talk
+            views = [same] * len(self.models)
+            views[number] = talk.to_dict(self.models[number].name)
+            yield (same, same, same, same, same, *views)
+        # kept when all have answered, so that Stop leaves the question out everywhere
+        self.visits.put(key, Visit(talks))
+        yield (same, same, same, *_buttons(False), *[self._shown(number, talk, key) for number, talk in enumerate(talks)])
+
+    def stop(self, upload: Upload | None, key: str) -> tuple[object, ...]:
+        """Show the conversation as it was before a question that has been given up."""
+        visit = self.visits.get(key)
+        if visit is None or not any(talk.exchanges for talk in visit.talks):
+            return (_message(STOPPED), *_buttons(False), *self._empty(upload)[1])
+        return (_message(STOPPED), *_buttons(False), *[self._shown(n, talk, key) for n, talk in enumerate(visit.talks)])
+
+    def start(self, upload: Upload | None, key: str) -> tuple[object, ...]:
+        """Begin a conversation about an image."""
+        self.visits.remove(key)
+        text, views = self._empty(upload)
+        return (_message(text), '', *_buttons(False), *views)
+
+    def _empty(self, upload: Upload | None) -> tuple[str, list[dict[str, Any]]]:
+        """What is wrong with an image, or '', and views that show it alone."""
+        text, picture = '', ''
+        if upload is not None:
+            try:
+                picture = picture_of(read_upload(upload, self.limits, _value_range(self.models[0])))
+            except UserError as error:
+                text = sentence(error)
+        return text, [Talk(picture=picture).to_dict(model.name) for model in self.models]
+
+    def _wanted(self, upload: Upload | None, question: str, raw: bool, force_seg: bool) -> list[Wanted]:
+        """The question for each model; models that read images in the same way share the pixels."""
+        ranges = [_value_range(model) for model in self.models]
+        images = {value_range: read_upload(upload, self.limits, value_range) for value_range in dict.fromkeys(ranges)}
+        name = upload.name if upload else ''
+        return [Wanted(images[value_range], name, question.strip(), raw, force_seg) for value_range in ranges]
+
+    def _visit(self, key: str) -> Visit:
+        visit = self.visits.get(key) if key else Visit([Talk() for _ in self.models])
+        if visit is None:
+            raise DataError(GONE)
+        return visit
+
+    def _shown(self, number: int, talk: Talk, key: str) -> dict[str, Any]:
+        return talk.to_dict(self.models[number].name, f'download/{key}/{number}')
+
+
+def _value_range(model: Model) -> tuple[float, float] | None:
+    value_range = getattr(model.inferencer.load, 'value_range', None)
+    return None if value_range is None else tuple(value_range)
+
+
+def _message(text: str) -> str:
+    return f'<div role="alert" class="lm-message">{escape(text)}</div>'
+
+
+def _buttons(is_busy: bool) -> tuple[object, object]:
+    """Ask and Stop."""
+    return gr.update(interactive=not is_busy), gr.update(interactive=is_busy)
+
+
+def read_examples(folder: Path) -> list[tuple[Path, str]]:
+    """The examples of a model folder: ``example.json`` has ``image``, a file beside it, and ``questions``."""
+    path = folder / 'example.json'
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text(encoding='utf-8'))
+    return [(folder / found['image'], question) for question in found['questions']]
