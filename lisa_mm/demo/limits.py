@@ -12,7 +12,7 @@ from PIL import Image
 from ..apis.fetching import decode_image
 from ..errors import DataError
 
-MEGABYTE = 1_000_000
+MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Limits:
     """Limits of the server.
 
     Args:
-        upload_mb: Megabytes (1,000,000 bytes) of an image file, at most.
+        upload_mb: Megabytes (of 1,048,576 bytes) of an image file, at most.
         megapixels: Millions of pixels of an image, at most.
         concurrency: Questions answered at the same time.
         queue: Questions that wait for their turn, at most; further ones are refused.
@@ -66,11 +66,11 @@ def read_upload(upload: Upload | None, limits: Limits, value_range: tuple[float,
     try:
         content = upload.path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f'The server no longer keeps {upload.name}. Upload it again.') from None
+        raise DataError(f'The server no longer has {upload.name}. Upload it again.') from None
     if len(content) > limits.upload_mb * MEGABYTE:
-        raise DataError(f'{upload.name} is larger than {limits.upload_mb:g} MB. Give a smaller file.')
+        raise DataError(f'The file {upload.name} is larger than {limits.upload_mb:g} MB. Give a smaller file.')
     check_pixels(content, upload.name, limits.megapixels)
-    return decode_image(content, upload.name, value_range=value_range)
+    return decode_image(content, f'The file {upload.name}', value_range=value_range)
 
 
 def check_pixels(content: bytes, name: str, megapixels: float) -> None:
@@ -82,6 +82,6 @@ def check_pixels(content: bytes, name: str, megapixels: float) -> None:
         return
     if width * height > megapixels * 1e6:
         raise DataError(
-            f'{name} has {width} x {height} pixels ({width * height / 1e6:.1f} megapixels); at most {megapixels:g} megapixels '
+            f'The file {name} has {width} x {height} pixels ({width * height / 1e6:.1f} megapixels); at most {megapixels:g} megapixels '
             'are read here. Give a smaller image.'
         )

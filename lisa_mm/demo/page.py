@@ -12,11 +12,11 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from ..apis.asking import check_text
+from ..apis.asking import check_question
 from ..errors import DataError, UserError
 from .answering import Model, Wanted, answer, sentence, together
 from .layers import picture_of
-from .limits import Limits, Upload, read_upload
+from .limits import MEGABYTE, Limits, Upload, read_upload
 from .shelf import Shelf
 from .talk import Talk, Visit
 
@@ -64,39 +64,41 @@ class Page:
 
     def __init__(self, models: Sequence[Model], limits: Limits, examples: Sequence[tuple[Path, str]] = ()):
         self.models, self.limits, self.examples = list(models), limits, list(examples)
-        self.visits: Shelf[Visit] = Shelf(limits.memory_mb * 1e6)
+        self.visits: Shelf[Visit] = Shelf(limits.memory_mb * MEGABYTE)
         self.blocks = self._build()
 
     def _build(self) -> gr.Blocks:
         blocks = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=HOURS, fill_width=True)
         with blocks:
             gr.HTML(WELCOME)
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=2, min_width=300, elem_classes='lm-ask'):
+            with gr.Row(elem_classes='lm-layout'):
+                with gr.Column(elem_classes='lm-ask'):
                     image = Picture(
                         label='Image',
                         sources=['upload', 'clipboard'],
                         buttons=[],
-                        height=230,
+                        height=210,
+                        placeholder='Drop an image file here to upload',  # as its name for screen readers
                         elem_id='image',
                         alt_text='The image that questions are about',
                     )
                     question = gr.Textbox(label='Question', placeholder='the red cup', lines=1, max_lines=1, elem_id='question')
                     message = gr.HTML(_message(''), elem_id='message')
                     with gr.Row(elem_classes='lm-buttons'):
-                        ask = gr.Button('Ask', variant='primary', min_width=80, elem_id='ask')
-                        stop = gr.Button('Stop', interactive=False, min_width=80, elem_id='stop')
-                        again = gr.Button('Start over', min_width=100, elem_id='again')
+                        ask = gr.Button('Ask', variant='primary', min_width=60, elem_id='ask')
+                        stop = gr.Button('Stop', interactive=False, min_width=60, elem_id='stop')
+                        again = gr.Button('Start over', min_width=90, elem_id='again')
+                with gr.Row(elem_classes='lm-views'):
+                    views = []
+                    for model in self.models:
+                        with gr.Column(min_width=280):
+                            views.append(AnswerView(model.name))
+                with gr.Column(elem_classes='lm-more'):
                     with gr.Group():
                         follow = gr.Checkbox(label='Follow-up', info='The model also reads the earlier questions and answers.')
                         raw = gr.Checkbox(label='Ask exactly this', info='Otherwise a phrase is put into a question as in training.')
                         force = gr.Checkbox(label='Always answer with a mask', info='The answer may not be words alone.')
                     picks = self._examples()
-                with gr.Column(scale=5, min_width=320), gr.Row(equal_height=False, elem_classes='lm-views'):
-                    views = []
-                    for model in self.models:
-                        with gr.Column(min_width=300):
-                            views.append(AnswerView(model.name))
             key = gr.State('', time_to_live=HOURS[1], delete_callback=self.visits.remove)
 
             buttons = [ask, stop]
@@ -135,7 +137,8 @@ class Page:
         same = gr.skip()
         views: list[object] = [same] * len(self.models)
         try:
-            check_text(question, 'question')
+            for model in self.models:
+                check_question(question, model.inferencer.spec)
             wanted = self._wanted(upload, question, raw, force_seg, is_follow_up)
             visit = self._visit(key)
         except UserError as error:

@@ -102,7 +102,8 @@ def build_app(page: Page) -> FastAPI:
         pwa=False,
         mcp_server=False,
         theme=theme,
-        css=(FOLDER / 'page.css').read_text(encoding='utf-8'),
+        # as css= Gradio would rewrite it, and lose its container queries
+        head=f'<style>{(FOLDER / "page.css").read_text(encoding="utf-8")}</style>',
     )
 
 

@@ -40,6 +40,7 @@ function showTalk() {
     return block;
   }));
   talk.scrollTop = talk.scrollHeight;
+  talk.tabIndex = talk.scrollHeight > talk.clientHeight ? 0 : -1; // what scrolls can be scrolled by keys
 }
 
 function showLegend() {
