@@ -24,42 +24,6 @@ _CAPTION_CHARACTERS = 46
 _BOILERPLATE = re.compile(r'\s*Please (?:output|respond with) segmentation mask[^.]*\.')
 
 
-def draw_overlay(image: np.ndarray, mask: np.ndarray, color: Color, *, alpha: float = 0.5, outline: bool = False) -> np.ndarray:
-    """Draw a mask on an image.
-
-    Args:
-        image: (H, W, 3) uint8 RGB; not changed.
-        mask: (H, W), drawn where true.
-        color: RGB, 0-255.
-        alpha: Opacity of the colour: 1 hides the image.
-        outline: Draw an opaque border instead of filling the mask.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        ValueError: if image and mask differ in size.
-    """
-    mask = np.asarray(mask, dtype=bool)
-    if image.shape != (*mask.shape, 3):
-        raise ValueError(f'the image is {image.shape}, the mask {mask.shape}: they must be (H, W, 3) and (H, W) of one size')
-    if outline:
-        # thick enough to be visible when a sheet shows the image small
-        mask, alpha = _border(mask, max(1, round(max(mask.shape) / 120))), 1.0
-    drawn = image.copy()
-    drawn[mask] = np.rint(image[mask] * (1 - alpha) + np.asarray(color) * alpha).astype(np.uint8)
-    return drawn
-
-
-def _border(mask: np.ndarray, width: int) -> np.ndarray:
-    """The outermost pixels of a mask, including those at the image's edge."""
-    inner = mask
-    for _ in range(width):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inner
-
-
 def contact_sheet(items: Sequence[tuple[np.ndarray, str]], path: str | Path, *, title: str = '') -> Path:
     """Write pictures with captions as one PNG.
 

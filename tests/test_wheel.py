@@ -42,7 +42,8 @@ def test_the_wheel_is_the_package(names: set[str]) -> None:
 
 def test_the_nano_weights_are_in_the_wheel_and_the_drawing_program_is_not(names: set[str]) -> None:
     weights = below('lisa_mm/weights')
-    assert len(weights) == 10
+    assert len(weights) == 18  # 10 of the nano parts, 8 of the trained model with its example
     assert weights <= names
     assert {'lisa_mm/configs/lisa/lisa_nano.py', 'lisa_mm/datasets/classes/ade20k.txt', 'lisa_mm/py.typed'} <= names
+    assert {f'lisa_mm/weights/lisa_nano/example.{suffix}' for suffix in ('jpg', 'json')} <= names
     assert not [name for name in names if 'demo' in name or 'emoji/' in name or 'aligning' in name or 'gguf' in name]

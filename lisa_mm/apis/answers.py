@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..datasets.run_lengths import RLE, encode_mask
+from ..drawing import draw_answer, mask_colors
 from ..errors import DataError
+from ..labelling.outlines import Polygon, polygons_of_mask
+from ..pages import draw_page
 from ..tokens import MASK_TOKENS
-from ..visualization import draw_overlay
+from ..visualization import Color
 
 NOTHING_TO_TRY = 'Ask for one thing by name, e.g. "the red cup", or make the model answer with a mask: force_seg=True.'
 
@@ -90,28 +92,47 @@ class Answer:
         return [box_of(mask) for mask in self.masks]
 
     @cached_property
-    def polygons(self) -> list[list[list[list[int]]]]:
-        """For each mask its outlines, each a list of [x, y]: pixels on the border, holes left out (:func:`polygons_of`)."""
-        return [polygons_of(mask) for mask in self.masks]
+    def polygons(self) -> list[list[Polygon] | None]:
+        """For each mask polygons [[x, y], ...] through the centres of border pixels; outline and fill give the mask.
+
+        None for a mask that polygons cannot hold, see :func:`lisa_mm.labelling.outlines.polygons_of_mask`.
+        """
+        return [polygons_of_mask(mask, corners=False) for mask in self.masks]
 
     @cached_property
     def rles(self) -> list[RLE]:
         """For each mask COCO's compressed run lengths, ``{'size': [H, W], 'counts': str}``."""
         return [encode_mask(mask) for mask in self.masks]
 
-    def overlay(self) -> np.ndarray:
-        """The image with the masks, (H, W, 3) uint8.
+    @cached_property
+    def colors(self) -> list[Color]:
+        """For each mask a colour (RGB) that is seen on its place in the image.
 
         Raises:
             DataError: if the answer has no image.
         """
+        return mask_colors(self._shown(), self.masks)
+
+    def overlay(self, *, alpha: float = 0.45) -> np.ndarray:
+        """The image with the masks filled and outlined, (H, W, 3) uint8.
+
+        Args:
+            alpha: Opacity of the fill.
+
+        Raises:
+            DataError: if the answer has no image.
+        """
+        return draw_answer(self._shown(), self.masks, self.colors, alpha=alpha)
+
+    def page(self) -> np.ndarray:
+        """The overlay above question and answer, each ``[SEG]`` in the colour of its mask, and a legend; (H', W', 3) uint8."""
+        question = self.question or self.asked
+        return draw_page(self._shown(), self.masks, self.colors, self.pieces, question, scores=self.scores)
+
+    def _shown(self) -> np.ndarray:
         if self.image is None:
             raise DataError('this answer holds no image to draw on; set its image.')
-        drawn = self.image
-        colors = ((220, 40, 40), (40, 120, 220), (40, 180, 80), (230, 160, 30))
-        for k, mask in enumerate(self.masks):
-            drawn = draw_overlay(drawn, mask, colors[k % len(colors)])
-        return drawn
+        return self.image
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON: text and, for each of its masks, run lengths, box, scores and area in pixels."""
@@ -144,13 +165,3 @@ def box_of(mask: np.ndarray) -> list[int] | None:
     if not len(rows):
         return None
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-
-
-def polygons_of(mask: np.ndarray) -> list[list[list[int]]]:
-    """The outer outlines of a mask (H, W), largest first, each with 3 or more corners [x, y].
-
-    Drawn again (outline and fill), they give the mask with its holes filled, without parts of one pixel or one line.
-    """
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    outlines = sorted((contour[:, 0] for contour in contours if len(contour) >= 3), key=lambda c: -cv2.contourArea(c))
-    return [outline.tolist() for outline in outlines]

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ..datasets.conversation import Turn, stop_ids
 from ..datasets.tokenizer import check_tokens
+from ..datasets.transforms import LoadImage
 from ..errors import ConfigError, UserError
+from ..models import LISA
 from ..models.base import GenerateOutput, ImageEmbeddings
 from ..models.decoding import AnswerOptions, RowLimits, RowRules
 from ..progress import progress
@@ -41,8 +43,8 @@ class LISAInferencer:
     those that each question gets alone.
 
     Args:
-        model: A work folder, an exported folder, a config, or the name of a shipped model such as 'lisa_nano'; or what
-            :func:`.loading.prepare_model` gave.
+        model: A work folder, an exported folder, a config, or the name of a shipped model such as 'lisa_nano'; what
+            :func:`.loading.prepare_model` gave; or a model in memory, which is set to eval mode.
         weights: A checkpoint; needed with a config.
         device: Device of the model; by default 'cuda' if available.
         dtype: 'float32', 'bfloat16' (half the memory; the original's default) or 'float16'.
@@ -58,7 +60,7 @@ class LISAInferencer:
 
     def __init__(
         self,
-        model: str | Path | ReadyModel,
+        model: str | Path | ReadyModel | LISA,
         weights: str | Path | None = None,
         *,
         device: str | None = None,
@@ -66,10 +68,13 @@ class LISAInferencer:
         remember: int = 1,
         show_progress: bool = True,
     ):
-        if not isinstance(model, ReadyModel):
-            model = prepare_model(*resolve(model, weights), device=device, dtype=dtype)
-        self.model = model.load()
-        self.load = model.image_loader()
+        if isinstance(model, LISA):
+            self.model, self.load = model.eval(), LoadImage()
+        else:
+            ready = (
+                model if isinstance(model, ReadyModel) else prepare_model(*resolve(model, weights), device=device, dtype=dtype)
+            )
+            self.model, self.load = ready.load(), ready.image_loader()
         self.device = next(self.model.parameters()).device
         self.show_progress = show_progress
         self.preparer = Preparer(self.model, self.load)

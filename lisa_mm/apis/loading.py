@@ -21,6 +21,7 @@ from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
 from ..structures import TokenizerSpec
+from .shipped import find_model
 
 SOURCE_NAME = CONFIG  # its public name
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -29,15 +30,15 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch
 def resolve(target: str | Path, checkpoint: str | Path | None = None) -> tuple[Path, Path]:
     """Find a config and a checkpoint from one work folder, checkpoint folder or exported folder, or from both.
 
+    A name of :data:`.shipped.SHIPPED` stands for its folder, unless the current folder holds something of that name.
+
     Returns:
         Path of the config; path of the checkpoint (in a work folder, the best validated one, otherwise the last).
 
     Raises:
         UserError: if one of them cannot be found.
     """
-    target = Path(target)
-    if not target.exists():
-        raise UserError(f'{target} does not exist: give a config and a checkpoint, one work folder, or one exported folder.')
+    target = find_model(target)
     if checkpoint is not None and target.is_dir():
         raise UserError(f'{target} is a folder: before a checkpoint goes a config. Give that folder alone, or a config first.')
     if checkpoint is not None:

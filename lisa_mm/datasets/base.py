@@ -71,7 +71,7 @@ class BaseSegDataset(BaseDataset):
     Every image appears once before any appears twice. In testing, item ``n`` is record ``n``.
 
     A reader implements :meth:`load_data_list` and :meth:`ask`; with :meth:`source_files`, its index is kept on disk. It
-    takes and passes on ``**options: Unpack[SegDatasetOptions]``.
+    takes and passes on ``**options: Unpack[SegDatasetOptions]``, and gives :attr:`wording` to whatever words its questions.
 
     Args:
         data_root: Root folder, like the original's ``--dataset_dir``.

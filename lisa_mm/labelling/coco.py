@@ -18,6 +18,8 @@ from .item import LabelItem
 from .outlines import polygons_of_mask
 from .writer import EMPTY, LabelWriter
 
+# an importer that knows polygons alone may refuse a whole file for one mask that is none
+MOST_RINGS = 1000
 AS_RUNS = 'masks as run lengths, as polygons cannot hold them'
 
 
@@ -116,7 +118,7 @@ class CocoLabels(LabelWriter):
     def _segmentation(self, rle: Any) -> Any:
         if not self.polygons:
             return rle
-        polygons = polygons_of_mask(decode_rle(rle) == 1, corners=True, tolerance=self.tolerance)
+        polygons = polygons_of_mask(decode_rle(rle) == 1, corners=True, tolerance=self.tolerance, most_rings=MOST_RINGS)
         if polygons is None:
             self.notes[AS_RUNS] += 1
             return rle

@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..datasets.shapes import draw_shapes
-
-MOST_RINGS = 100  # outlines and holes; nobody corrects more by hand
+MOST_RINGS = 100  # outlines and holes of a mask; nobody corrects more by hand
 LEAST_IOU = 0.95  # of a mask and its simplified polygons
 
 Polygon = list[list[int]]  # [[x, y], ...]
 Point = tuple[int, int]
 
 
-def polygons_of_mask(mask: np.ndarray, *, corners: bool, tolerance: float = 0.0) -> list[Polygon] | None:
+def polygons_of_mask(
+    mask: np.ndarray, *, corners: bool, tolerance: float = 0.0, most_rings: int = MOST_RINGS
+) -> list[Polygon] | None:
     """The parts of a mask as polygons. A hole is joined to its part's outline by a line that goes there and back.
 
     Readers draw polygons in two ways. labelme, and ReasonSeg with it, draws outline and fill through the centres of pixels; COCO
@@ -28,10 +28,11 @@ def polygons_of_mask(mask: np.ndarray, *, corners: bool, tolerance: float = 0.0)
         corners: The coordinates are corners of pixels, as in COCO; otherwise centres.
         tolerance: How far, in pixels, a polygon may be from the border; 0 for polygons that give exactly the mask. Where the IoU
             would be below :data:`LEAST_IOU`, half of it, or else 0.
+        most_rings: How many outlines and holes it may have.
 
     Returns:
         At least one polygon for each part, of 3 or more points; an empty list for an empty mask. None if polygons cannot hold the
-        mask: it has more than :data:`MOST_RINGS` outlines and holes, drawing gives another mask, or all coordinates lie in 0..1,
+        mask: it has more outlines and holes, drawing gives another mask, or all coordinates lie in 0..1,
         which readers take for shares of the image's sides.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -39,7 +40,7 @@ def polygons_of_mask(mask: np.ndarray, *, corners: bool, tolerance: float = 0.0)
         return []
     top, left = int(rows[0]), int(columns[0])
     inner = mask[top : rows[-1] + 1, left : columns[-1] + 1]
-    parts = _parts(inner, corners)
+    parts = _parts(inner, corners, most_rings)
     if parts is None:
         return None
     found = None
@@ -56,13 +57,13 @@ def polygons_of_mask(mask: np.ndarray, *, corners: bool, tolerance: float = 0.0)
     return None if all(value <= 1 for polygon in moved for point in polygon for value in point) else moved
 
 
-def _parts(mask: np.ndarray, corners: bool) -> list[list[Point]] | None:
+def _parts(mask: np.ndarray, corners: bool, most_rings: int) -> list[list[Point]] | None:
     """A chain of neighbouring points around each part and its holes; None if there are too many."""
     values = mask.astype(np.uint8)
     if corners:  # every pixel as four: their centres lie next to its corners
         values = values.repeat(2, axis=0).repeat(2, axis=1)
     contours, hierarchy = cv2.findContours(values, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if len(contours) > MOST_RINGS:
+    if len(contours) > most_rings:
         return None
     rings: list[list[Point]] = []
     for contour in contours:
@@ -118,8 +119,13 @@ def _three(points: Polygon) -> Polygon:
 
 def _drawn(polygons: Sequence[Polygon], shape: tuple[int, ...], corners: bool) -> np.ndarray:
     """The polygons as readers draw them, (H, W) bool."""
-    if not corners:
-        return draw_shapes([{'label': 'target', 'points': [[float(x), float(y)] for x, y in p]} for p in polygons], *shape) == 1
+    if not corners:  # as draw_shapes does, on one image for all: the parts of a large mask may be many
+        mask = np.zeros(shape, np.uint8)
+        for polygon in polygons:
+            points = np.array([polygon], np.int32)
+            cv2.polylines(mask, points, True, 1, 1)  # type: ignore - cv2 takes a number for a colour
+            cv2.fillPoly(mask, points, 1)  # type: ignore - as above
+        return mask == 1
     flat = [np.array(polygon, np.float64).ravel().tolist() for polygon in polygons]
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, *shape))) == 1  # type: ignore - the stubs know whole numbers only
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lisa_mm.engine.hooks.pictures_hook import PicturesHook, draw_sample, mask_questions
 from lisa_mm.structures import SegDataSample
-from lisa_mm.visualization import TRUE_COLOR, contact_sheet, draw_overlay, short_question
+from lisa_mm.visualization import TRUE_COLOR, contact_sheet, short_question
 
 
 def predicted_sample(folder: Path, *, masks: int = 1, name: str = 'a') -> SegDataSample:
@@ -98,21 +98,6 @@ def test_questions_go_with_their_masks():
     assert mask_questions(rows) == ['b', 'b', 'd']
     assert short_question('<image>\n Who? Please output segmentation mask and explain why.') == 'Who?'
     assert short_question('Please output segmentation mask.') == 'Please output segmentation mask.'
-
-
-def test_overlay():
-    image = np.full((5, 5, 3), 100, dtype=np.uint8)
-    mask = np.zeros((5, 5), dtype=bool)
-    mask[:3, :3] = True
-    filled = draw_overlay(image, mask, (200, 0, 100))
-    assert (filled[mask] == [150, 50, 100]).all()
-    assert (filled[~mask] == 100).all()
-    outlined = draw_overlay(image, mask, (200, 0, 100), outline=True)
-    assert outlined[1, 1].tolist() == [100, 100, 100]
-    assert outlined[0, 0].tolist() == outlined[2, 1].tolist() == [200, 0, 100]
-    assert (image == 100).all()
-    with pytest.raises(ValueError, match='of one size'):
-        draw_overlay(image, mask[:4], (0, 0, 0))
 
 
 def test_a_sheet_with_any_caption(tmp_path):

@@ -66,14 +66,13 @@ def test_points_of_a_square():
     assert polygons_of_mask(shaped('empty'), corners=True) == []
 
 
-def test_many_random_masks(monkeypatch):
-    monkeypatch.setattr(outlines, 'MOST_RINGS', 10**6)
+def test_many_random_masks():
     rng = np.random.default_rng(0)
     for n in range(150):
         mask = rng.random(rng.integers(3, 30, 2)) < (0.05, 0.3, 0.5, 0.7, 0.9, 0.97)[n % 6]
         mask[-1, -1] = True
         for corners, draw in ((False, drawn_by_opencv), (True, drawn_by_coco)):
-            assert (draw(polygons(mask, corners=corners), mask.shape) == mask).all()
+            assert (draw(polygons(mask, corners=corners, most_rings=10**6), mask.shape) == mask).all()
 
 
 def test_too_many_parts_are_no_polygons():
@@ -81,6 +80,7 @@ def test_too_many_parts_are_no_polygons():
     mask[1::2, 1::2] = True  # 900 pixels of their own
     assert MOST_RINGS < 900
     assert polygons_of_mask(mask, corners=False) is None
+    assert len(polygons(mask, corners=False, most_rings=900)) == 900
 
 
 def test_a_drawing_that_differs_is_no_polygon(monkeypatch):
