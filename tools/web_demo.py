@@ -32,7 +32,9 @@ def main() -> None:
         epilog='example:\n  python tools/web_demo.py work_dirs/lisa_nano',
     )
     parser.add_argument('folders', nargs='+', metavar='FOLDER', help='work folder or exported folder; several stand side by side')
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks (default: %(default)s)')
+    parser.add_argument(
+        '--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 for all networks (default: %(default)s)'
+    )
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: %(default)s)')
     parser.add_argument('--max-upload-mb', type=positive, default=20, help='of an image file (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=positive, default=50, help='of an image (default: %(default)s)')
@@ -54,9 +56,7 @@ def main() -> None:
         raise UserError(f"{error.name} is not installed. Install it: pip install 'lisa_mm[demo]'") from error
     from lisa_mm.demo.limits import Limits
 
-    limits = Limits(
-        args.max_upload_mb, args.max_megapixels, args.concurrency, args.queue, args.memory_mb, args.max_new_tokens
-    )
+    limits = Limits(args.max_upload_mb, args.max_megapixels, args.concurrency, args.queue, args.memory_mb, args.max_new_tokens)
     serve(args.folders, host=args.host, port=args.port, limits=limits, device=args.device, dtype=args.dtype)
 
 

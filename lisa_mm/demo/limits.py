@@ -69,7 +69,7 @@ def read_upload(upload: Upload | None, limits: Limits, value_range: tuple[float,
         raise DataError(f'The server no longer has {upload.name}. Upload it again.') from None
     if len(content) > limits.upload_mb * MEGABYTE:
         raise DataError(f'The file {upload.name} is larger than {limits.upload_mb:g} MB. Give a smaller file.')
-    check_pixels(content, upload.name, limits.megapixels)
+    check_pixels(content, f'The file {upload.name}', limits.megapixels)
     return decode_image(content, f'The file {upload.name}', value_range=value_range)
 
 
@@ -78,10 +78,14 @@ def check_pixels(content: bytes, name: str, megapixels: float) -> None:
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
+    except Image.DecompressionBombError:  # Pillow's own limit, which is far above
+        raise DataError(
+            f'{name} has more pixels than the {megapixels:g} megapixels that are read here. Give a smaller image.'
+        ) from None
     except Exception:  # damaged bytes make Pillow raise nearly every kind; decode_image says what is wrong
         return
     if width * height > megapixels * 1e6:
         raise DataError(
-            f'The file {name} has {width} x {height} pixels ({width * height / 1e6:.1f} megapixels); at most {megapixels:g} megapixels '
+            f'{name} has {width} x {height} pixels ({width * height / 1e6:.1f} megapixels); at most {megapixels:g} megapixels '
             'are read here. Give a smaller image.'
         )

@@ -48,9 +48,7 @@ class AnswerView(gr.HTML):
 
     def __init__(self, model: str, **layout: Any):
         template, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('view.html', 'view.js'))
-        super().__init__(
-            Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout
-        )
+        super().__init__(Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout)
 
 
 class Page:
@@ -96,7 +94,9 @@ class Page:
                 with gr.Column(elem_classes='lm-more'):
                     with gr.Group():
                         follow = gr.Checkbox(label='Follow-up', info='The model also reads the earlier questions and answers.')
-                        raw = gr.Checkbox(label='Ask exactly this', info='Otherwise a phrase is put into a question as in training.')
+                        raw = gr.Checkbox(
+                            label='Ask exactly this', info='Otherwise a phrase is put into a question as in training.'
+                        )
                         force = gr.Checkbox(label='Always answer with a mask', info='The answer may not be words alone.')
                     picks = self._examples()
             key = gr.State('', time_to_live=HOURS[1], delete_callback=self.visits.remove)
@@ -140,7 +140,7 @@ class Page:
             for model in self.models:
                 check_question(question, model.inferencer.spec)
             wanted = self._wanted(upload, question, raw, force_seg, is_follow_up)
-            visit = self._visit(key)
+            visit = self.visit_of(key)
         except UserError as error:
             yield (_message(sentence(error)), same, same, *_buttons(False), *views)
             return
@@ -190,7 +190,12 @@ class Page:
         name = upload.name if upload else ''
         return [Wanted(images[value_range], name, question.strip(), raw, force_seg, is_follow_up) for value_range in ranges]
 
-    def _visit(self, key: str) -> Visit:
+    def visit_of(self, key: str) -> Visit:
+        """A visitor's conversations, or new ones where there is no key yet.
+
+        Raises:
+            DataError: if they have been removed.
+        """
         visit = self.visits.get(key) if key else Visit([Talk() for _ in self.models])
         if visit is None:
             raise DataError(GONE)

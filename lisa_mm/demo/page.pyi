@@ -44,25 +44,23 @@ class Picture(gr.Image):
         return Upload(Path(payload.path), payload.orig_name or Path(payload.path).name)
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class AnswerView(gr.HTML):
     """Draws a conversation (:meth:`.talk.Talk.to_dict`) in the browser."""
 
     def __init__(self, model: str, **layout: Any):
         template, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('view.html', 'view.js'))
-        super().__init__(
-            Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout
-        )
+        super().__init__(Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout)
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class Page:
     """The page of some models.
@@ -99,7 +97,8 @@ class Page:
                         stop = gr.Button('Stop', interactive=False, min_width=80, elem_id='stop')
                         again = gr.Button('Start over', min_width=100, elem_id='again')
                     raw = gr.Checkbox(
-                        label='Ask exactly this', info='Otherwise a phrase becomes a question of the kind the model was trained with.'
+                        label='Ask exactly this',
+                        info='Otherwise a phrase becomes a question of the kind the model was trained with.',
                     )
                     force = gr.Checkbox(label='Always answer with a mask', info='The model may not answer with words alone.')
                     if self.examples:
@@ -131,9 +130,7 @@ class Page:
         blocks.state_session_capacity = 1000
         return blocks
 
-    def ask(
-        self, upload: Upload | None, question: str, raw: bool, force_seg: bool, key: str
-    ) -> Iterator[tuple[object, ...]]:
+    def ask(self, upload: Upload | None, question: str, raw: bool, force_seg: bool, key: str) -> Iterator[tuple[object, ...]]:
         """Answer a question with each model; yields the new values of the page's parts."""
         same = gr.skip()
         views: list[object] = [same] * len(self.models)
@@ -199,20 +196,16 @@ class Page:
     def _shown(self, number: int, talk: Talk, key: str) -> dict[str, Any]:
         return talk.to_dict(self.models[number].name, f'download/{key}/{number}')
 
-
 def _value_range(model: Model) -> tuple[float, float] | None:
     value_range = getattr(model.inferencer.load, 'value_range', None)
     return None if value_range is None else tuple(value_range)
 
-
 def _message(text: str) -> str:
     return f'<div role="alert" class="lm-message">{escape(text)}</div>'
-
 
 def _buttons(is_busy: bool) -> tuple[object, object]:
     """Ask and Stop."""
     return gr.update(interactive=not is_busy), gr.update(interactive=is_busy)
-
 
 def read_examples(folder: Path) -> list[tuple[Path, str]]:
     """The examples of a model folder: ``example.json`` has ``image``, a file beside it, and ``questions``."""

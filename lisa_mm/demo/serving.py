@@ -147,9 +147,11 @@ def open_socket(host: str, port: int) -> socket.socket:
     Raises:
         UserError: if the port is taken or not allowed, or the host is none of this machine's.
     """
+    if not 0 <= port < 2**16:
+        raise UserError(f'port {port} does not exist; give one from 1024 to 65535, or 0 for a free one.')
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(
             f'cannot listen on {host}, port {port} ({error}). Give another port, e.g. --port 0 for a free one, or another host: '
             '127.0.0.1 for this machine alone, 0.0.0.0 for all networks.'

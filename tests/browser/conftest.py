@@ -20,6 +20,7 @@ from lisa_mm.demo.limits import Limits
 from lisa_mm.demo.page import Page as DemoPage
 from lisa_mm.demo.page import read_examples
 from lisa_mm.demo.serving import build_app, load_models, open_socket
+from tests.demo.building import in_loop
 
 NANO = find_model('lisa_nano')
 EXAMPLE = NANO / 'example.jpg'
@@ -93,7 +94,7 @@ class Demo:
 def serve_in_thread(page: DemoPage) -> tuple[uvicorn.Server, threading.Thread, str]:
     """Start a server and return it with its address when it listens."""
     listening = open_socket('127.0.0.1', 0)
-    server = uvicorn.Server(uvicorn.Config(build_app(page), log_level='warning', timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(in_loop(lambda: build_app(page)), log_level='warning', timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={'sockets': [listening]})
     thread.start()
     return server, thread, f'http://127.0.0.1:{listening.getsockname()[1]}'
@@ -115,7 +116,7 @@ def start(inferencer: LISAInferencer, tmp_path_factory: pytest.TempPathFactory) 
     def one(number: int) -> Demo:
         held = Held(inferencer)
         models = [Model('lisa_nano', held), *[Model(f'model {n}', inferencer) for n in range(2, number + 1)]]  # type: ignore - as one
-        page = DemoPage(models, LIMITS, read_examples(NANO))
+        page = in_loop(lambda: DemoPage(models, LIMITS, read_examples(NANO)))
         server, thread, address = serve_in_thread(page)
         running.append((server, thread))
         return Demo(address, inferencer, held, page)
