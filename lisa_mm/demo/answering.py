@@ -135,7 +135,7 @@ def together(streams: Sequence[Iterator[T]]) -> Generator[tuple[int, T], None, N
 
     Closing this generator closes each stream after its current item.
     """
-    items: queue.Queue[tuple[int, T] | None | BaseException] = queue.Queue()
+    items: queue.Queue[tuple[int, T] | BaseException | None] = queue.Queue()
     closed = threading.Event()
 
     def run(number: int, stream: Iterator[T]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
 
 from ..apis.asking import check_question
 from ..errors import DataError, UserError
@@ -19,6 +18,8 @@ from .layers import picture_of
 from .limits import MEGABYTE, Limits, Upload, read_upload
 from .shelf import Shelf
 from .talk import Talk, Visit
+
+GivenImage = dict[str, Any] | None  # as Gradio's image component has it: path, orig_name
 
 FOLDER = Path(__file__).parent
 TITLE = 'lisa_mm: ask an image'
@@ -31,24 +32,18 @@ STOPPED = 'Stopped. The question was left out of the conversation.'
 HOURS = (600, 3600)  # seconds: how often uploads are looked at, and how old they become
 
 
-class Picture(gr.Image):
-    """An image whose file is read by us, so that limits and messages are ours."""
-
-    is_template = True
-
-    def preprocess(self, payload: ImageData | None) -> Upload | None:  # type: ignore[override] - any value is allowed
-        """The visitor's file, unopened."""
-        if payload is None or payload.path is None:
-            return None
-        return Upload(Path(payload.path), payload.orig_name or Path(payload.path).name)
-
-
-class AnswerView(gr.HTML):
+def answer_view(model: str) -> gr.HTML:
     """Draws a conversation (:meth:`.talk.Talk.to_dict`) in the browser."""
+    template, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('view.html', 'view.js'))
+    return gr.HTML(Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False)
 
-    def __init__(self, model: str, **layout: Any):
-        template, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('view.html', 'view.js'))
-        super().__init__(Talk().to_dict(model), html_template=template, js_on_load=script, apply_default_css=False, **layout)
+
+def upload_of(image: GivenImage) -> Upload | None:
+    """The file that a visitor has sent, of which Gradio has checked that it is an upload or an example."""
+    if image is None or not image.get('path'):
+        return None
+    path = Path(image['path'])
+    return Upload(path, image.get('orig_name') or path.name)
 
 
 class Page:
@@ -71,7 +66,7 @@ class Page:
             gr.HTML(WELCOME)
             with gr.Row(elem_classes='lm-layout'):
                 with gr.Column(elem_classes='lm-ask'):
-                    image = Picture(
+                    image = gr.Image(
                         label='Image',
                         sources=['upload', 'clipboard'],
                         buttons=[],
@@ -90,7 +85,7 @@ class Page:
                     views = []
                     for model in self.models:
                         with gr.Column(min_width=280):
-                            views.append(AnswerView(model.name))
+                            views.append(answer_view(model.name))
                 with gr.Column(elem_classes='lm-more'):
                     with gr.Group():
                         follow = gr.Checkbox(label='Follow-up', info='The model also reads the earlier questions and answers.')
@@ -102,7 +97,9 @@ class Page:
             key = gr.State('', time_to_live=HOURS[1], delete_callback=self.visits.remove)
 
             buttons = [ask, stop]
-            quick = partial(dict, queue=False, show_progress='hidden', api_visibility='private')
+            # Gradio would decode an image before we see it; limits and messages are ours
+            unopened: dict[str, Any] = {'preprocess': False, 'api_visibility': 'private'}
+            quick: dict[str, Any] = {'queue': False, 'show_progress': 'hidden'}
             asking = gr.on(
                 [ask.click, question.submit],
                 self.ask,
@@ -111,13 +108,13 @@ class Page:
                 concurrency_limit=self.limits.concurrency,
                 show_progress='minimal',
                 show_progress_on=question,
-                api_visibility='private',
+                **unopened,
             )
-            stop.click(self.stop, [image, key], [message, *buttons, *views], cancels=[asking], **quick())
+            stop.click(self.stop, [image, key], [message, *buttons, *views], cancels=[asking], **quick, **unopened)
             for pick, example in picks:
-                pick.click(partial(_picked, *example), None, [image, question], **quick())
+                pick.click(partial(_picked, *example), None, [image, question], api_visibility='private', **quick)
             for event in (again.click, image.change):
-                event(self.start, [image, key], [message, key, *buttons, *views], cancels=[asking], **quick())
+                event(self.start, [image, key], [message, key, *buttons, *views], cancels=[asking], **quick, **unopened)
         blocks.queue(max_size=self.limits.queue, api_open=False)
         blocks.state_session_capacity = 1000
         return blocks
@@ -131,7 +128,7 @@ class Page:
             return [(gr.Button(text, icon=path, size='sm'), (path, text)) for path, text in self.examples]
 
     def ask(
-        self, upload: Upload | None, question: str, raw: bool, force_seg: bool, is_follow_up: bool, key: str
+        self, image: GivenImage, question: str, raw: bool, force_seg: bool, is_follow_up: bool, key: str
     ) -> Iterator[tuple[object, ...]]:
         """Answer a question with each model; yields the new values of the page's parts."""
         same = gr.skip()
@@ -139,7 +136,7 @@ class Page:
         try:
             for model in self.models:
                 check_question(question, model.inferencer.spec)
-            wanted = self._wanted(upload, question, raw, force_seg, is_follow_up)
+            wanted = self._wanted(upload_of(image), question, raw, force_seg, is_follow_up)
             visit = self.visit_of(key)
         except UserError as error:
             yield (_message(sentence(error)), same, same, *_buttons(False), *views)
@@ -160,17 +157,17 @@ class Page:
         self.visits.put(key, Visit(talks))
         yield (same, same, same, *_buttons(False), *[self._shown(number, talk, key) for number, talk in enumerate(talks)])
 
-    def stop(self, upload: Upload | None, key: str) -> tuple[object, ...]:
+    def stop(self, image: GivenImage, key: str) -> tuple[object, ...]:
         """Show the conversation as it was before a question that has been given up."""
         visit = self.visits.get(key)
         if visit is None or not any(talk.exchanges for talk in visit.talks):
-            return (_message(STOPPED), *_buttons(False), *self._empty(upload)[1])
+            return (_message(STOPPED), *_buttons(False), *self._empty(upload_of(image))[1])
         return (_message(STOPPED), *_buttons(False), *[self._shown(n, talk, key) for n, talk in enumerate(visit.talks)])
 
-    def start(self, upload: Upload | None, key: str) -> tuple[object, ...]:
+    def start(self, image: GivenImage, key: str) -> tuple[object, ...]:
         """Begin a conversation about an image."""
         self.visits.remove(key)
-        text, views = self._empty(upload)
+        text, views = self._empty(upload_of(image))
         return (_message(text), '', *_buttons(False), *views)
 
     def _empty(self, upload: Upload | None) -> tuple[str, list[dict[str, Any]]]:
@@ -210,8 +207,7 @@ def _picked(path: Path, text: str) -> tuple[str, str]:
 
 
 def _value_range(model: Model) -> tuple[float, float] | None:
-    value_range = getattr(model.inferencer.load, 'value_range', None)
-    return None if value_range is None else tuple(value_range)
+    return getattr(model.inferencer.load, 'value_range', None)
 
 
 def _message(text: str) -> str:

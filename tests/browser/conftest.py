@@ -115,7 +115,7 @@ def start(inferencer: LISAInferencer, tmp_path_factory: pytest.TempPathFactory) 
 
     def one(number: int) -> Demo:
         held = Held(inferencer)
-        models = [Model('lisa_nano', held), *[Model(f'model {n}', inferencer) for n in range(2, number + 1)]]  # type: ignore - as one
+        models = [Model('lisa_nano', held), *[Model(f'model {n}', inferencer) for n in range(2, number + 1)]]
         page = in_loop(lambda: DemoPage(models, LIMITS, read_examples(NANO)))
         server, thread, address = serve_in_thread(page)
         running.append((server, thread))

@@ -79,9 +79,9 @@ def test_from_upload_to_download(visit: Visit, demo: Demo, size: tuple[int, int]
     box = page.locator('canvas').bounding_box()
     assert box is not None
     at = {'x': place[1] * box['width'] / shown.shape[1], 'y': place[0] * box['height'] / shown.shape[0]}
-    page.locator('canvas').click(position=at)  # type: ignore[arg-type] - x and y
+    page.locator('canvas').click(position=at)
     wait_for_drawing(page, hidden=[0])
-    page.locator('canvas').click(position=at)  # type: ignore[arg-type] - x and y
+    page.locator('canvas').click(position=at)
     wait_for_drawing(page, hidden=[])
 
     # The threshold changes the mask without the server

@@ -33,7 +33,7 @@ def model(*items: Any) -> tuple[Model, dict[str, Any]]:
                 raise item
             yield item
 
-    return Model('m', SimpleNamespace(stream=stream, spec=SPEC)), given  # type: ignore[arg-type] - as an inferencer
+    return Model('m', SimpleNamespace(stream=stream, spec=SPEC)), given
 
 
 def whole(text: str, *values: float, earlier: int = 0, **how: Any) -> Answer:

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gradio.data_classes import ImageData
 
 from lisa_mm.demo.answering import Model
 from lisa_mm.demo.limits import Limits, Upload
-from lisa_mm.demo.page import Page, Picture, read_examples
+from lisa_mm.demo.page import Page, read_examples
 from lisa_mm.errors import DataError
 
 from .building import in_loop
@@ -18,12 +17,12 @@ from .building import in_loop
 
 @pytest.fixture
 def page() -> Page:
-    models = [Model(name, SimpleNamespace(load=None)) for name in 'ab']  # type: ignore[arg-type] - nobody asks them
+    models = [Model(name, SimpleNamespace(load=None)) for name in 'ab']
     return in_loop(lambda: Page(models, Limits(concurrency=2)))
 
 
 def config_of(page: Page) -> dict[str, Any]:
-    return page.blocks.get_config_file()
+    return dict(page.blocks.get_config_file())
 
 
 def test_there_is_a_view_for_each_model(page: Page) -> None:
@@ -40,7 +39,8 @@ def test_no_endpoint_is_public_and_questions_are_limited(page: Page) -> None:
 
 
 def test_no_text_of_a_visitor_becomes_a_tag(page: Page) -> None:
-    (message, *_) = page.start(Upload(Path('missing'), '<img src=x onerror=alert(1)>'), '')
+    (message, *_) = page.start({'path': 'missing', 'orig_name': '<img src=x onerror=alert(1)>'}, '')
+    assert isinstance(message, str)
     assert '<img' not in message and '&lt;img' in message
 
 
@@ -52,11 +52,10 @@ def test_an_expired_conversation_is_not_silently_begun_anew(page: Page) -> None:
 
 def test_a_picture_is_passed_on_unopened(tmp_path: Path) -> None:
     (tmp_path / 'x.png').write_bytes(b'no image')
-    picture = Picture()
-    assert picture.preprocess(ImageData(path=str(tmp_path / 'x.png'), orig_name='mine.png')) == Upload(
-        tmp_path / 'x.png', 'mine.png'
-    )
-    assert picture.preprocess(None) is None
+    given = {'path': str(tmp_path / 'x.png'), 'url': None}
+    assert upload_of({**given, 'orig_name': 'mine.png'}) == Upload(tmp_path / 'x.png', 'mine.png')
+    assert upload_of({**given, 'orig_name': None}) == Upload(tmp_path / 'x.png', 'x.png')
+    assert upload_of(None) is upload_of({'path': None, 'url': 'data:image/png;base64,AAAA'}) is None
 
 
 def test_examples_are_those_of_the_model_folder(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from .building import in_loop
 
 @pytest.fixture
 def page() -> Page:
-    models = [Model('runs/ä b', SimpleNamespace(load=None))]  # type: ignore[arg-type] - nobody asks it
+    models = [Model('runs/ä b', SimpleNamespace(load=None))]
     return in_loop(lambda: Page(models, Limits(upload_mb=0.001)))
 
 
