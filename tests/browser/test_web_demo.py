@@ -131,6 +131,7 @@ def test_the_answer_streams_and_can_be_stopped(visit: Visit, demo: Demo) -> None
     page = visit(demo)
     page.get_by_role('button', name=FIRST).click()
     expect(page.get_by_label('Question')).to_have_value(FIRST)
+    expect(page.locator('canvas')).to_be_visible()
     demo.held.hold()
     page.get_by_role('button', name='Ask', exact=True).click()
     expect(page.locator('.lm-answer')).to_have_text('It')  # its first word, while the model waits
@@ -158,6 +159,7 @@ def test_a_visitor_who_leaves_frees_the_model(visit: Visit, demo: Demo) -> None:
     page = visit(demo)
     page.get_by_role('button', name=FIRST).click()
     expect(page.get_by_label('Question')).to_have_value(FIRST)
+    expect(page.locator('canvas')).to_be_visible()
     demo.held.hold()
     page.get_by_role('button', name='Ask', exact=True).click()
     expect(page.locator('.lm-answer')).to_have_text('It')
@@ -187,6 +189,7 @@ def test_a_full_queue_is_a_message(visit: Visit, demo: Demo) -> None:
     for page in pages:
         page.get_by_role('button', name=FIRST).click()
         expect(page.get_by_label('Question')).to_have_value(FIRST)
+        expect(page.locator('canvas')).to_be_visible()
     demo.held.hold()
     ask_of = [page.get_by_role('button', name='Ask', exact=True) for page in pages]
     ask_of[0].click()

@@ -9,7 +9,7 @@ import pytest
 
 from lisa_mm.demo.answering import Model
 from lisa_mm.demo.limits import Limits, Upload
-from lisa_mm.demo.page import Page, read_examples
+from lisa_mm.demo.page import Page, read_examples, upload_of
 from lisa_mm.errors import DataError
 
 from .building import in_loop
