@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Page:
 
     def __init__(self, models: Sequence[Model], limits: Limits, examples: Sequence[tuple[Path, str]] = ()):
         self.models, self.limits, self.examples = list(models), limits, list(examples)
+        self.serials = count(1)
         self.visits: Shelf[Visit] = Shelf(limits.memory_mb * MEGABYTE)
         self.blocks = self._build()
 
@@ -142,7 +144,8 @@ class Page:
             yield (_message(sentence(error)), same, same, *_buttons(False), *views)
             return
         key = key or self.visits.new_key()
-        talks = list(visit.talks)
+        self.visits.put(key, visit)
+        talks, serial = list(visit.talks), next(self.serials)
         yield (_message(''), '', key, *_buttons(True), *views)
         streams = [
             answer(model, one, talk, self.limits.max_new_tokens)
@@ -151,24 +154,34 @@ class Page:
         for number, talk in together(streams):
             talks[number] = talk
             views = [same] * len(self.models)
-            views[number] = talk.to_dict(self.models[number].name)
+            views[number] = talk.to_dict(self.models[number].name, serial=serial)
             yield (same, same, same, same, same, *views)
         # kept when all have answered, so that Stop leaves the question out everywhere
-        self.visits.put(key, Visit(talks))
-        yield (same, same, same, *_buttons(False), *[self._shown(number, talk, key) for number, talk in enumerate(talks)])
+        if not visit.is_over:
+            self.visits.put(key, Visit(talks))
+            yield (same, same, same, *_buttons(False), *self._shown(talks, key, serial))
 
     def stop(self, image: GivenImage, key: str) -> tuple[object, ...]:
         """Show the conversation as it was before a question that has been given up."""
         visit = self.visits.get(key)
+        if visit is not None:
+            visit.is_over = True
+            self.visits.put(key, Visit(visit.talks))
         if visit is None or not any(talk.exchanges for talk in visit.talks):
             return (_message(STOPPED), *_buttons(False), *self._empty(upload_of(image))[1])
-        return (_message(STOPPED), *_buttons(False), *[self._shown(n, talk, key) for n, talk in enumerate(visit.talks)])
+        return (_message(STOPPED), *_buttons(False), *self._shown(visit.talks, key, next(self.serials)))
 
     def start(self, image: GivenImage, key: str) -> tuple[object, ...]:
         """Begin a conversation about an image."""
-        self.visits.remove(key)
+        self._end(key)
         text, views = self._empty(upload_of(image))
         return (_message(text), '', *_buttons(False), *views)
+
+    def _end(self, key: str) -> None:
+        visit = self.visits.get(key)
+        if visit is not None:
+            visit.is_over = True
+        self.visits.remove(key)
 
     def _empty(self, upload: Upload | None) -> tuple[str, list[dict[str, Any]]]:
         """What is wrong with an image, or '', and views that show it alone."""
@@ -178,7 +191,7 @@ class Page:
                 picture = picture_of(read_upload(upload, self.limits, _value_range(self.models[0])))
             except UserError as error:
                 text = sentence(error)
-        return text, [Talk(picture=picture).to_dict(model.name) for model in self.models]
+        return text, [Talk(picture=picture).to_dict(model.name, serial=next(self.serials)) for model in self.models]
 
     def _wanted(self, upload: Upload | None, question: str, raw: bool, force_seg: bool, is_follow_up: bool) -> list[Wanted]:
         """The question for each model; models that read images in the same way share the pixels."""
@@ -198,8 +211,12 @@ class Page:
             raise DataError(GONE)
         return visit
 
-    def _shown(self, number: int, talk: Talk, key: str) -> dict[str, Any]:
-        return talk.to_dict(self.models[number].name, f'download/{key}/{number}')
+    def _shown(self, talks: Sequence[Talk], key: str, serial: int) -> list[dict[str, Any]]:
+        names = [model.name for model in self.models]
+        return [
+            talk.to_dict(name, f'download/{key}/{number}', serial)
+            for number, (name, talk) in enumerate(zip(names, talks, strict=True))
+        ]
 
 
 def _picked(path: Path, text: str) -> tuple[str, str]:

@@ -72,15 +72,17 @@ class Talk:
         arrays = sum(array.nbytes for array in (self.image, self.logits, self.seg_logits) if array is not None)
         return arrays + len(self.picture) + sum(len(layer.map) for layer in self.layers)
 
-    def to_dict(self, model: str, download: str = '') -> dict[str, Any]:
+    def to_dict(self, model: str, download: str = '', serial: int = 0) -> dict[str, Any]:
         """As JSON for the page.
 
         Args:
             model: The model's name.
             download: Address of the masks.
+            serial: The page leaves out what comes with a smaller number than it has seen: words of a stopped answer.
         """
         return {
             'model': model,
+            'serial': serial,
             'exchanges': [exchange.to_dict() for exchange in self.exchanges],
             'picture': self.picture,
             'layers': [layer.to_dict() for layer in self.layers],
@@ -90,11 +92,17 @@ class Talk:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Visit:
-    """A visitor's conversations, one per model."""
+    """A visitor's conversations.
+
+    Args:
+        talks: One per model.
+        is_over: Whether another one has taken its place, so that an answer under way is no longer wanted.
+    """
 
     talks: Sequence[Talk]
+    is_over: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -242,6 +242,7 @@ function schedule() {
 }
 
 function show() {
+  if (props.value.serial < value.serial) return; // a word of an answer that was stopped came late
   value = props.value;
   if (!value.layers.length) hidden.clear();
   find('h2').textContent = value.model;

@@ -44,6 +44,19 @@ def test_no_text_of_a_visitor_becomes_a_tag(page: Page) -> None:
     assert '<img' not in message and '&lt;img' in message
 
 
+def test_a_first_question_that_was_stopped_can_be_asked_again(page: Page) -> None:
+    first = page.visit_of('')
+    page.visits.put('key', first)
+    page.stop(None, 'key')
+    assert first.is_over
+    again = page.visit_of('key')
+    assert (again is first, again.is_over) == (False, False)
+    page.start(None, 'key')
+    assert again.is_over
+    with pytest.raises(DataError, match='no longer'):
+        page.visit_of('key')
+
+
 def test_an_expired_conversation_is_not_silently_begun_anew(page: Page) -> None:
     with pytest.raises(DataError, match='no longer'):
         page.visit_of('gone')
