@@ -83,7 +83,8 @@ class ReadyModel:
     def load(self) -> LISA:
         """Build the model in float32 on the CPU, read all weights strictly, and move it to its device, in eval mode."""
         set_tf32(False)
-        DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
+        if not DefaultScope.check_instance_created('lisa_mm'):
+            DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')
         torch.manual_seed((self.compiled.get('randomness') or {}).get('seed') or 0)
         model: LISA = MODELS.build(self.compiled.model.to_dict())
         start = self.compiled.get('load_from')
