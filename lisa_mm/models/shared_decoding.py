@@ -64,8 +64,7 @@ def answer_shared(
     """
     device, (rows, _, width) = embeds.device, embeds.shape
     integers: dict[str, Any] = {'dtype': torch.long, 'device': device}
-    ends = _as_list(options.get('eos_token_id'))
-    stops = torch.tensor(ends, **integers)
+    stops = torch.tensor(_as_list(options.get('eos_token_id')), **integers)
     watch: Watch | None = options.get('watch')
 
     # The prompts
@@ -86,6 +85,7 @@ def answer_shared(
     keep = group * slots + slot
 
     new: list[Tensor] = []
+    going_on: list[Tensor] = []  # rows that had not ended before each token
     new_states: list[Tensor] = []
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     ids = torch.zeros(rows, 0, **integers)
@@ -98,6 +98,7 @@ def answer_shared(
         if options.get('pad_token_id') is not None:
             tokens = tokens.masked_fill(ended, options['pad_token_id'])
         new.append(tokens)
+        going_on.append(~ended)
         if watch is not None:
             watch(tokens, current)
         ids = torch.stack(new, dim=1)
@@ -118,8 +119,7 @@ def answer_shared(
 
     after = torch.stack(new_states, dim=1) if new_states else embeds.new_zeros(rows, 0, width)
     found = []
-    for row, (own, prompt) in enumerate(zip(ids.tolist(), lengths, strict=True)):
-        count = next((place + 1 for place, token in enumerate(own) if token in ends), len(own))
+    for row, (count, prompt) in enumerate(zip(torch.stack(going_on).sum(0).tolist(), lengths, strict=True)):
         found.append((ids[row, :count], torch.cat([prompt_states[row, :prompt], after[row, : count - 1].to(states.dtype)])))
     return found
 

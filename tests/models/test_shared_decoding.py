@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from transformers import GenerationConfig
 
 from lisa_mm.datasets.tokenizer import build_tokenizer
+from lisa_mm.models.decoding import RowLimits
 from lisa_mm.models.shared_decoding import is_plain
 
 from ..parity.answers import answer_case, read_evaluation
@@ -124,6 +125,21 @@ def test_a_watcher_sees_each_token_with_its_state(more):
         length = int(inputs['attention_mask'][row].sum())
         assert [int(tokens[row]) for tokens, _ in seen] == output.ids[length:].tolist()
         assert_close(torch.stack([states[row] for _, states in seen]), output.hidden_states[length - 1 :])
+
+
+@pytest.mark.parametrize('more', [{}, {'do_sample': False}])
+def test_rows_that_end_at_their_own_limit(more):
+    model: Any = build(put_together())
+    model.eval()
+    inputs, samples = prompts(model, *TALKS)
+    limits = [1, 3, 2, 6, 4]
+    found = rows(model.generate(inputs, samples, **OPTIONS, **more, stopping_criteria=[RowLimits(limits)]))
+    free = rows(model.generate(inputs, samples, **OPTIONS, **more))
+    for row, (output, whole, limit) in enumerate(zip(found, free, limits, strict=True)):
+        length = int(inputs['attention_mask'][row].sum()) + limit
+        assert output.ids[:length].tolist() == whole.ids[:length].tolist()
+        assert more or len(output.ids) == length
+        assert len(output.hidden_states) == len(output.ids) - 1
 
 
 def test_other_settings_are_left_to_transformers():
