@@ -89,9 +89,10 @@ def test_a_command(line, run, place):
     if 'example.jpg' in line:
         assert 'It is [SEG].' in printed
         assert 'chat' in line or PRINTED.splitlines()[:2] == printed.splitlines()[:2]
+        page = [] if 'chat' in line else ['page.png']
         assert [name.rpartition('/')[2].rpartition('example_')[2] for name in names] in (
-            ['mask_0.png', 'overlay.png'],
-            ['2_mask_0.png', '2_overlay.png'],
+            ['mask_0.png', 'overlay.png', *page],
+            ['2_mask_0.png', '2_overlay.png', *(f'2_{name}' for name in page)],
         )
     if '.jsonl' in printed:
         out = Path(names[0]).parent

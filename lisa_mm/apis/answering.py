@@ -54,7 +54,7 @@ def answer_one(
     print(describe_device(inferencer.device, dtype), file=sys.stderr)
     answer = inferencer(pixels, question, raw=raw, **vars(options))
     answer = replace(answer, name=str(image))
-    return answer, save_answer(answer, out)
+    return answer, save_answer(answer, out, page=True)
 
 
 def answer_many(

@@ -191,7 +191,7 @@ def free_stem(folder: Path, stem: str) -> str:
     names = [path.name for path in folder.iterdir()]
 
     def is_taken(candidate: str) -> bool:
-        pattern = re.compile(rf'{re.escape(candidate)}_(overlay|mask_\d+)\.png')
+        pattern = re.compile(rf'{re.escape(candidate)}_(overlay|page|mask_\d+)\.png')
         return any(pattern.fullmatch(name) for name in names)
 
     number = 1

@@ -118,8 +118,8 @@ class LISAInferencer:
             max_new_tokens, force_seg, no_text, temperature, top_p, top_k, seed: See
                 :class:`lisa_mm.models.decoding.AnswerOptions`.
             batch_size: Number of questions answered at once.
-            show: Show each overlay in the system's image viewer.
-            out_dir: Folder for masks and overlays.
+            show: Show each answer in the system's image viewer: overlay, question, text and legend.
+            out_dir: Folder for masks and overlays; for a single answer also its page, as ``show`` shows it.
             labels: 'coco', 'labelme', 'reasonseg' or 'jsonl': write such labels into ``<out_dir>/<labels>`` too.
             return_datasamples: Return :class:`lisa_mm.structures.SegDataSample` with ``answers`` and ``mask_logits``.
             options: Further arguments of transformers' ``generate``.
@@ -134,7 +134,7 @@ class LISAInferencer:
         requests = [Request(image, question, history or (), raw, how) for image, question in pairs]
         answers = []
         for answer in self.answers(requests, batch_size=batch_size, **options):
-            self.visualize([answer], show=show, out_dir=out_dir)
+            self.visualize([answer], show=show, out_dir=out_dir, page=alone)
             answers.append(answer)
         if labels is not None:
             save_labels(answers, labels, Path(out_dir or '') / labels)
@@ -306,17 +306,21 @@ class LISAInferencer:
         prepared = self.preparer.prepare(Request(image, question, history or (), raw, AnswerOptions(**how)))
         yield from follow(lambda listeners: self.forward([prepared], listeners=listeners)[0])
 
-    def visualize(self, answers: Sequence[Answer], *, show: bool = False, out_dir: str | Path | None = None) -> list[np.ndarray]:
-        """Overlays (H, W, 3) uint8, which are shown or saved with the masks if that is wanted."""
-        if not show and out_dir is None:
-            return []
-        overlays = [answer.overlay() for answer in answers]
-        for answer, overlay in zip(answers, overlays, strict=True):
+    def visualize(
+        self, answers: Sequence[Answer], *, show: bool = False, out_dir: str | Path | None = None, page: bool = False
+    ) -> list[np.ndarray]:
+        """Save answers with their masks and overlays, show their pages; returns the pages shown, (H', W', 3) uint8."""
+        drawn = []
+        for answer in answers:
             if out_dir is not None:
-                save_answer(answer, out_dir)
-            if show and not ImageShow.show(Image.fromarray(overlay)):
-                raise UserError('show=True: no program that shows images was found here. Give out_dir=FOLDER and open the files.')
-        return overlays
+                save_answer(answer, out_dir, page=page)
+            if show:
+                drawn.append(answer.page())
+                if not ImageShow.show(Image.fromarray(drawn[-1])):
+                    raise UserError(
+                        'show=True: no program that shows images was found here. Give out_dir=FOLDER and open the files.'
+                    )
+        return drawn
 
     def postprocess(self, answers: Sequence[Answer], *, return_datasamples: bool = False) -> list[Any]:
         """The answers, or data samples with ``answers`` and ``mask_logits``."""

@@ -17,7 +17,9 @@ from .asking import check_folder, free_stem
 from .fetching import is_address
 
 
-def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, replace: bool = False) -> list[Path]:
+def save_answer(
+    answer: Answer, folder: str | Path, *, stem: str | None = None, replace: bool = False, page: bool = False
+) -> list[Path]:
     """Write the answer's own masks as PNG (0 and 255), and an overlay of all of its conversation; other files stay as they are.
 
     Args:
@@ -25,10 +27,11 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
         folder: The folder of the files.
         stem: The beginning of their names; by default that of the image's file.
         replace: Write over files of that stem, which a run that was killed has left.
+        page: Also write the overlay above the question and the answer, whose ``[SEG]`` are coloured like their masks.
 
     Returns:
-        The files: ``<image>_mask_<k>.png`` for each ``[SEG]`` of the answer, then ``<image>_overlay.png``; where such files are
-        there already, ``<image>_2_mask_<k>.png`` and so on.
+        The files: ``<image>_mask_<k>.png`` for each ``[SEG]`` of the answer, then ``<image>_overlay.png``, perhaps
+        ``<image>_page.png``; where such files are there already, ``<image>_2_mask_<k>.png`` and so on.
     """
     folder = check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +45,11 @@ def save_answer(answer: Answer, folder: str | Path, *, stem: str | None = None, 
         files.append(path)
     overlay = folder / f'{stem}_overlay.png'
     _write(overlay, answer.overlay(), mode)
-    return [*files, overlay]
+    files.append(overlay)
+    if page:
+        files.append(folder / f'{stem}_page.png')
+        _write(files[-1], answer.page(), mode)
+    return files
 
 
 def check_labels(kind: str, folder: object, images: Sequence[object]) -> None:

@@ -210,7 +210,7 @@ def test_an_image_at_an_address(model, photos, tmp_path):
         server.shutdown()
     assert asked.count('GET /b.png?size=1 HTTP/1.1') == 1
     assert answer.name == f'{address}/b.png?size=1'
-    assert files[-1].name == 'b_overlay.png'
+    assert files[-1].name == 'b_page.png'
     alone = LISAInferencer(model)(photos / 'b.png', 'the cup', **vars(OPTIONS))
     np.testing.assert_array_equal(answer.masks, alone.masks)
 
