@@ -86,7 +86,9 @@ def place(tmp_path_factory, demo):
     for name in ('configs', 'lisa_mm', 'examples'):
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(demo, folder / 'data' / 'demo')
-    (folder / 'data' / 'lisa').symlink_to(GOLDEN)
+    shutil.copytree(GOLDEN, folder / 'data' / 'lisa')
+    splits = folder / 'data' / 'lisa' / 'reason_seg' / 'ReasonSeg'
+    shutil.copytree(splits / 'val', splits / 'test')
     (folder / 'my').mkdir()
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / 'my' / 'a.jpg')
     annotation = {'id': 1, 'image_id': 1, 'category_id': 1, 'segmentation': [[5, 5, 30, 5, 30, 30]], 'iscrowd': 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -93,6 +94,7 @@ def evaluate(
             result['controls'], other = run_controls(runner, loader, answers)
         metrics, pairs = run_pass(runner, loader, split, answers)
         dataset = runner.tests.dataloader.dataset
+        close_log(runner)
     result |= {'split': loader['dataset'].get('split', split), 'answers': answers, 'metrics': metrics, **_scores(metrics, runner)}
     if runner.rank == 0:
         result['per_mask'] = _named(dataset, pairs)
@@ -100,6 +102,14 @@ def evaluate(
             gains = [iou(*pair) - iou(*asked) for pair, asked in zip(_flat(pairs), other, strict=True)]
             result['listens'] = {'gain': float(np.mean(gains)), 'interval': interval(gains, ROUNDS)}
     return result
+
+
+def close_log(runner: LisaRunner) -> None:
+    """Close the log's file: mmengine's current logger outlives the run, and perhaps the folder."""
+    for handler in [*runner.logger.handlers]:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+            runner.logger.removeHandler(handler)
 
 
 def build_evaluation(model: LISA, compiled: Config, split: str, loader: dict[str, Any], folder: str, launcher: str) -> LisaRunner:

@@ -71,7 +71,7 @@ class Batcher:
     """
 
     def __init__(self, forward: Forward, *, size: int = 16, wait: float = 0.01, on_batch: Callable[[int], object] | None = None):
-        self.forward, self.size, self.wait = forward, size, wait
+        self._ask, self.size, self.wait = forward, size, wait
         self.on_batch = on_batch
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -144,7 +144,7 @@ class Batcher:
             is_cancelled=lambda number: batch[number].is_cancelled,
         )
         try:
-            answers = self.forward([job.prepared for job in batch], listeners=listeners)
+            answers = self._ask([job.prepared for job in batch], listeners=listeners)
         except Exception as error:  # one question must not take the others or the thread with it
             self._fail(batch, error)
             return

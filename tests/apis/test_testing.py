@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import print_log
 from PIL import Image
 
-from lisa_mm.apis.testing import blind_pairs, score
+from lisa_mm.apis.testing import blind_pairs, evaluate, score
+from lisa_mm.config import load_config
 from lisa_mm.datasets import JsonlSegDataset
 from projects.nano.demo.writer import write_demo
 
@@ -95,3 +98,10 @@ def test_two_processes_print_the_result_of_one_once(tmp_path):
     assert len(one['per_mask']) == one['n']
     assert set(one['controls']) == {'empty mask', 'union of all objects', 'question of another object'}
     assert (tmp_path / 'one/pictures/test.png').is_file()
+
+
+def test_the_log_of_an_evaluation_ends_with_its_folder(demo):
+    """A warning after it, in the same process, went to a file in the removed folder."""
+    config = load_config(ROOT / 'configs' / 'lisa' / 'lisa_nano.py', (), [f'data_root={demo}', 'test_dataloader.num_workers=0'])
+    evaluate(config, None)
+    print_log('a later warning', logger='current', level=logging.WARNING)
