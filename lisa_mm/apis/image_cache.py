@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..models.base import BaseMaskDecoder, ImageEmbeddings
 
-AT_ONCE = 4  # images; more cost memory, and a large encoder is no faster with them
+PIXELS_AT_ONCE = 4 * 1024**2  # more cost memory, and an encoder of large images is no faster with them
 
 
 class ImageCache:
@@ -33,8 +33,9 @@ class ImageCache:
             keys: What tells the images apart.
         """
         missing = [number for number, key in enumerate(keys) if key not in self._kept]
-        for begin in range(0, len(missing), AT_ONCE):
-            numbers = missing[begin : begin + AT_ONCE]
+        at_once = max(1, PIXELS_AT_ONCE // pixels[0, 0].numel())
+        for begin in range(0, len(missing), at_once):
+            numbers = missing[begin : begin + at_once]
             chosen = pixels if len(numbers) == len(pixels) else pixels[numbers]
             encoded = self.decoder.encode_image(chosen)
             for place, number in enumerate(numbers):

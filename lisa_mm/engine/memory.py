@@ -1,4 +1,4 @@
-"""How the C library handles freed memory during CPU training."""
+"""How the C library handles freed memory when a model runs on a CPU."""
 
 from __future__ import annotations
 
