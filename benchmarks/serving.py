@@ -1,7 +1,7 @@
 """Many clients at once ask a served model: batches of several questions against one question at a time.
 
 Both servers run side by side and are asked in turns, each request about an image of its own, so that a busy machine slows both
-alike. Every answer is checked to be about the image that was sent.
+equally. Each answer is checked: it must be about the image that was sent.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def read_image(image: object, load: Any = None) -> dict[str, Any]:
     """
     load = LoadImage() if load is None else load
     if is_address(image):
-        pixels = fetch_image(str(image))
+        pixels = fetch_image(str(image), value_range=getattr(load, 'value_range', None))
         return {'img': pixels, 'img_path': str(image), 'original_size': pixels.shape[:2], 'sample_id': str(image)}
     if isinstance(image, (str, Path)):
         return _read_file(Path(image), load)

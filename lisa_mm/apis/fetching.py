@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -21,11 +22,12 @@ def is_address(image: object) -> bool:
     return isinstance(image, str) and image.startswith(('http://', 'https://'))
 
 
-def fetch_image(address: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+def fetch_image(address: str, *, value_range: Sequence[float] | None = None, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """Get an image, (H, W, 3) uint8 RGB.
 
     Args:
         address: An http(s) address.
+        value_range: See :class:`lisa_mm.datasets.transforms.LoadImage`.
         max_bytes: Size of the file at most.
 
     Raises:
@@ -37,11 +39,11 @@ def fetch_image(address: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
             content = response.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # of urllib, sockets and http
         raise DataError(f'{address} cannot be read ({error}). Give another address, or download the file.') from error
-    return decode_image(content, address, max_bytes=max_bytes)
+    return decode_image(content, address, value_range=value_range, max_bytes=max_bytes)
 
 
 def decode_image(
-    content: bytes, what: str, *, value_range: tuple[float, float] | None = None, max_bytes: int = MAX_BYTES
+    content: bytes, what: str, *, value_range: Sequence[float] | None = None, max_bytes: int = MAX_BYTES
 ) -> np.ndarray:
     """The pixels of an image file in memory, (H, W, 3) uint8 RGB.
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageShow
 from torch import Tensor
 
-from ..datasets.conversation import Turn, stop_ids
+from ..datasets.conversation import Turn, said_text, stop_ids
 from ..datasets.tokenizer import check_tokens
 from ..datasets.transforms import LoadImage
 from ..engine.memory import keep_freed_memory
@@ -24,7 +24,6 @@ from ..models.base import GenerateOutput, ImageEmbeddings
 from ..models.decoding import AnswerOptions, RowLimits, RowRules
 from ..progress import progress
 from ..structures import SegDataSample
-from ..tokens import IMAGE_TOKEN_ID
 from .answers import Answer
 from .asking import check_batch_size
 from .image_cache import ImageCache
@@ -84,8 +83,7 @@ class LISAInferencer:
         self.spec, self.tokenizer = self.preparer.spec, self.preparer.tokenizer
         self.stops = stop_ids(self.spec['template'], self.tokenizer)
         self.embeddings = ImageCache(self.model.mask_decoder, remember)
-        own = self.tokenizer.convert_tokens_to_ids(check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens']))
-        self._special = set(self.tokenizer.all_special_ids) - set(own)  # pyright: ignore[reportArgumentType] - a list has a list of ids
+        self._said = check_tokens(self.spec['mask_tokens'], self.spec['answer_tokens'])
         self._lock = threading.Lock()
 
     def __call__(
@@ -346,5 +344,4 @@ class LISAInferencer:
 
     def _text(self, ids: Sequence[int]) -> str:
         """Words, mask tokens and other answer tokens, without further special tokens."""
-        kept = [token for token in ids if token not in self._special and token != IMAGE_TOKEN_ID]
-        return str(self.tokenizer.decode(kept)).strip()
+        return said_text(ids, self.tokenizer, self._said)

@@ -49,8 +49,10 @@ def identity_of(
 
 
 def weights_identity(opened: TrainingCheckpoint | ExportedModel) -> str:
-    """A hash that other weights change: of the recorded hashes of a checkpoint of training; of an exported folder's record of its
-    making, and the size and both ends of its files of weights.
+    """A hash that tells weights apart.
+
+    For a training checkpoint it covers the hashes that the checkpoint records. For an exported folder it covers ``export.json``,
+    and the size and both ends of each weights file.
     """
     digest = hashlib.sha256()
     for name in (META, FROZEN, EXPORT):

@@ -110,7 +110,7 @@ def tasks_of_file(path: str | Path, *, raw: bool = False, seed: int = 0) -> tupl
 
     Args:
         path: The file; :data:`lisa_mm.datasets.record_formats.QUESTION` has its fields.
-        raw, seed: Of the questions that do not say it.
+        raw, seed: For the questions whose rows do not give their own.
 
     Returns:
         The questions, and notes with their counts.

@@ -181,17 +181,17 @@ def _common_closing(follows: Sequence[str], tokenizer: PreTrainedTokenizerBase) 
     return found.pop() if len(found) == 1 else ''
 
 
-def said_text(ids: Tensor, tokenizer: PreTrainedTokenizerBase, answer_tokens: Sequence[str]) -> str:
+def said_text(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, answer_tokens: Sequence[str]) -> str:
     """Generated ids as text: words and answer tokens, without further special tokens.
 
     Args:
-        ids: (L,), generated ids.
+        ids: Generated ids.
         tokenizer: The model's tokenizer.
         answer_tokens: Tokens of answers that stay, such as ``[SEG]`` and ``[REJ]``.
     """
     own = {token_id(tokenizer, token) for token in answer_tokens}
     special = set(tokenizer.all_special_ids) - own
-    kept = [token for token in ids.tolist() if token not in special and token != IMAGE_TOKEN_ID]
+    kept = [token for token in ids if token not in special and token != IMAGE_TOKEN_ID]
     return str(tokenizer.decode(kept)).strip()
 
 

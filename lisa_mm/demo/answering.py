@@ -118,7 +118,7 @@ def _joined(talk: Talk, picture: str, wanted: Wanted, answer: Answer, cut: str) 
 
 
 def sentence(error: UserError) -> str:
-    """An error as a sentence of the page."""
+    """The error message, with a capital letter at its start, as the page shows it."""
     text = str(error)
     return text[:1].upper() + text[1:]
 

@@ -70,7 +70,7 @@ def map_of(logits: np.ndarray) -> str:
 
 
 def grey_of(logits: np.ndarray) -> np.ndarray:
-    """(H, W) uint8: see :class:`MaskLayer`; logits beyond -8 and 7.9 look alike."""
+    """(H, W) uint8: see :class:`MaskLayer`; logits below -8 are stored as -8, and those above 7.9 as 7.9."""
     return np.clip(ZERO + np.ceil(STEPS * logits.astype(np.float32)), 0, 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""What one visitor may ask of the server."""
+"""Limits on what a visitor may send to the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server of the page."""
+"""The web server that shows the page."""
 
 from __future__ import annotations
 

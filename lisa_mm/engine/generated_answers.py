@@ -46,7 +46,7 @@ def generate_answers(model: LISA, batch: dict[str, Any], max_new_tokens: int) ->
         own = [length for length, image in zip(lengths, images, strict=True) if image == number]
         new = [output.ids[length:] for output, length in zip(sample.generated, own, strict=True)]
         names = check_tokens(spec['mask_tokens'], spec['answer_tokens'])
-        answers = [said_text(ids, tokenizer, names) for ids in new]
+        answers = [said_text(ids.tolist(), tokenizer, names) for ids in new]
         sample.set_data({'answers': answers, 'mask_logits': match_targets(sample, answers, spec)})
     return samples
 

@@ -21,7 +21,7 @@ class LabelItem:
 
     Args:
         image: The file.
-        height, width: Of the image, in pixels.
+        height, width: Size of the image in pixels.
         question: The question as the user gave it.
         text: The answer.
         rles: One mask per mask token, as compressed run lengths.
