@@ -21,7 +21,7 @@ from lisa_mm.testing.tiny import MODEL, TOKENIZER
 QUESTIONS = 16
 SIZES = (1, 4, 16)
 WORDS = ('the red cup', 'a ball', 'Which fruit is sour?', 'the big blue kite on the left', 'the dog', 'Where could it drink?')
-# Widths between the tests' and a 7B model's; 170 M random weights
+# Widths between the tests' and a 7B model's; 182 M random weights
 MID: dict[str, Any] = dict(
     MODEL,
     mllm=dict(
