@@ -4,6 +4,7 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import Attention
 
+from lisa_mm.models.backbones import sam_attention
 from lisa_mm.models.backbones.sam_attention import FusedAttention
 
 
@@ -24,6 +25,16 @@ def test_without_gradients_it_equals_the_release(side):
     x = torch.randn(2, side, side, 12)
     with torch.no_grad():
         torch.testing.assert_close(fused(x), released(x), rtol=1e-5, atol=1e-6)
+
+
+def test_windows_one_after_the_other_equal_all_at_once(monkeypatch):
+    _, fused = pair(4)
+    x = torch.randn(5, 4, 4, 12)
+    with torch.no_grad():
+        together = fused(x)
+        for at_once in (1, 2):
+            monkeypatch.setattr(sam_attention, 'CACHED_BYTES', at_once * 3 * 16**2 * 4)
+            torch.testing.assert_close(fused(x), together, rtol=1e-6, atol=1e-6)
 
 
 def test_rows_and_columns_are_not_exchanged():
