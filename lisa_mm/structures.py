@@ -87,6 +87,7 @@ class SegDataSample(BaseDataElement):
         original_size (tuple[int, int]): Height and width of the image file; masks are of this size.
         resized_size (tuple[int, int]): Height and width inside the mask decoder's padded square.
         conversations (list[list[tuple[str, str]]]): One list of (question, answer) per row.
+        facts (list[dict]): In testing, what a benchmark knows of each row, such as ``{'kind': 'long'}``; empty if nothing.
 
     Data fields:
         gt_masks (K, H, W) uint8: 1 object, 0 background, 255 ignored; in the order of the ``[SEG]`` of the image's rows.
@@ -104,6 +105,7 @@ class SegDataSample(BaseDataElement):
     original_size: tuple[int, int]
     resized_size: tuple[int, int]
     conversations: list[list[tuple[str, str]]]
+    facts: list[dict[str, Any]]
     gt_masks: Tensor
     mask_logits: Tensor
     answers: list[str]

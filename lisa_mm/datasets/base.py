@@ -41,11 +41,14 @@ class Asked:
         conversations: One list of (question, answer) per row.
         masks: Encoded masks (see :mod:`lisa_mm.datasets.masks`), one per mask token (``[SEG]``), in the order of the rows.
         systems: One system text per row, in place of the template's own where it is not None; empty if no row has one.
+        facts: In testing, what a benchmark's metric reads besides masks, such as ``{'kind': 'long'}``: JSON values, one dict per
+            row; empty if there are none.
     """
 
     conversations: list[list[Turn]]
     masks: list[EncodedMask]
     systems: list[str | None] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
 
 
 class SegDatasetOptions(TypedDict, total=False):
@@ -335,6 +338,7 @@ class BaseSegDataset(BaseDataset):
                 'img_path': record['img_path'],
                 'conversations': asked.conversations,
                 'systems': asked.systems,
+                'facts': asked.facts,
                 'encoded_masks': asked.masks,
                 'test_mode': self.test_mode,
                 'answers': self.answers if self.test_mode else 'given',

@@ -170,7 +170,8 @@ class ReasonSegDataset(BaseSegDataset):
         target = record['targets'][0]
         if self.test_mode:
             question = prompts.validation_question(target['text'][0], target['is_sentence'])
-            return Asked([[(question, prompts.VALIDATION_ANSWER)]], [mask_of(record, target)])
+            kind = 'long' if target['is_sentence'] else 'short'  # as the published tables split the test set
+            return Asked([[(question, prompts.VALIDATION_ANSWER)]], [mask_of(record, target)], facts=[{'kind': kind}])
         explanation = record['explanation']
         if explanation and rng.random() < self.explanatory:
             return Asked([[('<image>\n' + str(rng.choice(target['text'])), explanation)]], [])

@@ -21,7 +21,7 @@ class PackSegInputs(BaseTransform):
     gives = ('inputs', 'data_sample')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        sample = SegDataSample(metainfo={key: results[key] for key in META})
+        sample = SegDataSample(metainfo={**{key: results[key] for key in META}, 'facts': results.get('facts') or []})
         sample.set_data({'gt_masks': torch.from_numpy(results['gt_masks'])})
         return {'inputs': {**pack_images(results), 'rows': results['rows']}, 'data_sample': sample}
 
