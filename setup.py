@@ -41,6 +41,7 @@ setup(
         'safetensors>=0.4',
         'pillow>=10',
         'numpy',
+        'scipy>=1.11',
         'opencv-python>=4.8',
         'matplotlib>=3.8',
         'tensorboard>=2.16',

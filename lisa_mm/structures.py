@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
+    from .evaluation.judged import Judged
     from .models.base import GenerateOutput
 
 
@@ -87,12 +88,16 @@ class SegDataSample(BaseDataElement):
         original_size (tuple[int, int]): Height and width of the image file; masks are of this size.
         resized_size (tuple[int, int]): Height and width inside the mask decoder's padded square.
         conversations (list[list[tuple[str, str]]]): One list of (question, answer) per row.
-        facts (list[dict]): In testing, what a benchmark knows of each row, such as ``{'kind': 'long'}``; empty if nothing.
+        facts (list[dict]): In testing, what a benchmark knows of each row, such as ``{'kind': 'long'}``; absent if nothing.
+        mask_counts (list[list[int]]): Mask tokens (``[SEG]``) of each turn of each row, as the data set asks.
 
     Data fields:
         gt_masks (K, H, W) uint8: 1 object, 0 background, 255 ignored; in the order of the ``[SEG]`` of the image's rows.
         mask_logits (K, H, W) float32: written by ``LISA.predict``; K may be 0.
+        masks (K, H, W) bool: Where the logits exceed 0; an evaluation has them in place of ``mask_logits``.
         answers (list[str]): written by generation, one per row.
+        masks_said (list[int]): Mask tokens of each of these answers.
+        judged (list[Judged]): Counts of pixels of each question, see :mod:`lisa_mm.evaluation.judged`.
 
     Example:
         >>> sample = SegDataSample(metainfo=dict(sample_id='a', original_size=(2, 3)))
@@ -106,9 +111,13 @@ class SegDataSample(BaseDataElement):
     resized_size: tuple[int, int]
     conversations: list[list[tuple[str, str]]]
     facts: list[dict[str, Any]]
+    mask_counts: list[list[int]]
     gt_masks: Tensor
     mask_logits: Tensor
+    masks: Tensor
     answers: list[str]
+    masks_said: list[int]
+    judged: list[Judged]
     generated: list[GenerateOutput]
 
     def pin_memory(self) -> SegDataSample:

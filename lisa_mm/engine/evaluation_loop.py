@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader
 
 from lisa_mm.datasets.base import ANSWERS
 from lisa_mm.errors import ConfigError
+from lisa_mm.evaluation.base import JudgedMetric
+from lisa_mm.evaluation.judged import judge
+from lisa_mm.models import LISA
 from lisa_mm.progress import progress
 from lisa_mm.registry import LOOPS
 
@@ -55,6 +58,10 @@ class EvaluationLoop(TestLoop):
             )
         self.title = title
         self.answers = answers
+        metrics = self.evaluator.metrics
+        # the full-size logits take 4 times the memory of masks; only a metric of somebody else's may read them
+        self.binary = all(isinstance(metric, JudgedMetric) for metric in metrics)
+        self.keep_masks = any(isinstance(metric, JudgedMetric) and metric.needs_masks for metric in metrics)
         self.max_new_tokens = max_new_tokens
 
     def run(self) -> dict[str, Any]:
@@ -73,12 +80,16 @@ class EvaluationLoop(TestLoop):
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Run the model over one batch."""
-        if self.answers == 'given':
-            super().run_iter(idx, data_batch)
-            return
         self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
-        model: Any = self.runner.model
+        wrapped: Any = self.runner.model
+        model: LISA = wrapped.module if is_model_wrapper(wrapped) else wrapped
         with autocast(enabled=self.fp16):
-            outputs = generate_answers(model.module if is_model_wrapper(model) else model, data_batch, self.max_new_tokens)
+            if self.answers == 'given':
+                outputs = model(**model.data_preprocessor(data_batch), mode='predict', binary=self.binary)
+            else:
+                outputs = generate_answers(model, data_batch, self.max_new_tokens, binary=self.binary)
+        for sample in outputs:
+            # once for all metrics
+            sample.set_data({'judged': judge(dict(sample.all_items()), keep_masks=self.keep_masks)})
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)

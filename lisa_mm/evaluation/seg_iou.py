@@ -7,21 +7,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from ..registry import METRICS
 from ..tokens import IGNORED
+from .base import JudgedMetric, Terms
+from .judged import Judged
 
 Pairs = list[tuple[int, int]]  # (intersection, union) of masks
 
 
 @METRICS.register_module()
-class SegIoUMetric(BaseMetric):
+class SegIoUMetric(JudgedMetric):
     """gIoU: mean IoU over masks; cIoU: summed intersections over summed unions (Lai et al., CVPR 2024).
 
     Per mask, IoU = I / (U + 1e-5), and 1 where both are empty; gIoU = sum / (masks + 1e-5); cIoU = sum I / (sum U + 1e-10).
     Pixels with 255 are left out; overlapping annotations (values above 1) are clipped to 1. Counts are int64.
+
+    Where the answer was given, each ``[SEG]`` is compared with its target. Where the model said it, the masks of a question are
+    united and compared with all its targets, and an answer without ``[SEG]`` is an empty mask.
 
     After an evaluation ``pairs`` holds (intersection, union) of every mask, image by image in the order of the data set, on the
     first process.
@@ -32,20 +36,33 @@ class SegIoUMetric(BaseMetric):
         bootstrap: Rounds of a bootstrap over masks; above 0, its 95 % interval is logged as ``gIoU_low`` and ``gIoU_high``.
     """
 
-    default_prefix = ''  # the names as they are, without mmengine's warning that there is none
+    EPSILONS = {'gIoU': 1e-5, 'cIoU': 1e-10}
 
     def __init__(self, collect_device: str = 'cpu', prefix: str | None = None, *, bootstrap: int = 0):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.bootstrap = bootstrap
         self.pairs: list[Pairs] = []
 
+    def terms(self, judged: Judged) -> Terms:
+        """gIoU's and cIoU's terms of a question's masks; by ``kind`` too, where the benchmark has kinds (short, long)."""
+        pairs = judged.pairs
+        terms = {
+            'gIoU': (sum(iou(*pair) for pair in pairs), len(pairs)),
+            'cIoU': (sum(i for i, _ in pairs), sum(u for _, u in pairs)),
+        }
+        kind = judged.facts.get('kind')
+        return terms if kind is None else {**terms, **{f'{name} {kind}': values for name, values in terms.items()}}
+
+    def counts(self, judged: Sequence[Judged]) -> dict[str, float]:
+        """``num_masks`` reveals an empty set."""
+        return {'num_masks': float(sum(len(one.pairs) for one in judged))}
+
     def process(self, data_batch: object, data_samples: Sequence[Any]) -> None:
-        """Count pixels of data samples (or their dicts) with ``mask_logits`` (K, H, W) and ``gt_masks`` (K, H, W)."""
-        del data_batch  # the samples hold everything
-        for sample in data_samples:
-            fields = sample if isinstance(sample, dict) else dict(sample.all_items())
-            # one entry per image: mmengine cuts the entries of all ranks to the number of images, dropping padded duplicates
-            self.results.append(intersection_and_union(fields['mask_logits'] > 0, fields['gt_masks']))
+        """Count pixels of data samples (or their dicts) with ``gt_masks`` and ``masks`` or ``mask_logits``, all (K, H, W)."""
+        super().process(data_batch, data_samples)
+        new = self.results[len(self.results) - len(data_samples) :]
+        # pairs are all that these scores need, and little to gather
+        self.results[len(self.results) - len(data_samples) :] = [[pair for one in image for pair in one.pairs] for image in new]
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """gIoU and cIoU, and ``num_masks``, which reveals an empty set."""

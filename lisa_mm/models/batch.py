@@ -36,8 +36,8 @@ class ModelInputs(TypedDict):
     layout: NotRequired[BatchLayout]
 
 
-class ModelOutputs(TypedDict):
-    """The values that :meth:`lisa_mm.models.LISA.tensor` returns; a subclass may add to them.
+class LowResOutputs(TypedDict):
+    """The values of :meth:`lisa_mm.models.LISA.segment`, all but masks at the size of the image.
 
     Args:
         hidden_states: (R, L, D), the language model's last hidden states.
@@ -46,7 +46,6 @@ class ModelOutputs(TypedDict):
         prompts: Prompt embeddings (K, C) of each image.
         image_embeddings: Embeddings of the images that have prompts; None if no image has any.
         low_res_logits: Mask logits (K, h, w) of each image.
-        mask_logits: Mask logits (K, H, W) of each image, float32, at its original size.
         nothing: 0 with a gradient path to everything that a batch without masks does not reach; None elsewhere.
     """
 
@@ -56,8 +55,17 @@ class ModelOutputs(TypedDict):
     prompts: list[Tensor]
     image_embeddings: ImageEmbeddings | None
     low_res_logits: list[Tensor]
-    mask_logits: list[Tensor]
     nothing: Tensor | None
+
+
+class ModelOutputs(LowResOutputs):
+    """The values that :meth:`lisa_mm.models.LISA.tensor` returns; a subclass may add to them.
+
+    Args:
+        mask_logits: Mask logits (K, H, W) of each image, float32, at its original size.
+    """
+
+    mask_logits: list[Tensor]
 
 
 class LossInputs(ModelOutputs):

@@ -16,7 +16,7 @@ from ..registry import MASK_DECODERS, MLLMS, MODELS, SEG_HEADS
 from ..sharding import is_sharded
 from ..structures import SegDataSample
 from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageEmbeddings, Part, TrainableGroup
-from .batch import LossInputs, ModelInputs, ModelOutputs
+from .batch import LossInputs, LowResOutputs, ModelInputs, ModelOutputs
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
 from .losses.building import build_losses, loss_name
@@ -133,7 +133,7 @@ class LISA(BaseModel):
             data_samples: One per image.
             mode: ``'loss'`` gives a dict of losses, ``'predict'`` data samples with ``mask_logits`` of the given answers,
                 ``'generate'`` data samples with the model's own answers and their masks, ``'tensor'`` every intermediate value.
-            options: Arguments of :meth:`generate`.
+            options: Arguments of :meth:`predict` or :meth:`generate`.
 
         Raises:
             ValueError: for any other mode.
@@ -141,7 +141,7 @@ class LISA(BaseModel):
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         if mode == 'predict':
-            return self.predict(inputs, data_samples or [])
+            return self.predict(inputs, data_samples or [], **options)  # pyright: ignore[reportArgumentType] - binary is one
         if mode == 'tensor':
             return self.tensor(inputs, data_samples or [])
         if mode == 'generate':
@@ -150,6 +150,15 @@ class LISA(BaseModel):
 
     def tensor(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> ModelOutputs:
         """Every intermediate value up to the mask logits, by name."""
+        computed = self.segment(inputs, len(data_samples))
+        masks = [
+            self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
+            for logits, sample in zip(computed['low_res_logits'], data_samples, strict=True)
+        ]
+        return {**computed, 'mask_logits': masks}
+
+    def segment(self, inputs: ModelInputs, num_images: int) -> LowResOutputs:
+        """Every intermediate value up to the low-resolution logits, by name."""
         layout = self.layout_of(inputs)
         inputs = {**inputs, 'layout': layout}
 
@@ -158,7 +167,7 @@ class LISA(BaseModel):
 
         # Prompts: joined over the rows of an image
         row_prompts = self.seg_head(words.hidden_states, inputs['input_ids'], layout.prompts)
-        prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
+        prompts = self.prompts_by_image(row_prompts, layout.image_of_row, num_images)
 
         # Masks
         wanted = [len(prompt) > 0 for prompt in prompts]
@@ -166,10 +175,6 @@ class LISA(BaseModel):
         if not any(wanted) and (self.training or is_sharded(self)):
             nothing = self._decode_nothing(inputs, row_prompts)
         embeddings, low_res = self.decode(inputs, prompts, wanted)
-        masks = [
-            self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
-            for logits, sample in zip(low_res, data_samples, strict=True)
-        ]
         return {
             'hidden_states': words.hidden_states,
             'word_logits': words.logits,
@@ -177,7 +182,6 @@ class LISA(BaseModel):
             'prompts': prompts,
             'image_embeddings': embeddings,
             'low_res_logits': low_res,
-            'mask_logits': masks,
             'nothing': nothing,
         }
 
@@ -255,16 +259,42 @@ class LISA(BaseModel):
         return self.mask_decoder(embeddings, [prompt])[0].float().sum() * 0
 
     @torch.no_grad()
-    def predict(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> list[SegDataSample]:
-        """Teacher-forced: the ``[SEG]`` of the given rows become ``mask_logits`` (K, H, W) of their data samples."""
-        out = self.tensor(inputs, data_samples)
-        for sample, logits in zip(data_samples, out['mask_logits'], strict=True):
-            sample.set_data({'mask_logits': logits})
+    def predict(self, inputs: ModelInputs, data_samples: list[SegDataSample], *, binary: bool = False) -> list[SegDataSample]:
+        """Teacher-forced: the ``[SEG]`` of the given rows become ``mask_logits`` (K, H, W) of their data samples.
+
+        Args:
+            inputs: The batch.
+            data_samples: One per image.
+            binary: Set ``masks`` (K, H, W) bool instead, with one map of logits at a time in memory.
+        """
+        if binary and type(self).tensor is LISA.tensor:  # a subclass may change the logits there
+            self._set_masks(data_samples, self.segment(inputs, len(data_samples))['low_res_logits'], binary=True)
+            return data_samples
+        for sample, logits in zip(data_samples, self.tensor(inputs, data_samples)['mask_logits'], strict=True):
+            sample.set_data({'masks': logits > 0} if binary else {'mask_logits': logits})
         return data_samples
+
+    def _set_masks(self, data_samples: list[SegDataSample], low_res: list[Tensor], *, binary: bool) -> None:
+        """Low-resolution logits (K, h, w) of each image -> ``mask_logits`` or ``masks`` of its data sample."""
+        for sample, logits in zip(data_samples, low_res, strict=True):
+            sizes = sample.resized_size, sample.original_size
+            if not binary:
+                sample.set_data({'mask_logits': self.mask_decoder.upscale(logits, *sizes)})
+                continue
+            masks = torch.empty(len(logits), *sample.original_size, dtype=torch.bool, device=logits.device)
+            for mask, one in zip(masks, logits, strict=True):
+                torch.gt(self.mask_decoder.upscale(one[None], *sizes)[0], 0, out=mask)
+            sample.set_data({'masks': masks})
 
     @torch.no_grad()
     def generate(
-        self, inputs: ModelInputs, data_samples: list[SegDataSample], *, encode: Encode | None = None, **options: Any
+        self,
+        inputs: ModelInputs,
+        data_samples: list[SegDataSample],
+        *,
+        encode: Encode | None = None,
+        binary: bool = False,
+        **options: Any,
     ) -> list[SegDataSample]:
         """Answer R rows about B images, each to its own end, with one mask per mask token (including those in the prompt).
 
@@ -272,6 +302,7 @@ class LISA(BaseModel):
             inputs: The batch as above, without labels.
             data_samples: One per image; ``resized_size`` and ``original_size`` are used.
             encode: Replaces the mask decoder's ``encode_image``, for callers that cache images.
+            binary: Set ``masks`` in place of ``mask_logits``, as in :meth:`predict`.
             options: Arguments of transformers' ``generate``, with one answer per row: sampling, not beams.
 
         Returns:
@@ -291,10 +322,11 @@ class LISA(BaseModel):
         row_prompts = [self._row_prompts(output) for output in outputs]
         prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
         _, low_res = self.decode(inputs, prompts, [len(prompt) > 0 for prompt in prompts], encode)
-        for image, (sample, logits) in enumerate(zip(data_samples, low_res, strict=True)):
-            masks = self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
-            rows = [output for output, of in zip(outputs, layout.image_of_row, strict=True) if of == image]
-            sample.set_data({'mask_logits': masks, 'generated': rows})
+        self._set_masks(data_samples, low_res, binary=binary)
+        for image, sample in enumerate(data_samples):
+            sample.set_data(
+                {'generated': [output for output, of in zip(outputs, layout.image_of_row, strict=True) if of == image]}
+            )
         return data_samples
 
     def _row_prompts(self, output: GenerateOutput) -> Tensor:

@@ -19,15 +19,12 @@ from lisa_mm.config import compile_config
 from lisa_mm.datasets.conversation import render
 from lisa_mm.datasets.tokenizer import build_tokenizer
 from lisa_mm.engine.evaluation_loop import EvaluationLoop
-from lisa_mm.engine.generated_answers import match_targets
-from lisa_mm.errors import ConfigError, DataError
+from lisa_mm.errors import ConfigError
 from lisa_mm.models import LISA
 from lisa_mm.registry import DATASETS
-from lisa_mm.structures import SegDataSample
 from lisa_mm.testing.tiny import MODEL, PIPELINE, training
 from lisa_mm.tokens import IGNORE_INDEX, token_id
 
-SPEC: Any = {'mask_tokens': ('[SEG]',), 'answer_tokens': ('[REJ]',)}
 SQUARE = [[4, 4], [30, 4], [30, 30], [4, 30]]
 # the first image has both kinds, the second none of the things that are asked for
 ROWS = [
@@ -35,31 +32,6 @@ ROWS = [
     {'image': 'a.png', 'phrase': 'the ball', 'masks': []},
     {'image': 'b.png', 'phrase': 'the boat', 'masks': []},
 ]
-
-
-def sample(logits: list[list[float]], turns: list[Any]) -> SegDataSample:
-    """Masks of 1 x 2 pixels."""
-    data = SegDataSample(metainfo={'sample_id': 'a', 'original_size': (1, 2), 'conversations': turns})
-    data.set_data({'mask_logits': torch.tensor(logits).reshape(-1, 1, 2)})
-    return data
-
-
-def test_masks_of_an_answer_are_united_and_none_is_empty():
-    turns = [[('q', '[SEG].')], [('q', '[SEG].')], [('q', 'A cup.')]]
-    found = match_targets(sample([[1, -1], [-2, 2]], turns), ['[SEG] [SEG].', '[REJ].', 'A cup.'], SPEC)
-    assert (found > 0).tolist() == [[[True, True]], [[False, False]]]
-
-
-def test_masks_that_nobody_asked_for_and_of_earlier_turns():
-    turns = [[('q', 'A cup.')], [('q', '[SEG].'), ('q', '[SEG].')]]
-    found = match_targets(sample([[9, 9], [1, -1], [-1, 1]], turns), ['[SEG].', '[SEG].'], SPEC)
-    assert (found > 0).tolist() == [[[True, False]], [[False, True]]]
-    assert match_targets(sample([], [[('q', 'A cup.')]]), ['A cup.'], SPEC).shape == (0, 1, 2)
-
-
-def test_several_targets_of_an_answer_are_refused():
-    with pytest.raises(DataError, match="an answer has 2 targets, and answers='generated' compares one"):
-        match_targets(sample([], [[('q', '[SEG] [SEG]')]]), ['[SEG]'], SPEC)
 
 
 @pytest.fixture

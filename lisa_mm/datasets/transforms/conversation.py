@@ -100,7 +100,10 @@ class EncodeConversations(BaseTransform):
             raise DataError(
                 f'{results["sample_id"]}: {mask} {" or ".join(tokens)} in its conversations but {len(results["gt_masks"])} masks.'
             )
-        return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept]}
+        counts = [
+            [count_masks(question + (answer or ''), tokens) for question, answer in turns] for turns in results['conversations']
+        ]
+        return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept], 'mask_counts': counts}
 
 
 def kept_length(ids: Tensor, max_length: int | None, max_text_length: int | None = None) -> int:

@@ -10,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from ...registry import TRANSFORMS
 from ...structures import SegDataSample
 
+OF_ROWS = ('facts', 'mask_counts')
 META = ('sample_id', 'img_path', 'original_size', 'resized_size', 'conversations')
 
 
@@ -21,7 +22,9 @@ class PackSegInputs(BaseTransform):
     gives = ('inputs', 'data_sample')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        sample = SegDataSample(metainfo={**{key: results[key] for key in META}, 'facts': results.get('facts') or []})
+        sample = SegDataSample(
+            metainfo={**{key: results[key] for key in META}, **{key: results[key] for key in OF_ROWS if results.get(key)}}
+        )
         sample.set_data({'gt_masks': torch.from_numpy(results['gt_masks'])})
         return {'inputs': {**pack_images(results), 'rows': results['rows']}, 'data_sample': sample}
 

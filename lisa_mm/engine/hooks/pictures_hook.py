@@ -97,8 +97,8 @@ class PicturesHook(Hook):
         for sample in samples:
             if len(self._items) >= self.num_images:
                 return
-            logits, target = sample.get('mask_logits'), sample.get('gt_masks')
-            if logits is not None and target is not None and len(logits) and len(target):
+            has_masks = sample.get('masks') is not None or sample.get('mask_logits') is not None
+            if has_masks and len(sample.get('gt_masks', ())):
                 self._items.append(draw_sample(sample, self._mask_tokens, load=self._load))
 
     def _write(self, runner: LisaRunner, name: str) -> None:
@@ -110,26 +110,29 @@ class PicturesHook(Hook):
 
 
 def draw_sample(sample: SegDataSample, mask_tokens: Sequence[str] = MASK_TOKENS, *, load: Any = None) -> tuple[np.ndarray, str]:
-    """Draw the first mask of a predicted sample.
+    """Draw the first mask of a predicted sample; of a generated answer, all masks of the first question.
 
     Args:
-        sample: A sample with ``img_path``, ``conversations``, ``gt_masks`` and ``mask_logits``.
+        sample: A sample with ``img_path``, ``conversations``, ``gt_masks`` and ``masks`` or ``mask_logits``.
         mask_tokens: Tokens that become masks.
         load: The pipeline's step that reads images; by default LoadImage.
 
     Returns:
         The picture, and its caption with question and IoU.
     """
-    from lisa_mm.evaluation.seg_iou import intersection_and_union, iou
+    from lisa_mm.evaluation.judged import joined_pair, questions_of
+    from lisa_mm.evaluation.seg_iou import iou
 
-    predicted, target = sample.mask_logits[:1] > 0, sample.gt_masks[:1].to(sample.mask_logits.device)
-    value = iou(*intersection_and_union(predicted, target)[0])
+    first = next(questions_of(dict(sample.all_items())))
+    shown = slice(1 if first.answer is None else None)
+    predicted, target = first.predicted[shown], first.targets[shown].to(first.predicted.device)
+    value = iou(*joined_pair(predicted, target))
     reader: Any = load or LoadImage()
     image = reader({'img_path': sample.img_path, 'sample_id': sample.sample_id})['img']
     found = predicted.cpu().numpy()
     image = draw_answer(image, found, mask_colors(image, found, palette=BESIDE_GREEN))
     # a mask may mark pixels with 255, which count neither way
-    true = ((target[0] > 0) & (target[0] != IGNORED)).cpu().numpy()
+    true = ((target > 0) & (target != IGNORED)).any(0).cpu().numpy()
     image = draw_outline(image, true, TRUE_COLOR)
     questions = mask_questions(sample.get('conversations') or [], mask_tokens)
     count = len(sample.gt_masks)
