@@ -13,8 +13,19 @@ from typing_extensions import NotRequired, TypedDict
 
 from ..tokens import IMAGE_PLACEHOLDER
 from .formats import Format, Harmless, Id, Plain, Reads, Refuses, Side, Text, fault, strict
+from .grounded_formats import (
+    CAPTION,
+    CAPTION_IMAGE,
+    FLICKR_ANNOTATION,
+    FLICKR_IMAGE,
+    GROUNDED,
+    GROUNDED_LISTS,
+    GROUNDED_REFS,
+)
 from .labelme import Shapes, in_pixels
 from .mask_formats import Mask, Segmentation
+from .muse_formats import MUSE
+from .sa2va_formats import SA2VA
 
 ASKS, ANSWERS, SYSTEM = ('human', 'user'), ('gpt', 'assistant'), 'system'
 
@@ -425,4 +436,13 @@ ALL = (
     COCO_CATEGORY,
     REF,
     MAPILLARY,
+    MUSE,
+    GROUNDED,
+    GROUNDED_REFS,
+    GROUNDED_LISTS,
+    FLICKR_IMAGE,
+    FLICKR_ANNOTATION,
+    CAPTION_IMAGE,
+    CAPTION,
+    SA2VA,
 )
