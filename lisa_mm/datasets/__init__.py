@@ -7,6 +7,7 @@ from .jsonl_seg import JsonlSegDataset
 from .mixture import MixtureDataset
 from .part_seg import PartSegDataset
 from .reason_seg import ReasonSegDataset
+from .reason_seg_parquet import ReasonSegParquetDataset
 from .refer_seg import ReferSegDataset
 from .sem_seg import SemSegDataset
 from .vqa import VQADataset
@@ -17,6 +18,7 @@ __all__ = [
     'MixtureDataset',
     'PartSegDataset',
     'ReasonSegDataset',
+    'ReasonSegParquetDataset',
     'ReferSegDataset',
     'SemSegDataset',
     'VQADataset',

@@ -15,6 +15,7 @@ from ..tokens import IMAGE_PLACEHOLDER
 from .formats import Format, Harmless, Id, Plain, Reads, Refuses, Side, Text, fault, strict
 from .labelme import Shapes, in_pixels
 from .mask_formats import Mask, Segmentation
+from .parquet_formats import REASON_SEG_ROW
 from .refer_formats import REF
 
 ASKS, ANSWERS, SYSTEM = ('human', 'user'), ('gpt', 'assistant'), 'system'
@@ -361,6 +362,7 @@ MAPILLARY: Format[MapillaryConfig] = Format(MapillaryConfig, 'mapillary config')
 ALL = (
     REASON_SEG,
     EXPLANATION,
+    REASON_SEG_ROW,
     ROW,
     QUESTION,
     LLAVA,
