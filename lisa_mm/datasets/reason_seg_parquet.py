@@ -113,7 +113,7 @@ def check_shards(path: Path, files: list[Path]) -> None:
         DataError: which names them.
     """
     if not files:
-        raise DataError(f'{path} holds no parquet file. Look at data_root and file.', file=path)
+        raise DataError(f'{path} holds no parquet file. Look at data_root and file.', file=path / '*.parquet')
     found = [match for file in files if (match := SHARD.fullmatch(file.name))]
     splits = sorted({match['split'] for match in found} | {file.stem for file in files if not SHARD.fullmatch(file.name)})
     if len(splits) > 1:
@@ -129,7 +129,7 @@ def check_shards(path: Path, files: list[Path]) -> None:
         raise DataError(
             f'{path} lacks {len(missing)} of the {count} files of {splits[0]!r}, first number {missing[0]:05}. Get them, or set '
             'file to one of the files.',
-            file=path,
+            file=files[0].with_name(f'{splits[0]}-{missing[0]:05}-of-{count:05}.parquet'),
         )
 
 

@@ -183,8 +183,9 @@ def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(DataError, match=r'reason_seg/ReasonSeg_test is missing or unreadable'):
         opened(tmp_path)
     (tmp_path / FOLDER).mkdir(parents=True)
-    with pytest.raises(DataError, match=r'ReasonSeg_test holds no parquet file'):
+    with pytest.raises(DataError, match=r'ReasonSeg_test holds no parquet file') as caught:
         opened(tmp_path)
+    assert caught.value.file.endswith('ReasonSeg_test/*.parquet')
     path = write(tmp_path, [row(n) for n in range(5)])
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
@@ -201,8 +202,9 @@ def test_several_files(tmp_path):
         write(tmp_path, [row(n)], file=f'{FOLDER}/data/test-0000{n}-of-00002.parquet')
     assert [int(sample['img'][0, 0, 0]) for sample in opened(tmp_path)] == [0, 1]
     (tmp_path / FOLDER / 'data/test-00000-of-00002.parquet').unlink()
-    with pytest.raises(DataError, match="lacks 1 of the 2 files of 'test', first number 00000"):
+    with pytest.raises(DataError, match="lacks 1 of the 2 files of 'test', first number 00000") as caught:
         opened(tmp_path)
+    assert caught.value.file == str(tmp_path / FOLDER / 'data/test-00000-of-00002.parquet')
     assert len(opened(tmp_path, f'{FOLDER}/data/test-00001-of-00002.parquet')) == 1
     write(tmp_path, [row(3)], file=f'{FOLDER}/data/train.parquet')
     with pytest.raises(DataError, match='several splits: test, train'):
