@@ -9,6 +9,7 @@ from .mixture import MixtureDataset
 from .muse import MuseDataset
 from .part_seg import PartSegDataset
 from .reason_seg import ReasonSegDataset
+from .reason_seg_parquet import ReasonSegParquetDataset
 from .refer_seg import ReferSegDataset
 from .sa2va import Sa2VADataset
 from .sem_seg import SemSegDataset
@@ -22,6 +23,7 @@ __all__ = [
     'MuseDataset',
     'PartSegDataset',
     'ReasonSegDataset',
+    'ReasonSegParquetDataset',
     'ReferSegDataset',
     'Sa2VADataset',
     'SemSegDataset',

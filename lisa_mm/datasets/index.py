@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 CACHE_VARIABLE = 'LISA_MM_CACHE'
-VERSION = 2  # version of the format below and of the records that readers make
+VERSION = 3  # version of the format below and of the records that readers make
 
 
 class RecordIndex:

@@ -82,7 +82,7 @@ def batches(make: Any) -> tuple[list[int], list[int], list[torch.Tensor]]:
         counts.append((batch['inputs']['input_ids'] == seg).sum(1).tolist())
         masks.append([sample.gt_masks for sample in batch['data_samples']])
         for sample in batch['data_samples']:
-            assert not sample.facts or len(sample.facts) == len(sample.conversations)
+            assert len(sample.get('facts', sample.conversations)) == len(sample.conversations)
     for given, generated in zip(*masks, strict=True):
         assert torch.equal(given, generated)
     return counts[0], counts[1], masks[0]

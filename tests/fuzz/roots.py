@@ -123,6 +123,16 @@ def grefcoco(root: Path) -> dict[str, Any]:
     return dict(type='ReferSegDataset', name='grefcoco')
 
 
+def fprefcoco(root: Path) -> dict[str, Any]:
+    for number, name in enumerate('ab'):
+        picture(root / f'refer_seg/images/mscoco/images/train2014/{name}.png', number)
+    write_json(root / 'refer_seg/fprefcoco/instances.json', coco(('a.png', 'b.png')))
+    false = {'sent': 'the left cat', 'is_false_premise': True, 'gt_sent': 'the left dog', 'sent_id': 1}
+    said = [{**entry, 'sentences': [*entry['sentences'], false, {**false, 'exist': False}]} for entry in refs()]
+    (root / 'refer_seg/fprefcoco/refs(berkeley_exclude_unified).p').write_bytes(pickle.dumps(said))
+    return dict(type='ReferSegDataset', name='fprefcoco')
+
+
 def parts(root: Path) -> dict[str, Any]:
     for number, name in enumerate('ab'):
         picture(root / f'vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages/{name}.png', number)
@@ -198,4 +208,4 @@ def sa2va(root: Path) -> dict[str, Any]:
 
 
 GROUNDED = (grounded, grounded_refs, grounded_flickr, grounded_benchmark)
-ROOTS = (reason_seg, jsonl, llava, refcoco, grefcoco, parts, muse, *GROUNDED, sa2va, label_maps)
+ROOTS = (reason_seg, jsonl, llava, refcoco, grefcoco, fprefcoco, parts, muse, *GROUNDED, sa2va, label_maps)
