@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 from ..config.edits import base_files
 from ..datasets.base import BaseSegDataset
@@ -108,9 +109,20 @@ def read_benchmark(path: Path) -> list[Split]:
             f'{path}: write benchmark = dict(title=..., splits=dict(val=dict(type=...), ...), metrics=[dict(type=...)]) there; '
             f'it has {sorted(content) if isinstance(content, dict) else "no benchmark"}.'
         )
+    for metric in content['metrics']:
+        check_type(METRICS, metric, f'{path.stem}')
+    for name, dataset in content['splits'].items():
+        check_type(DATASETS, dataset, f'{path.stem} {name}')
     return [
         Split(path.stem, content['title'], name, dataset, list(content['metrics'])) for name, dataset in content['splits'].items()
     ]
+
+
+def check_type(registry: Registry, part: Mapping[str, Any], where: str) -> None:
+    """Raise a ConfigError if a part has no registered type."""
+    name = part.get('type')
+    if not isinstance(name, str) or registry.get(name) is None:
+        raise ConfigError(f'{where}: type {name!r} is unknown.{nearest(str(name), registry.module_dict)}')
 
 
 def known_benchmarks(config: Path | None = None, imports: object = None) -> Iterable[tuple[str, list[Split]]]:
