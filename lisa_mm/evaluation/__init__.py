@@ -5,7 +5,6 @@ from .generalized_refer import GeneralizedReferMetric
 from .grounded_caption import GroundedCaptionMetric
 from .multi_target import MultiTargetMetric
 from .refer_iou import ReferIoUMetric
-from .rejection import RejectionMetric
 from .robust_refer import RobustReferMetric
 from .seg_iou import SegIoUMetric
 from .text_similarity import EncoderSimilarity, TokenF1
@@ -17,7 +16,6 @@ __all__ = [
     'GroundedCaptionMetric',
     'MultiTargetMetric',
     'ReferIoUMetric',
-    'RejectionMetric',
     'RobustReferMetric',
     'SegIoUMetric',
     'TokenF1',

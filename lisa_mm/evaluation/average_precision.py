@@ -55,10 +55,11 @@ def as_coco(masks: Sequence[Sequence[RunLengths]]) -> COCO:
         for mask in own
     ]
     sizes = [own[0]['size'] if own else (0, 0) for own in masks]  # of an image without masks nothing is read
-    coco.dataset = {
+    dataset: Any = {  # the stubs know files of COCO only
         'images': [{'id': image, 'height': height, 'width': width} for image, (height, width) in enumerate(sizes)],
         'annotations': [{'id': number, **annotation} for number, annotation in enumerate(annotations, 1)],
         'categories': [{'id': CATEGORY, 'name': 'object', 'supercategory': ''}],
     }
+    coco.dataset = dataset
     coco.createIndex()
     return coco

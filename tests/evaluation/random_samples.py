@@ -30,7 +30,7 @@ class Case:
     targets: np.ndarray
     answer: str | None
     facts: dict[str, Any] = field(default_factory=dict)
-    judged: Judged = None  # type: ignore[assignment] - set below
+    judged: Any = None  # a Judged
 
 
 def boxes(rng: np.random.Generator, count: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -100,6 +100,6 @@ def judged_case(case: Case, image: str = '0.jpg', row: int = 0) -> Case:
 
 def joined(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """All predicted masks and all targets as one, (N,) bool each, without ignored pixels."""
-    wanted = (case.targets == 1).any(0)
-    counted = wanted | ~(case.targets == 255).any(0)
+    wanted: np.ndarray = np.any(case.targets == 1, axis=0)
+    counted = wanted | np.all(case.targets != 255, axis=0)
     return case.predicted.any(0)[counted], wanted[counted]

@@ -80,7 +80,7 @@ def test_against_files(tmp_path):
 def rectangle(width: int) -> dict[str, Any]:
     """A mask of the first columns of 1 x 10 pixels."""
     counts = [0, width, 10 - width] if width else [10]
-    found = coco_mask.frPyObjects({'size': [1, 10], 'counts': counts}, 1, 10)
+    found: Any = coco_mask.frPyObjects({'size': [1, 10], 'counts': counts}, 1, 10)  # type: ignore - the stubs know polygons only
     return {'size': [1, 10], 'counts': found['counts'].decode()}
 
 

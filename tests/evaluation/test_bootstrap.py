@@ -25,7 +25,7 @@ def test_an_interval_equals_scipys():
         paired=True,
         method='percentile',
         n_resamples=9999,
-        random_state=np.random.default_rng(1),
+        rng=np.random.default_rng(1),
     ).confidence_interval
     assert low == pytest.approx(other.low, abs=0.003)
     assert high == pytest.approx(other.high, abs=0.003)

@@ -1,4 +1,4 @@
-"""gRefCOCO's metrics by hand, against a second computation, and in the tables that RejectionMetric had."""
+"""gRefCOCO's metrics by hand and against a second computation."""
 
 from __future__ import annotations
 

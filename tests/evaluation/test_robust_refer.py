@@ -45,7 +45,7 @@ def test_against_a_loop_over_refs(given):
         shares += [np.mean(np.array(areas) == 0)] if areas else []
         robust += [i / (u + sum(areas))] if u + sum(areas) else []
     shuffled = [case.judged for sentences in groups for case in sentences]
-    rng.shuffle(shuffled)  # type: ignore[arg-type] - a list
+    rng.shuffle(shuffled)
     expected = {'mIoU': np.mean(means), 'cIoU': common / both, 'mRR': np.mean(shares), 'rIoU': np.mean(robust)}
     found = RobustReferMetric().score(shuffled)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
