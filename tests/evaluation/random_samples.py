@@ -102,4 +102,4 @@ def joined(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """All predicted masks and all targets as one, (N,) bool each, without ignored pixels."""
     wanted: np.ndarray = np.any(case.targets == 1, axis=0)
     counted = wanted | np.all(case.targets != 255, axis=0)
-    return case.predicted.any(0)[counted], wanted[counted]
+    return np.asarray(case.predicted.any(0))[counted], wanted[counted]
