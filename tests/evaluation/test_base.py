@@ -57,6 +57,17 @@ def test_an_image_without_such_a_question_keeps_its_place():
     assert len(Share().by_image(rows, 'share first')[0]) == 3
 
 
+def test_an_image_that_no_unit_is_about_keeps_its_place():
+    class First(Share):
+        def units(self, judged):
+            return super().units([one for one in judged if one.sample_id == '0.jpg'])
+
+    rows = [case.judged for case in cases(np.random.default_rng(0), 6)]
+    found = First().by_image(rows, 'share')
+    assert [len(values) for values in found] == [3, 3]
+    assert [values[1:] for values in found] == [[0, 0], [0, 0]]
+
+
 def test_samples_are_judged_unless_the_loop_has_done_so():
     masks = torch.ones(1, 2, 2)
     data = SegDataSample(metainfo={'sample_id': 'a', 'img_path': 'a.png'})
