@@ -80,11 +80,21 @@ def table_of_figures(group: Group, evaluations: Sequence[Evaluation], published:
             said.append('the source does not say whether the answer was given or generated')
         elif other.protocol != group.protocol:
             said.append(f'the answer was {other.protocol}, not {group.protocol} as in this table')
+        said += other_questions(group, published)
         scores = {name: Score(value=value) for name, value in other.scores.items()}
         blank = [NOTHING] * (len(COUNTS) + has_rate)
         rows.append([other.model + notes.refer(said), *(figure(scores.get(name)) for name in names), *blank])
     header = ['model', *names, *COUNTS, *(['answers with a mask'] if has_rate else [])]
     return Table(group.heading, header, rows, notes.sentences)
+
+
+def other_questions(group: Group, published: Published) -> list[str]:
+    """A sentence if a run has not as many questions as the published split, as far as that is known."""
+    wanted = published.questions.get(f'{group.benchmark} {group.split}')
+    found = sorted({run.counts['questions'] for run in group.runs if run and is_measured(run) and 'questions' in run.counts})
+    if wanted is None or found in ([], [wanted]):
+        return []
+    return [f'the published split has {wanted} questions, the runs of this table {" and ".join(map(str, found))}: other data']
 
 
 def _count(run: Run | None, name: str) -> str:

@@ -14,6 +14,7 @@ PROTOCOLS = {
     'given': 'The answer with its mask token was in the prompt.',
     'generated': 'The model said the answer; one without a mask token counts as an empty mask.',
 }
+NUMBERS = 'num_'  # how the names of a metric's counts begin
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,16 @@ class Group:
 
     @property
     def scores(self) -> list[str]:
-        """The names of all scores, in the order of their first run."""
+        """The names of all scores, in the order of their first run, without numbers of what they are about."""
+        return [name for name in self._figures if not name.startswith(NUMBERS)]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The names of the metrics' own counts, such as ``num_masks``."""
+        return [name for name in self._figures if name.startswith(NUMBERS)]
+
+    @property
+    def _figures(self) -> list[str]:
         return list(dict.fromkeys(name for run in self.runs if run for name in run.scores))
 
 

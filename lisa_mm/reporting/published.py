@@ -43,9 +43,16 @@ class PublishedFigures(Strict):
 
 
 class Published(Strict):
-    """The whole file."""
+    """The whole file.
+
+    Args:
+        sources: By name.
+        questions: Number of questions of a published split, by benchmark and split, where it is known.
+        figures: All figures.
+    """
 
     sources: dict[str, Source]
+    questions: dict[str, int]
     figures: list[PublishedFigures]
 
     @model_validator(mode='after')

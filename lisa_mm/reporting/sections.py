@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evaluation.judged import Judged
 from ..evaluation.results import Run
-from .evaluations import PROTOCOLS, Evaluation, Group, is_measured, marks
+from .evaluations import NUMBERS, PROTOCOLS, Evaluation, Group, is_measured, marks
 from .figures import histogram_figure, size_figure, sizes_and_ious
 from .markup import bullets, confusion_table, escaped, figure, legend, row, score_cell, table
 from .pairing import Pairing, Rows, pair
@@ -112,6 +112,10 @@ def scores_table(group: Group, names: Sequence[str], pairings: Sequence[Pairing 
     counts = []
     for name in dict.fromkeys(name for run in measured if run for name in run.counts):
         counts.append(row(name, _cells([None if run is None else run.counts.get(name) for run in measured])))
+    for name in group.numbers:
+        found = [run.scores.get(name) if run else None for run in measured]
+        words = name.removeprefix(NUMBERS).replace('_', ' ')
+        counts.append(row(words, _cells([None if one is None else f'{one.value:g}' for one in found])))
     rates = [None if run is None or run.emission_rate is None else f'{100 * run.emission_rate:.1f} %' for run in measured]
     if any(rates):
         counts.append(row('answers with a mask token', _cells(rates)))

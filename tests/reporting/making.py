@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lisa_mm.apis.benchmarking import describe
 from lisa_mm.evaluation import SegIoUMetric
 from lisa_mm.evaluation.judged import Judged, as_run_lengths, count
-from lisa_mm.evaluation.results import Results, Run, Score, SharedImages, rows_folder, write_results, write_rows
+from lisa_mm.evaluation.results import Results, Run, SharedImages, rows_folder, write_results, write_rows
 
 SHAPES = ('disc', 'square', 'bar')
 
@@ -92,25 +93,17 @@ def answer(asked: Asked, shift: int, *, said: bool, silent: bool = False) -> Jud
 
 def run_of(benchmark: str, rows: Sequence[Judged], /, *, title: str = '', **more: Any) -> Run:
     """A run with the figures of its rows."""
-    metric = SegIoUMetric()
-    intervals = metric.intervals(rows, rounds=200)
-    scores = {
-        name: Score(value=value, low=intervals[name][0], high=intervals[name][1])
-        for name, value in metric.score(rows).items()
-        if name in intervals
-    }
-    said = [one.answer for one in rows if one.answer is not None]
+    said = any(one.answer is not None for one in rows)
     settings: dict[str, Any] = {
         'split': 'val',
         'protocol': 'generated' if said else 'given',
-        'scores': scores,
         'metrics': [{'type': 'SegIoUMetric'}],
-        'counts': {'questions': len(rows), 'images': len({one.img_path for one in rows})},
-        'emission_rate': sum('[SEG]' in text for text in said) / len(said) if said else None,
         'seconds': 0.25 * len(rows),
         'split_sha256': 'ab' * 32,
     }
-    return Run(benchmark=benchmark, title=title or benchmark, **{**settings, **more})
+    run = Run(benchmark=benchmark, title=title or benchmark, **{**settings, **more})
+    describe(run, rows, [SegIoUMetric()], records=len({one.img_path for one in rows}))
+    return run
 
 
 def write_model(folder: Path, name: str, runs: Sequence[tuple[Run, Sequence[Judged] | None]], **more: Any) -> Path:

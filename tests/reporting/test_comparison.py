@@ -40,6 +40,7 @@ def test_one_model_has_no_differences(two):
 
 def test_two_models(two):
     text = compare(two)
+    assert 'num_masks' not in text
     assert text.count('difference from lisa_a on the same questions') == 2  # not for MUSE, which is absent
     assert 'lisa_b [1]' in text and '[1] 3 images of this split were in the training data (refCOCO train)' in text
     assert '[1] not run: data/muse/muse_val.json is missing.' in text
@@ -68,10 +69,13 @@ def test_published_rows(tmp_path):
     folder = write(tmp_path, 'mine', plain(protocol='generated'))
     text = compare([folder], published=True)
     row = next(line for line in text.splitlines() if line.startswith('LISA-7B ['))
-    assert row.split() == ['LISA-7B', '[1]', '[2]', '0.444', '0.460', '-', '-']
+    assert row.split() == ['LISA-7B', '[1]', '[2]', '[3]', '0.444', '0.460', '-', '-']
     assert '[1] published: LISA: Lai et al., CVPR 2024' in text
     assert '[2] the answer was given, not generated as in this table' in text
+    assert '[3] the published split has 200 questions, the runs of this table 9: other data' in text
     assert 'LISA' not in compare([folder])
+    whole = write(tmp_path, 'whole', plain(counts={'questions': 200, 'images': 200}))
+    assert 'LISA-7B [1]  ' in compare([whole], published=True)
 
 
 def test_a_published_score_that_the_run_lacks_has_a_column(tmp_path):

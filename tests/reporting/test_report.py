@@ -95,7 +95,7 @@ def test_the_figures_are_the_ones_by_hand(tmp_path):
     # see test_pairing and test_comparison
     assert 'gIoU 0.400 [0.350, 0.500] 0.633 [0.450, 1.000] +0.233 [+0.100, +0.500]' in text
     assert 'cIoU 0.406 [0.350, 0.500] 0.656 [0.450, 1.000] +0.250 [+0.100, +0.500]' in text
-    assert 'questions 3 3 images 2 2 seconds per question 0.25 0.25' in text
+    assert 'records 2 2 questions 3 3 images 2 2 masks 3 3 seconds per question 0.25 0.25' in text
     assert '0.jpg is missing' in text  # a grey box
 
 
