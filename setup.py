@@ -22,7 +22,16 @@ setup(
     packages=find_packages(include=['lisa_mm', 'lisa_mm.*']) + ['lisa_mm.configs'],
     package_dir={'lisa_mm.configs': 'configs'},
     package_data={
-        'lisa_mm': ['py.typed', 'weights/**/*', 'datasets/classes/*.txt', 'demo/*.html', 'demo/*.css', 'demo/*.js'],
+        'lisa_mm': [
+            'py.typed',
+            'weights/**/*',
+            'datasets/classes/*.txt',
+            'demo/*.html',
+            'demo/*.css',
+            'demo/*.js',
+            'reporting/*.css',
+            'reporting/*.json',
+        ],
         'lisa_mm.configs': ['**/*.py'],
     },
     # all of them, as setuptools takes the dependencies from one file: pyproject.toml has them as dynamic

@@ -45,6 +45,7 @@ ELSEWHERE = {
     'tools/chat.py': 'tests/test_ask_page.py',
     'tools/serve.py': 'tests/serving/test_running.py',
     'tools/web_demo.py': 'tests/browser/test_tool.py',
+    'tools/compare.py': 'tests/reporting/test_compare_tool.py',
     'tools/export_parts.py': 'tests/apis/test_run.py',
     'tools/make_emoji_scenes.py': 'tests/projects/nano/test_emoji.py',
     'tools/benchmark.py memory': 'tests/benchmarks/test_memory.py',

@@ -155,7 +155,8 @@ class Evaluation:
         ready: ReadyModel,
         folder: Path | None,
     ):
-        self.run_entry = Run(benchmark=split.benchmark, title=split.title, split=split.name, protocol=protocol)  # type: ignore[arg-type] - checked by Settings
+        named = {'benchmark': split.benchmark, 'title': split.title, 'split': split.name, 'metrics': split.metrics}
+        self.run_entry = Run(**named, protocol=protocol)  # type: ignore[arg-type] - checked by Settings
         self.dataset = dataset
         self.metrics = metrics
         self.settings = settings

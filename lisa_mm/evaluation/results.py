@@ -59,6 +59,7 @@ class Run(Strict):
         status: 'done'; 'limited': only the first ``limit`` records; 'absent': not run, for the reason in ``why``.
         why: Reason of an absent run, such as the missing file.
         scores: The metrics' figures by name; ``gIoU short`` is that of a part.
+        metrics: Configs of the metrics, such as ``{'type': 'SegIoUMetric'}``: paired differences need them.
         counts: ``questions``, ``images``, ``records``.
         emission_rate: Share of answers with a mask token; None where the answers were given.
         seconds: Time of the model and the counting, over all processes together as on the wall clock.
@@ -75,6 +76,7 @@ class Run(Strict):
     status: Literal['done', 'limited', 'absent'] = 'done'
     why: str | None = None
     scores: dict[str, Score] = {}
+    metrics: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     emission_rate: float | None = None
     seconds: float | None = None

@@ -22,6 +22,8 @@ from lisa_mm.errors import ConfigError, DataError, UserError
 from lisa_mm.evaluation.results import read_results, rows_of
 from lisa_mm.models import LISA
 from lisa_mm.registry import DATASETS
+from lisa_mm.reporting import write_report
+from lisa_mm.reporting.pairing import pair
 from lisa_mm.testing.tiny import MODEL, PIPELINE, training
 
 SQUARE = [[4, 4], [30, 4], [30, 30], [4, 30]]
@@ -90,6 +92,10 @@ def test_both_protocols_and_a_split_whose_file_is_absent(config, tmp_path):
     assert read_results(tmp_path / 'out') == results
     judged = rows_of(test, tmp_path / 'out')
     assert judged is not None and [one.sample_id for one in judged] == ['a.png#0', 'a.png#1', 'b.png#0']
+    assert test.metrics == [{'type': 'SegIoUMetric'}]
+    assert set(pair(test, test, judged, judged).differences) == {name for name in test.scores if name != 'num_masks'}
+    page = write_report([tmp_path / 'out'], tmp_path / 'out' / 'report.html').read_text(encoding='utf-8')
+    assert 'Cups &amp; balls test' in page and 'gone.jsonl is missing' in page
     text = scores_table(results)
     assert 'Cups & balls' in text and 'cups gone given: ' in text and 'not run' in text
     assert result_line_of(results, ['cups']).startswith('RESULT split=val gIoU=')
