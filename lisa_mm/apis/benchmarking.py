@@ -36,10 +36,13 @@ from ..evaluation.results import Results, Run, Score, read_results, rows_folder,
 
 from ..evaluation.results import RESULTS, ROWS  # isort: skip
 from ..models import LISA
+from ..reporting import write_report
 from ..tokens import MASK_TOKENS
 from .benchmarks import Split, find_splits
 from .loading import ReadyModel, prepare_model
 from .run_identity import weights_identity
+
+REPORT = 'report.html'
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ def run_benchmarks(
         config: A config file or source.
         checkpoint: A checkpoint folder; None for the model before training.
         names: See :func:`.benchmarks.find_splits`; without any, the config's own test data.
-        out: Folder for ``results.json`` and the judged questions. A second call with the same model goes on there: what is
-            finished is taken over. None keeps nothing.
+        out: Folder for ``results.json``, ``report.html`` and the judged questions. A second call with the same model goes on
+            there: what is finished is taken over. None keeps nothing.
         settings: See :class:`Settings`.
         device, dtype: As in :func:`.loading.load_model`.
         name: Name of the model in tables.
@@ -129,6 +132,8 @@ def run_benchmarks(
                 evaluator.run(model, results)
                 if folder and get_rank() == 0:
                     write_results(results, folder)
+        if folder and get_rank() == 0:
+            write_report([folder], folder / REPORT)
     return results
 
 
