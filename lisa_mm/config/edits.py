@@ -114,10 +114,15 @@ def apply_swap(source: dict[str, Any], swap: str, path: Path) -> None:
 
 
 def overlay_files(part: str, config: Path | None, imports: object) -> dict[str, Path]:
-    """The files that ``--swap`` finds for a part, by name; the first of two with the same name counts.
+    """The files that ``--swap`` finds for a part, a key of ``PART_FOLDERS``; see :func:`base_files`."""
+    return base_files(PART_FOLDERS[part], config, imports)
+
+
+def base_files(folder: str, config: Path | None, imports: object) -> dict[str, Path]:
+    """The files in a folder of ``_base_``, by name; the first of two with the same name counts.
 
     Args:
-        part: A key of ``PART_FOLDERS``.
+        folder: Name of the folder.
         config: The config to edit: the ``_base_`` folders beside and above it come first.
         imports: Its ``custom_imports``, already imported: the folders ``configs/_base_`` in those packages come next, and last
             the overlays shipped with lisa_mm.
@@ -128,7 +133,7 @@ def overlay_files(part: str, config: Path | None, imports: object) -> dict[str, 
     roots += [PACKAGE_DIR.parent / 'configs', PACKAGE_DIR / 'configs']
     files: dict[str, Path] = {}
     for root in roots:
-        for file in sorted((root / '_base_' / PART_FOLDERS[part]).glob('*.py')):
+        for file in sorted((root / '_base_' / folder).glob('*.py')):
             files.setdefault(file.stem, file)
     return files
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,13 @@ class Thing:
         text: A phrase or a sentence; training draws one of several spellings.
         mask: Its encoded mask.
         is_sentence: True if the text is a sentence of its own, False if it names an object.
+        facts: What a benchmark's metric reads of it, see :class:`lisa_mm.datasets.base.Asked`.
     """
 
     text: str | list[str]
     mask: EncodedMask
     is_sentence: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spellings(self) -> list[str]:
@@ -48,7 +50,8 @@ def ask_about(
     """
     if test_mode:
         questions = [prompts.validation_question(thing.spellings[0], thing.is_sentence) for thing in things]
-        return Asked([[(q, prompts.VALIDATION_ANSWER)] for q in questions], [thing.mask for thing in things])
+        facts = [thing.facts for thing in things] if any(thing.facts for thing in things) else []
+        return Asked([[(q, prompts.VALIDATION_ANSWER)] for q in questions], [thing.mask for thing in things], facts=facts)
     chosen = choose(list(things), at_most, rng)
     return Asked([[turn_about(thing, rng, wording)] for thing in chosen], wording.kept([thing.mask for thing in chosen]))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .base import BaseSegDataset
 from .leaks import COCO_NAME, image_paths
+from .parquet import file_size, is_address
 
 BYTES = 8
 THREADS, PIECE = 16, 500  # a network disk answers many questions about sizes at once
@@ -18,17 +19,20 @@ THREADS, PIECE = 16, 500  # a network disk answers many questions about sizes at
 def identities(dataset: BaseSegDataset) -> np.ndarray:
     """The images of a data set, each once: (N,) uint64, ascending. Records without an image have none.
 
-    The records are read and the sizes of files asked for; no image is read. Measured: 100,000 records in 1.9 s on two busy cores.
+    The records are read and the sizes of files asked for; no image is read, except that those inside a parquet file have no size
+    without reading it. Measured: 100,000 records in about 2 s on two busy cores.
     """
     root = os.path.join(dataset.data_root or '', '')
     paths = [path for path in dict.fromkeys(image_paths(dataset)) if path]
+    packed = [path for path in paths if is_address(path)]  # a parquet file is read from front to back
+    files = [path for path in paths if not is_address(path)] if packed else paths
 
-    def hashed(start: int) -> bytes:
-        texts = (identity_text(path, root) for path in paths[start : start + PIECE])
-        return b''.join(blake2b(text.encode(), digest_size=BYTES).digest() for text in texts)
+    def hashed(piece: list[str]) -> bytes:
+        return b''.join(blake2b(identity_text(path, root).encode(), digest_size=BYTES).digest() for path in piece)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        found = b''.join(pool.map(hashed, range(0, len(paths), PIECE)))
+        pieces = [files[start : start + PIECE] for start in range(0, len(files), PIECE)]
+        found = b''.join([*pool.map(hashed, pieces), hashed(packed)])
     return np.unique(np.frombuffer(found, '<u8')).astype(np.uint64)
 
 
@@ -47,7 +51,5 @@ def identity_text(path: str, root: str = '') -> str:
     match = COCO_NAME.search(name)
     if match:
         return f'coco:{int(match[1])}'
-    try:
-        return f'file:{name}:{os.stat(path).st_size}'
-    except OSError:
-        return f'text:{path.removeprefix(root)}'
+    size = file_size(path)
+    return f'text:{path.removeprefix(root)}' if size is None else f'file:{name}:{size}'

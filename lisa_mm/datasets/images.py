@@ -15,7 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, UserError
+from .parquet import open_file
 
 MAX_PIXELS = 178_956_970  # of an image or mask; Pillow refuses larger ones too
 # Pillow would warn from half of that on
@@ -82,12 +83,12 @@ def open_image(path: str | Path, what: str = 'image') -> Iterator[Image.Image]:
     """
     try:
         # by its name, Pillow maps the file into memory, where it garbles grey tiffs that are to be turned sideways
-        with open(path, 'rb') as file, Image.open(file) as image:
+        with open_file(path) as file, Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f'{width} x {height} pixels')
             yield image
-    except DataError:
+    except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise DataError(
@@ -259,7 +260,7 @@ def _orientation(image: Image.Image) -> int:
 def _fault(path: str | Path, error: Exception) -> str:
     """What is wrong with a file that can't be read."""
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             start = file.read(64)
     except OSError as fault:
         return fault.strerror or str(fault)

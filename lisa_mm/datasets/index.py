@@ -18,7 +18,7 @@ CACHE_VARIABLE = 'LISA_MM_CACHE'
 # the beginning of a record of a reader that names sample and image first, as all of this package do
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
 _IMAGE_FIRST = re.compile(rb'\{"sample_id":' + _TEXT + rb',"img_path":(' + _TEXT + rb'|null)')
-VERSION = 2  # version of the format below and of the records that readers make
+VERSION = 3  # version of the format below and of the records that readers make
 
 
 class RecordIndex:

@@ -14,7 +14,7 @@ from . import prompts
 from .asking import Thing, choose, turn_about
 from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .json_masks import check_answers, encode_masks
-from .masks import EncodedMask
+from .masks import EncodedMask, joined
 from .reading import read_rows
 from .record_formats import ROW
 
@@ -155,10 +155,3 @@ class JsonlSegDataset(BaseSegDataset):
             {'question': row['turns'][0][0], 'masks': row['masks']} if 'turns' in row and row['turns'][0][1] is None else row
             for row in [*record['phrases'], *record['questions']]
         ]
-
-
-def joined(masks: list[EncodedMask]) -> EncodedMask:
-    """The union of several encoded masks, as one."""
-    if len(masks) == 1:
-        return masks[0]
-    return {'union': masks}

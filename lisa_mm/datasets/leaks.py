@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 from .base import BaseSegDataset
+from .parquet import file_size, open_file
 
 # a COCO number means the same image in train2014, val2014 and train2017
 COCO_NAME = re.compile(r'(?:^|COCO_(?:train|val|test)20\d\d_)(\d{12})\.(?:jpg|jpeg|png)$')
@@ -33,10 +33,11 @@ class ImageSet:
     def add(self, dataset: BaseSegDataset) -> None:
         """Add the images of a data set."""
         for path in image_paths(dataset):
-            if path is None or not os.path.isfile(path):
+            size = None if path is None else file_size(path)
+            if path is None or size is None:
                 continue
             self.ids.setdefault(image_id(path), dataset.title)
-            self.sizes.add(os.path.getsize(path))
+            self.sizes.add(size)
             self.hashes.setdefault(content_hash(path), dataset.title)
 
     def find(self, path: str) -> tuple[str, str] | None:
@@ -47,7 +48,7 @@ class ImageSet:
         split = self.ids.get(image_id(path))
         if split is not None:
             return 'image id', split
-        if not os.path.isfile(path) or os.path.getsize(path) not in self.sizes:
+        if file_size(path) not in self.sizes:
             return None
         split = self.hashes.get(content_hash(path))
         return None if split is None else ('content', split)
@@ -66,7 +67,8 @@ def image_id(path: str) -> str:
 @lru_cache(maxsize=100_000)
 def content_hash(path: str) -> str:
     """sha256 of a file, as hex."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open_file(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def image_paths(dataset: BaseSegDataset) -> list[str | None]:

@@ -59,6 +59,13 @@ class UnionMask(TypedDict):
 EncodedMask = ShapesMask | RLEMask | PolygonsMask | LabelMapMask | PngMask | UnionMask
 
 
+def joined(masks: list[EncodedMask]) -> EncodedMask:
+    """The union of several encoded masks, as one."""
+    if len(masks) == 1:
+        return masks[0]
+    return {'union': masks}
+
+
 def names_no_region(spec: EncodedMask) -> bool:
     """Whether a mask is empty as it is written: no polygon, no RLE with pixels, no target shape. Png files are not opened.
 

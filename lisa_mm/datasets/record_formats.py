@@ -13,8 +13,21 @@ from typing_extensions import NotRequired, TypedDict
 
 from ..tokens import IMAGE_PLACEHOLDER
 from .formats import Format, Harmless, Id, Plain, Reads, Refuses, Side, Text, fault, strict
+from .grounded_formats import (
+    CAPTION,
+    CAPTION_IMAGE,
+    FLICKR_ANNOTATION,
+    FLICKR_IMAGE,
+    GROUNDED,
+    GROUNDED_LISTS,
+    GROUNDED_REFS,
+)
 from .labelme import Shapes, in_pixels
 from .mask_formats import Mask, Segmentation
+from .muse_formats import MUSE
+from .parquet_formats import REASON_SEG_ROW
+from .refer_formats import REF
+from .sa2va_formats import SA2VA
 
 ASKS, ANSWERS, SYSTEM = ('human', 'user'), ('gpt', 'assistant'), 'system'
 
@@ -331,62 +344,6 @@ COCO_ANNOTATION: Format[CocoAnnotation] = Format(CocoAnnotation, 'annotation')
 COCO_CATEGORY: Format[CocoCategory] = Format(CocoCategory, 'category')
 
 
-# referring expressions
-
-FALSE_PREMISE = 'expressions of what is not there (FP-RefCOCO) are not read by this reader; delete the expression'
-
-
-@strict
-class Sentence(TypedDict):
-    """A referring expression."""
-
-    sent: Annotated[Text, Reads('the expression, asked for in lower case')]
-    is_false_premise: NotRequired[Annotated[Any, Refuses(FALSE_PREMISE, (False,))]]
-    exist: NotRequired[
-        Annotated[
-            Any,
-            Refuses(
-                FALSE_PREMISE,
-                (
-                    True,
-                    1,
-                ),
-            ),
-        ]
-    ]
-    gt_sent: NotRequired[Annotated[Any, Harmless('FP-RefCOCO: the corrected expression')]]
-    raw: NotRequired[Annotated[Any, Harmless('sent is read')]]
-    tokens: NotRequired[Annotated[Any, Harmless('sent is read')]]
-    sent_id: NotRequired[Annotated[Any, Harmless('not needed')]]
-
-
-def _annotation_ids(ids: Any) -> Any:
-    for number in ids if isinstance(ids, list) else [ids]:
-        if isinstance(number, bool) or not isinstance(number, int | str):
-            raise fault(f'it is {ids!r}; an id or a list of ids is needed')
-    return ids
-
-
-@strict
-class Ref(TypedDict):
-    """An entry of ``refs(<split_by>).p`` or ``grefs(<split_by>).json``."""
-
-    split: Annotated[Text, Reads('train, val, test, testA, testB, testC, testAB ...')]
-    image_id: Annotated[Id, Reads('its image in instances.json')]
-    ann_id: Annotated[Any, AfterValidator(_annotation_ids), Reads('its annotation, or (gRefCOCO) a list; -1: none')]
-    sentences: Annotated[list[Sentence], Field(min_length=1), Reads('expressions for the same mask')]
-    no_target: NotRequired[Annotated[bool | None, Reads('gRefCOCO: nothing in the image is meant')]]
-    ref_id: NotRequired[Annotated[Any, Harmless('names it in errors')]]
-    category_id: NotRequired[Annotated[Any, Harmless('not asked for')]]
-    file_name: NotRequired[Annotated[Any, Harmless("instances.json has the image's name")]]
-    sent_ids: NotRequired[Annotated[Any, Harmless('not needed')]]
-    box: NotRequired[Annotated[Any, Harmless('the mask is read')]]
-    mask: NotRequired[Annotated[Any, Harmless('the annotation has it')]]
-
-
-REF: Format[Ref] = Format(Ref, 'ref')
-
-
 # Mapillary Vistas
 
 
@@ -416,6 +373,7 @@ MAPILLARY: Format[MapillaryConfig] = Format(MapillaryConfig, 'mapillary config')
 ALL = (
     REASON_SEG,
     EXPLANATION,
+    REASON_SEG_ROW,
     ROW,
     QUESTION,
     LLAVA,
@@ -425,4 +383,13 @@ ALL = (
     COCO_CATEGORY,
     REF,
     MAPILLARY,
+    MUSE,
+    GROUNDED,
+    GROUNDED_REFS,
+    GROUNDED_LISTS,
+    FLICKR_IMAGE,
+    FLICKR_ANNOTATION,
+    CAPTION_IMAGE,
+    CAPTION,
+    SA2VA,
 )

@@ -16,6 +16,7 @@ from .base import Asked, BaseSegDataset, SegDatasetOptions, check_file
 from .json_masks import check_answers, encode_masks
 from .reading import read_rows
 from .record_formats import ASKS, LLAVA, SYSTEM
+from .wording import file_answers_faults
 
 
 @DATASETS.register_module()
@@ -54,11 +55,7 @@ class VQADataset(BaseSegDataset):
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
-        return super().argument_faults(arguments) + [
-            f'{cls.__name__}.{key} is {arguments[key]!r}, but its questions and answers are those of the file. Leave it out.'
-            for key in ('bare', 'rejection')
-            if arguments.get(key)
-        ]
+        return super().argument_faults(arguments) + file_answers_faults(cls.__name__, arguments, ('bare', 'rejection'))
 
     def load_data_list(self) -> list[dict[str, Any]]:
         path = Path(self.data_root) / self.file

@@ -66,3 +66,17 @@ def wording_faults(arguments: Mapping[str, Any], name: str, mask_tokens: Sequenc
             f'{name}.rejection is {rejection!r}, which asks for a mask: it must be one of answer_tokens, not of mask_tokens.'
         )
     return faults
+
+
+def file_answers_faults(name: str, arguments: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Faults of arguments that word what the file itself words.
+
+    >>> file_answers_faults('MuseDataset', {'rejection': '[REJ]'}, ('rejection',))
+    ["MuseDataset.rejection is '[REJ]', but its answers are those of the file. Leave it out."]
+    """
+    said = 'questions and answers' if 'bare' in keys else 'answers'
+    return [
+        f'{name}.{key} is {arguments[key]!r}, but its {said} are those of the file. Leave it out.'
+        for key in keys
+        if arguments.get(key)
+    ]

@@ -16,6 +16,7 @@ from ..datasets.base import BaseSegDataset
 from ..datasets.leaks import ImageSet, content_hash, find_leaks, image_paths
 from ..datasets.mask_images import mask_note
 from ..datasets.masks import decode_mask, vertices_outside
+from ..datasets.parquet import file_size
 from ..datasets.shapes import shape_kind
 from ..errors import ConfigError, DataError, UserError
 from ..registry import DATASETS
@@ -231,11 +232,9 @@ def check_duplicates(dataset: BaseSegDataset) -> Iterator[Finding]:
     """Find equal content under two names in a data set: a note, because it only shifts the proportions."""
     by_size: dict[int, list[str]] = {}
     for path in dict.fromkeys(path for path in image_paths(dataset) if path):
-        try:
-            with open(path, 'rb') as file:
-                by_size.setdefault(file.seek(0, 2), []).append(path)
-        except OSError:
-            continue  # missing images are found when records are checked
+        size = file_size(path)
+        if size is not None:  # missing images are found when records are checked
+            by_size.setdefault(size, []).append(path)
     for paths in by_size.values():
         first: dict[str, str] = {}
         for path in paths if len(paths) > 1 else []:

@@ -10,6 +10,7 @@ from typing import Any
 from ..datasets.base import BaseSegDataset
 from ..datasets.images import image_size
 from ..datasets.masks import decode_mask
+from ..datasets.parquet import is_address, unpack
 from ..datasets.run_lengths import encode_mask
 from ..datasets.tokenizer import count_masks
 from ..errors import ConfigError
@@ -17,7 +18,8 @@ from ..registry import DATASETS
 
 
 def convert(entry: dict[str, Any], path: str | Path) -> int:
-    """Write a data set as a jsonl for :class:`lisa_mm.datasets.JsonlSegDataset`; images stay where they are.
+    """Write a data set as a jsonl for :class:`lisa_mm.datasets.JsonlSegDataset`; images stay where they are;
+    those inside parquet files are written into ``images`` beside the jsonl.
 
     Ignored pixels of a ReasonSeg json become background, as in training.
 
@@ -37,12 +39,15 @@ def convert(entry: dict[str, Any], path: str | Path) -> int:
     with path.open('w', encoding='utf-8') as file:
         for number in range(len(dataset)):
             record = dataset.get_data_info(number)
-            size = image_size(record['img_path']) if record['img_path'] else (0, 0)
+            image = record['img_path']
+            size = image_size(image) if image else (0, 0)
+            if image and is_address(image):
+                image = unpack(image, path.parent / 'images')
             for row in dataset.rows(record):
                 written = {key: row[key] for key in ('phrase', 'question', 'system', 'turns') if key in row}
                 masks = [encode_mask(decode_mask(spec, *size, record['sample_id']) == 1) for spec in row['masks']]
-                if record['img_path']:
-                    written = {'image': os.path.relpath(record['img_path'], path.parent), **written}
+                if image:
+                    written = {'image': os.path.relpath(image, path.parent), **written}
                 if masks or count_masks(str(written.get('turns')), dataset.mask_tokens):
                     written['masks'] = masks
                 file.write(json.dumps(written, ensure_ascii=False) + '\n')

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
 from ..datasets.coco import CocoFile
 from ..datasets.formats import Format, Harmless, Number, Plain, Reads, Text, shortly, strict
 from ..datasets.images import image_size
 from ..datasets.labelme import LabelmeShape, Shapes, encode_shapes
-from ..datasets.mask_formats import Segmentation
 from ..datasets.masks import decode_mask
 from ..datasets.reading import read_json
-from ..datasets.record_formats import ROW
+from ..datasets.record_formats import ROW, SA2VA
 from ..datasets.run_lengths import encode_mask
 from ..errors import DataError
 
@@ -29,15 +27,6 @@ FORMATS = (
     'a COCO json (images, annotations, categories), a VIA json (filename and regions), a folder of labelme jsons (shapes), or a '
     'Sa2VA json (a list of image, mask, text)'
 )
-
-
-@strict
-class Sa2VARow(TypedDict):
-    """An entry of Sa2VA's annotations.json."""
-
-    image: Annotated[Text, Reads('path below the folder of images')]
-    mask: Annotated[list[Segmentation], Reads('per object, its polygons')]
-    text: Annotated[list[Text], Reads('per object, its phrase')]
 
 
 @strict
@@ -90,7 +79,6 @@ class LabelmeFile(TypedDict):
     flags: NotRequired[Annotated[Any, Harmless('labelme')]]
 
 
-SA2VA: Format[list[Sa2VARow]] = Format(Annotated[list[Sa2VARow], Field(min_length=1)], 'Sa2VA json')
 VIA: Format[ViaImage] = Format(ViaImage, 'VIA image')
 LABELME: Format[LabelmeFile] = Format(LabelmeFile, 'labelme json')
 
@@ -154,9 +142,11 @@ def _rows(source: Path, attribute: str | None, encoding: str | None, notes: Coun
     elif isinstance(content, dict) and _via_images(content):
         yield from _via(source, _via_images(content), attribute, notes, faults)
     elif isinstance(content, list) and content and isinstance(content[0], dict) and {'mask', 'text'} <= set(content[0]):
-        for number, row in enumerate(SA2VA.read(content, source, notes=notes)):
-            if len(row['mask']) != len(row['text']):
-                faults.append(f'{source}: entry {number} has {len(row["mask"])} masks but {len(row["text"])} texts.')
+        for number, entry in enumerate(content):
+            try:
+                row = SA2VA.read(entry, source, f'entry {number}', notes)
+            except DataError as error:
+                faults.append(str(error))
                 continue
             for mask, text in zip(row['mask'], row['text'], strict=True):
                 yield f'entry {number}', {'image': row['image'], 'phrase': text, 'masks': _given(mask)}

@@ -247,6 +247,15 @@ def _first_slurm_node() -> str:
         ) from error
 
 
+def join_group(launcher: str) -> None:
+    """Join the other processes of an evaluation; a single process needs no group."""
+    import torch
+
+    if launcher != 'none' and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
+        leave_group_at_exit()
+
+
 def leave_group_at_exit() -> None:
     """Leave the process group before the interpreter exits: gloo's threads sometimes outlive it and abort a finished run."""
     # only once, however many strategies a process builds

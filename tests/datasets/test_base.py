@@ -8,13 +8,21 @@ from typing import get_type_hints
 import pytest
 
 from lisa_mm.apis.listing import describe
-from lisa_mm.datasets import JsonlSegDataset, PartSegDataset, ReasonSegDataset, ReferSegDataset, SemSegDataset, VQADataset
+from lisa_mm.datasets import (
+    JsonlSegDataset,
+    PartSegDataset,
+    ReasonSegDataset,
+    ReasonSegParquetDataset,
+    ReferSegDataset,
+    SemSegDataset,
+    VQADataset,
+)
 from lisa_mm.datasets.base import BaseSegDataset, SegDatasetOptions
 from lisa_mm.datasets.transforms import ResizeForMaskDecoder
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import check_arguments
 
-READERS = [JsonlSegDataset, PartSegDataset, ReasonSegDataset, ReferSegDataset, SemSegDataset, VQADataset]
+READERS = [JsonlSegDataset, PartSegDataset, ReasonSegDataset, ReasonSegParquetDataset, ReferSegDataset, SemSegDataset, VQADataset]
 
 
 def test_the_options_are_those_of_the_base():

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lisa_mm.datasets import BaseSegDataset, MixtureDataset
@@ -13,6 +15,7 @@ from lisa_mm.datasets.base import Asked
 from lisa_mm.datasets.identities import PIECE, identities, identity_text
 from lisa_mm.datasets.index import RecordIndex
 from lisa_mm.datasets.leaks import image_paths
+from lisa_mm.datasets.parquet import image_address
 
 from .golden_root import GOLDEN
 
@@ -101,3 +104,16 @@ def test_the_short_way_over_odd_records():
     assert index.image_paths() == [record['img_path'] for record in records]
     assert index.select(np.array([7, 1])).image_paths() == ['x', 'ü"\\']
     assert RecordIndex.from_records([]).image_paths() == []
+
+
+def test_an_image_inside_a_parquet_file_is_the_same_as_its_file(tmp_path):
+    rows = pa.table({'image': [{'bytes': bytes(size), 'path': None} for size in (10, 11, 10)]})
+    pq.write_table(rows, tmp_path / 'a.parquet')
+    addresses = [image_address(tmp_path / 'a.parquet', row, name) for row, name in enumerate(('1.jpg', '2.jpg', '2.jpg'))]
+    packed = identities(Listed(tmp_path, addresses))
+    assert len(packed) == 3  # of one name, but not of one size
+    assert np.isin(identities(Listed(tmp_path, in_folder(tmp_path / 'd', {'1.jpg': 10, '2.jpg': 11}))), packed).all()
+    coco = str(tmp_path / 'nowhere.parquet#0/COCO_val2014_000000000042.jpg')
+    assert identity_text(coco) == 'coco:42'
+    (file,) = in_folder(tmp_path / 'd', {'000000000042.jpg': 1})
+    assert np.array_equal(identities(Listed(tmp_path, [coco, file])), identities(Listed(tmp_path, [file])))

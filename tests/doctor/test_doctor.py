@@ -18,6 +18,7 @@ from lisa_mm.doctor import check, convert
 from lisa_mm.doctor.sets import dataset_configs
 
 from ..datasets.golden_root import GOLDEN, copy_root
+from ..fuzz.roots import GROUNDED, muse, sa2va
 from .damage import DAMAGES
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,13 @@ def test_converted_data_gives_the_same_masks(tmp_path):
             rows = [row for n in range(len(again)) for row in again.rows(again.get_data_info(n))]
             assert len(rows) == count > 0
             check_masks(entry, again)
+
+
+@pytest.mark.parametrize('make', [muse, *GROUNDED, sa2va], ids=lambda make: make.__name__)
+def test_converted_rows_of_several_targets_give_the_same_masks(make, tmp_path):
+    entry = {**make(tmp_path), 'data_root': str(tmp_path), 'cache_index': False}
+    convert(entry, tmp_path / 'data.jsonl')
+    check_masks(entry, JsonlSegDataset(str(tmp_path), file='data.jsonl', cache_index=False))
 
 
 def check_masks(entry, again):

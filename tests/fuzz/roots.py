@@ -123,6 +123,16 @@ def grefcoco(root: Path) -> dict[str, Any]:
     return dict(type='ReferSegDataset', name='grefcoco')
 
 
+def fprefcoco(root: Path) -> dict[str, Any]:
+    for number, name in enumerate('ab'):
+        picture(root / f'refer_seg/images/mscoco/images/train2014/{name}.png', number)
+    write_json(root / 'refer_seg/fprefcoco/instances.json', coco(('a.png', 'b.png')))
+    false = {'sent': 'the left cat', 'is_false_premise': True, 'gt_sent': 'the left dog', 'sent_id': 1}
+    said = [{**entry, 'sentences': [*entry['sentences'], false, {**false, 'exist': False}]} for entry in refs()]
+    (root / 'refer_seg/fprefcoco/refs(berkeley_exclude_unified).p').write_bytes(pickle.dumps(said))
+    return dict(type='ReferSegDataset', name='fprefcoco')
+
+
 def parts(root: Path) -> dict[str, Any]:
     for number, name in enumerate('ab'):
         picture(root / f'vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages/{name}.png', number)
@@ -139,4 +149,63 @@ def label_maps(root: Path) -> dict[str, Any]:
     return dict(type='SemSegDataset', name='mapillary')
 
 
-ROOTS = (reason_seg, jsonl, llava, refcoco, grefcoco, parts, label_maps)
+def muse(root: Path) -> dict[str, Any]:
+    picture(root / 'refer_seg/images/mscoco/images/train2014/a.png', 0)
+    picture(root / 'refer_seg/images/mscoco/images/val2017/b.png', 1)
+    note = {'segmentation': [FLAT], 'bbox': [5, 5, 35, 35], 'category_name': 'cup', 'rephrased_name': 'the red cup'}
+    row = {'file_name': 'a.png', 'height': HEIGHT, 'width': WIDTH, 'questions': ['What holds tea?', 'Which two?']}
+    row |= {'ann_list': [], 'answers': [[note], [[note, note], {'segmentation': encode_mask(box())}]]}
+    asked = {**row, 'text_answers': ['The cup {seg}.', None]}
+    url = {**asked, 'coco_url': 'http://images.cocodataset.org/val2017/b.png'}
+    del url['file_name']
+    write_json(root / 'muse/muse_train.json', [asked, row, url])
+    return dict(type='MuseDataset')
+
+
+def grounded(root: Path) -> dict[str, Any]:
+    picture(root / 'GranDf/GranDf_HA_images/train/a.png', 0)
+    places = {'A cup': [0, 5], 'a pot': [10, 15], 'pot': [12, 15]}
+    groundings = {phrase: {'token_positives': place, 'rle_masks': [encode_mask(box())]} for phrase, place in places.items()}
+    row = {'file_name': 'a.png', 'image_id': 'a', 'caption': '"A cup and a pot."', 'groundings': groundings}
+    write_json(root / 'GranDf/annotations/train/GranDf_HA_GCG_train.json', [row, {**row, 'groundings': {}}])
+    return dict(type='GroundedCaptionDataset')
+
+
+def grounded_refs(root: Path) -> dict[str, Any]:
+    picture(root / 'coco_2014/train2014/a.png', 0)
+    found = [{'sentence': 'a Cup', 'segmentation': [FLAT], 'bbox': [5, 5, 35, 35]}, {'sentence': 'dog', 'segmentation': [FLAT]}]
+    row = {'img_file_name': 'a.png', 'caption': 'A cup and a pot.', 'refs': found}
+    write_json(root / 'GranDf/annotations/train/RefCOCOg_GCG_train.json', [{'9': row}, row])
+    return dict(type='GroundedCaptionDataset', name='refcocog')
+
+
+def grounded_flickr(root: Path) -> dict[str, Any]:
+    picture(root / 'flikcr_30k/train/a.png', 0)
+    image = {'id': 1, 'file_name': 'a.png', 'caption': 'A cup and a pot.', 'height': HEIGHT, 'width': WIDTH}
+    annotation = {'id': 1, 'image_id': 1, 'tokens_positive': [[0, 5]], 'sam_mask': encode_mask(box()), 'area': 9}
+    annotation |= {'bbox': [10, 5, 40, 25], 'iscrowd': 0, 'category_id': 1}
+    content = {'images': [image], 'annotations': [annotation, {**annotation, 'id': 2}], 'categories': []}
+    write_json(root / 'GranDf/annotations/train/flickr_mergedGT_GCG_train.json', content)
+    return dict(type='GroundedCaptionDataset', name='flickr')
+
+
+def grounded_benchmark(root: Path) -> dict[str, Any]:
+    picture(root / 'GranDf/GranDf_HA_images/val_test/a.png', 0)
+    images = [{'id': 'a', 'file_name': 'a.png', 'height': HEIGHT, 'width': WIDTH}]
+    told = {'id': 1, 'image_id': 'a', 'caption': 'A cup and a pot.', 'labels': ['cup', 'a pot']}
+    drawn = {'id': 1, 'image_id': 'a', 'category_id': 1, 'segmentation': encode_mask(box()), 'area': 9, 'iscrowd': 0}
+    folder = root / 'GranDf/annotations/val_test'
+    write_json(folder / 'val_gcg_coco_caption_gt.json', {'images': images, 'annotations': [told]})
+    write_json(folder / 'val_gcg_coco_mask_gt.json', {'images': images, 'annotations': [drawn, {**drawn, 'id': 2}]})
+    return dict(type='GroundedCaptionDataset', split='val')
+
+
+def sa2va(root: Path) -> dict[str, Any]:
+    picture(root / 'images/a.png', 0)
+    rows = [{'image': 'a.png', 'mask': [[FLAT], [FLAT, FLAT]], 'text': ['the cup', 'A pot.']}]
+    write_json(root / 'annotations.json', rows)
+    return dict(type='Sa2VADataset')
+
+
+GROUNDED = (grounded, grounded_refs, grounded_flickr, grounded_benchmark)
+ROOTS = (reason_seg, jsonl, llava, refcoco, grefcoco, fprefcoco, parts, muse, *GROUNDED, sa2va, label_maps)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from lisa_mm.checkpoints.ledger import write_ledger
 from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.schedules import with_todays_shape
+from lisa_mm.engine.versions import library_versions
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
 from lisa_mm.registry import STRATEGIES
 
@@ -30,8 +29,6 @@ from .batch import describe_batch, resolve_accumulation
 from .memory_plan import MemoryPlan, MemoryUnknownError
 from .optimizer_tensors import ShardedTensors, WholeTensors
 from .resuming import HASH, check_resumable, describe_other_batch, read_common, restore_generators, restore_state, write_state
-
-_PACKAGES = ('lisa_mm', 'torch', 'deepspeed', 'mmengine', 'transformers', 'peft', 'numpy')
 
 
 class FolderCheckpointMixin(BaseStrategy):
@@ -364,19 +361,13 @@ class FolderCheckpointMixin(BaseStrategy):
             )
 
     def _meta(self) -> dict[str, Any]:
-        versions = {'python': platform.python_version()}
-        for package in _PACKAGES:
-            try:
-                versions[package] = version(package)
-            except PackageNotFoundError:
-                continue
         return {
             'world_size': self.world_size,
             'zero_stage': self.zero_stage,
             'micro_batch': self.micro_batch,
             'accumulation': self.accumulation,
             'seed': self.seed,
-            'versions': versions,
+            'versions': library_versions(),
             'time': time.strftime('%Y-%m-%d %H:%M:%S'),
         }
 

@@ -1,0 +1,15 @@
+"""FP-RefCOCO+ (Wu et al., "See, Say, and Segment", CVPR 2024): expressions of which some name what is not there.
+
+Files below data_root: ``refer_seg/fprefcoco+/{refs(berkeley_exclude_unified).p, instances.json}``;
+images in ``refer_seg/images/mscoco/images/train2014``.
+Protocol: SESAME (see-say-segment/sesame, ``eval_sesame.py``), which evaluates val: See is the accuracy of "is it there", Segment
+is cIoU with an empty target for a false premise.
+"""
+
+benchmark = dict(
+    title='FP-RefCOCO+',
+    splits=dict(
+        val=dict(type='ReferSegDataset', name='fprefcoco+', split='val', test_mode=True),
+    ),
+    metrics=[dict(type='FalsePremiseMetric')],
+)

@@ -1,0 +1,332 @@
+"""Evaluate a model on benchmarks: several in one run, with one loading of the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank, get_world_size
+from mmengine.registry import FUNCTIONS
+
+from ..config.compile import datasets_in
+from ..config.load import load_config
+from ..datasets.base import ANSWERS, BaseSegDataset
+from ..engine.device import describe_device
+from ..engine.judging import JudgingLoop
+from ..engine.launch import detect_launcher, join_group
+from ..engine.lock import locked
+from ..engine.memory import keep_freed_memory
+from ..engine.versions import library_versions
+from ..errors import ConfigError, UserError
+from ..evaluation.base import JudgedMetric
+from ..evaluation.judged import Judged
+from ..evaluation.results import Results, Run, Score, read_results, rows_folder, write_results, write_rows
+
+from ..evaluation.results import RESULTS, ROWS  # isort: skip
+from ..models import LISA
+from ..tokens import MASK_TOKENS
+from .benchmarks import Split, find_splits
+from .loading import ReadyModel, prepare_model
+from .run_identity import weights_identity
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How benchmarks are evaluated.
+
+    Args:
+        answers: Protocols: 'given' puts each answer with its ``[SEG]`` into the prompt (as published by LISA), 'generated' lets
+            the model say it.
+        limit: Only the first records of each split; the result says so.
+        batch_size: Images of a batch; by default that of the config's test loader.
+        max_new_tokens: Maximum number of tokens of a generated answer.
+    """
+
+    answers: Sequence[str] = ('given',)
+    limit: int | None = None
+    batch_size: int | None = None
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.answers if name not in ANSWERS]
+        if unknown or not self.answers:
+            raise ConfigError(f'answers are {list(self.answers)}; allowed: {", ".join(map(repr, ANSWERS))}, one or both.')
+        for name in ('limit', 'batch_size', 'max_new_tokens'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f'{name} is {value}; give at least 1.')
+
+
+def run_benchmarks(
+    config: str | Path | Config,
+    checkpoint: str | Path | None,
+    names: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    device: str | None = None,
+    dtype: str = 'float32',
+    name: str | None = None,
+) -> Results:
+    """Evaluate a model on benchmarks.
+
+    All data sets are opened before the weights are read. Several processes (torchrun) share the records; each has the whole
+    model, and the figures equal those of one process.
+
+    Args:
+        config: A config file or source.
+        checkpoint: A checkpoint folder; None for the model before training.
+        names: See :func:`.benchmarks.find_splits`; without any, the config's own test data.
+        out: Folder for ``results.json`` and the judged questions. A second call with the same model goes on there: what is
+            finished is taken over. None keeps nothing.
+        settings: See :class:`Settings`.
+        device, dtype: As in :func:`.loading.load_model`.
+        name: Name of the model in tables.
+
+    Returns:
+        The results; complete on the first process, without runs on the others.
+
+    Raises:
+        ConfigError: for an unknown benchmark.
+        DataError: for damaged data. A split whose files are missing is an absent run instead.
+        UserError: if ``out`` holds results of another model.
+    """
+    settings = settings or Settings()
+    launcher = detect_launcher()
+    if launcher != 'none' and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    source = config if isinstance(config, Config) else load_config(config)
+    ready = prepare_model(source, checkpoint, device=device, dtype=dtype)
+    if ready.device.type == 'cpu':
+        keep_freed_memory()
+    path = None if isinstance(config, Config) else Path(config)
+    splits = find_splits(names, path, source.get('custom_imports')) if names else [own_split(ready.compiled)]
+    opened = {(split.benchmark, split.name): split.build_dataset(**arguments_of(ready)) for split in splits}
+    metrics = {(split.benchmark, split.name): split.build_metrics() for split in splits}
+    if all(isinstance(dataset, str) for dataset in opened.values()):
+        raise UserError('no benchmark can be run:\n' + '\n'.join(f'{" ".join(key)}: {why}' for key, why in opened.items()))
+    folder = None if out is None else Path(out)
+    join_group(launcher)
+    with nullcontext() if folder is None else locked(folder, owner=get_rank() == 0):
+        results = begin(ready, name or _name_of(checkpoint, source), folder)
+        model = ready.load()
+        for split in splits:
+            key = (split.benchmark, split.name)
+            for protocol in settings.answers:
+                evaluator = Evaluation(split, protocol, opened[key], metrics[key], settings, ready, folder)
+                evaluator.run(model, results)
+                if folder and get_rank() == 0:
+                    write_results(results, folder)
+    return results
+
+
+class Evaluation:
+    """One split under one protocol.
+
+    Args:
+        split: The split.
+        protocol: 'given' or 'generated'.
+        dataset: Its data set, or why there is none.
+        metrics: Its metrics.
+        settings: See :class:`Settings`.
+        ready: The model's config and checkpoint.
+        folder: As ``out`` of :func:`run_benchmarks`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        protocol: str,
+        dataset: BaseSegDataset | str,
+        metrics: list[JudgedMetric],
+        settings: Settings,
+        ready: ReadyModel,
+        folder: Path | None,
+    ):
+        self.run_entry = Run(benchmark=split.benchmark, title=split.title, split=split.name, protocol=protocol)  # type: ignore[arg-type] - checked by Settings
+        self.dataset = dataset
+        self.metrics = metrics
+        self.settings = settings
+        self.ready = ready
+        self.folder = folder
+
+    def run(self, model: LISA, results: Results) -> None:
+        """Evaluate, and put the run into the results; a run of the same split and model that is finished stays."""
+        entry = self.run_entry
+        if isinstance(self.dataset, str):
+            put(results, entry.model_copy(update={'status': 'absent', 'why': self.dataset}))
+            return
+        self.dataset.answers = entry.protocol
+        entry.split_sha256 = split_hash(self.dataset, self.settings.limit)
+        before = next((run for run in results.runs if run.name == entry.name), None)
+        if before is not None and self._is_finished(before):
+            return
+        loop = JudgingLoop(
+            model,
+            self.dataset,
+            loader_arguments(self.ready, self.settings.batch_size),
+            folder=None if self.folder is None else rows_folder(self.folder, entry),
+            stamp=self._stamp(results),
+            title=entry.name,
+            keep_masks=self.folder is not None or any(metric.needs_masks for metric in self.metrics),
+            max_new_tokens=self.settings.max_new_tokens,
+        )
+        began = time.perf_counter()
+        done = loop.run(self.settings.limit)
+        entry.seconds = time.perf_counter() - began
+        if done is not None:
+            judged = [one for image in done.values() for one in image]
+            describe(entry, judged, self.metrics, records=len(done))
+            if self.settings.limit is not None and self.settings.limit < len(self.dataset):
+                entry.status, entry.limit = 'limited', self.settings.limit
+            if self.folder:
+                path = rows_folder(self.folder, entry) / ROWS
+                write_rows(judged, path)
+                entry.rows = path.relative_to(self.folder).as_posix()
+            put(results, entry)
+        loop.forget_parts()
+
+    def _is_finished(self, before: Run) -> bool:
+        kept = before.rows is not None and self.folder is not None and (self.folder / before.rows).is_file()
+        return kept and before.status != 'absent' and before.split_sha256 == self.run_entry.split_sha256
+
+    def _stamp(self, results: Results) -> str:
+        decides = [results.weights_sha256, results.config_sha256, self.ready.dtype, self.run_entry.protocol]
+        decides += [self.run_entry.split_sha256, self.settings.max_new_tokens]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+
+
+def describe(entry: Run, judged: Sequence[Judged], metrics: Sequence[JudgedMetric], *, records: int) -> None:
+    """Fill in a run's scores with their intervals, counts and emission rate."""
+    for metric in metrics:
+        intervals = metric.intervals(judged)
+        for name, value in metric.score(judged).items():
+            low, high = intervals.get(name, (None, None))
+            entry.scores[name] = Score(value=value, low=low, high=high)
+    images = {one.img_path or one.sample_id for one in judged}
+    entry.counts = {'records': records, 'questions': len(judged), 'images': len(images)}
+    said = [one for one in judged if one.answer is not None]
+    entry.emission_rate = sum(bool(one.predicted) for one in said) / len(said) if said else None
+
+
+def put(results: Results, run: Run) -> None:
+    """Add a run, or replace the one of its name."""
+    names = [one.name for one in results.runs]
+    if run.name in names:
+        results.runs[names.index(run.name)] = run
+    else:
+        results.runs.append(run)
+
+
+def begin(ready: ReadyModel, name: str, folder: Path | None) -> Results:
+    """Results without runs, or those of the same model that a folder holds.
+
+    Raises:
+        UserError: if the folder holds results of another model.
+    """
+    config = hashlib.sha256(json.dumps(ready.compiled.model.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+    results = Results(
+        model=name,
+        checkpoint=None if ready.opened is None else str(ready.opened.folder),
+        weights_sha256=None if ready.opened is None else weights_identity(ready.opened),
+        config_sha256=config,
+        device=describe_device(ready.device, ready.dtype),
+        processes=get_world_size(),
+        versions=library_versions(),
+        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    )
+    if folder is None or not (folder / RESULTS).exists():
+        return results
+    before = read_results(folder)
+    differs = {'weights_sha256': 'other weights', 'config_sha256': 'another model config', 'device': 'another device'}
+    for key, what in differs.items():
+        if getattr(before, key) != getattr(results, key):
+            raise UserError(
+                f'{folder} holds results of {what} ({getattr(before, key)}, now {getattr(results, key)}). Give another --out.'
+            )
+    results.runs = before.runs
+    return results
+
+
+def own_split(compiled: Config) -> Split:
+    """The config's own test data as a split of the benchmark 'test'.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    loader, metrics = compiled.get('test_dataloader'), compiled.get('test_evaluator') or []
+    if not loader:
+        raise ConfigError('the config has no test_dataloader. Name a benchmark by --benchmarks, or add one.')
+    dataset = {key: value for key, value in loader.to_dict()['dataset'].items() if key != 'pipeline'}
+    listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    return Split('own', 'the config', str(dataset.get('split', 'test')), dataset, [dict(metric) for metric in listed])
+
+
+def arguments_of(ready: ReadyModel) -> dict[str, Any]:
+    """What every data set of a benchmark gets from the config: its root, its pipeline, and the model's mask tokens.
+
+    Raises:
+        ConfigError: if the config has no loader whose pipeline could be used.
+    """
+    loader = test_loader(ready.compiled)
+    (dataset, _), *_ = [found for found in datasets_in(loader['dataset'], '') if found[0].get('pipeline')]
+    root = ready.compiled.get('data_root') or dataset.get('data_root') or ''
+    arguments = {'data_root': root, 'pipeline': dataset['pipeline'], 'test_mode': True}
+    tokens = tuple(ready.tokenizer_spec['mask_tokens'])
+    return arguments if tokens == MASK_TOKENS else {**arguments, 'mask_tokens': tokens}
+
+
+def test_loader(compiled: Config) -> dict[str, Any]:
+    """The config's loader for testing, or else for validation or training."""
+    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+        loader = compiled.get(name)
+        if loader and any(found[0].get('pipeline') for found in datasets_in(loader['dataset'], '')):
+            return loader.to_dict()
+    raise ConfigError('no data loader of the config has a pipeline; a benchmark needs one. Add a test_dataloader.')
+
+
+test_loader.__test__ = False  # type: ignore[attr-defined] - pytest takes it for a test
+
+
+def loader_arguments(ready: ReadyModel, batch_size: int | None) -> dict[str, Any]:
+    """Arguments of torch's ``DataLoader`` for the model."""
+    loader = test_loader(ready.compiled)
+    collate = dict(loader['collate_fn'])
+    function: Any = FUNCTIONS.get(collate.pop('type'))
+    return {
+        'batch_size': batch_size or loader.get('batch_size') or 1,
+        'num_workers': loader.get('num_workers', 0),
+        'collate_fn': partial(function, **collate),
+    }
+
+
+def split_hash(dataset: BaseSegDataset, limit: int | None = None) -> str:
+    """sha256 of the questions, image names and encoded targets of a split, as they are asked."""
+    digest = hashlib.sha256()
+    root = str(Path(dataset.data_root)) if dataset.data_root else None
+    for number in range(len(dataset) if limit is None else min(limit, len(dataset))):
+        record = dataset.get_data_info(number)
+        asked = dataset.ask(record, np.random.default_rng(0))
+        image = os.path.basename(record['img_path'] or '')
+        text = json.dumps([record['sample_id'], image, asked.conversations, asked.facts, asked.masks], sort_keys=True)
+        digest.update((text if root is None else text.replace(root, '')).encode())
+    return digest.hexdigest()
+
+
+def _name_of(checkpoint: str | Path | None, config: Config) -> str:
+    if checkpoint is not None:
+        path = Path(checkpoint).resolve()
+        return path.parent.name if path.name.startswith('iter_') else path.name
+    return f'{Path(config.filename).stem if config.filename else "model"} before training'
