@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lisa_mm.checkpoints.ledger import Ledger, TrainedOn, ledger_in
 from lisa_mm.datasets.base import BaseSegDataset
 from lisa_mm.datasets.identities import identities
@@ -43,6 +45,11 @@ def inherited_ledger(folder: Path) -> Ledger:
 
 def describe_ledger(ledger: Ledger) -> str:
     """A line for the log."""
-    images = sum(len(one.images) for one in ledger.data_sets)
-    sets = f'{len(ledger.data_sets)} data sets with {images:,} images' if ledger.data_sets else 'no data set is known'
+    images = len(np.unique(np.concatenate([np.empty(0, np.uint64), *(one.images for one in ledger.data_sets)])))
+    known = len(ledger.data_sets)
+    sets = (
+        f'{known} data set{"s" if known > 1 else ""} with {images:,} image{"" if images == 1 else "s"}'
+        if known
+        else 'no data set is known'
+    )
     return '; '.join([f'checkpoints record what they were trained on: {sets}', *ledger.unknown])

@@ -51,7 +51,7 @@ def recorded(folder: Path) -> list[tuple[str, int]]:
 
 
 def test_groups_wrappers_and_what_has_no_images():
-    mixture = MixtureDataset({'refer_seg': [Pictures([1, 2])], 'mine': [Pictures([3], split=['a'])]}, rates={'mine': 1})
+    mixture = MixtureDataset({'refer_seg': [Pictures([1, 2])], 'mine': [Pictures([2], split=['a'])]}, rates={'mine': 1})
     ledger = ledger_of(ConcatDataset([mixture, ToyDataset(), Pictures([4, 4])]))
     entries = [(one.name, one.type, one.split, one.records, len(one.images)) for one in ledger.data_sets]
     assert entries == [
@@ -61,10 +61,12 @@ def test_groups_wrappers_and_what_has_no_images():
     ]
     assert ledger.unknown == ('ToyDataset does not derive from BaseSegDataset: its images are not known',)
     assert describe_ledger(ledger) == (
-        'checkpoints record what they were trained on: 3 data sets with 4 images; '
+        'checkpoints record what they were trained on: 3 data sets with 3 images; '
         'ToyDataset does not derive from BaseSegDataset: its images are not known'
     )
     assert ledger_of(None) == Ledger()
+    assert describe_ledger(ledger_of(Pictures([1]))).endswith(': 1 data set with 1 image')
+    assert describe_ledger(Ledger()).endswith(': no data set is known')
 
 
 def test_held_out_images_are_not_in_it():
