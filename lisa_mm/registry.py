@@ -159,6 +159,7 @@ DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='lisa_mm', locati
 DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='lisa_mm', locations=['lisa_mm.engine'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='lisa_mm', locations=['lisa_mm.datasets.transforms'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='lisa_mm', locations=['lisa_mm.evaluation'])
+TEXT_SIMILARITIES = RoleRegistry('text similarity', location='lisa_mm.evaluation')  # a part of a metric, not of a model
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='lisa_mm', locations=['lisa_mm.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='lisa_mm', locations=['lisa_mm.engine'])
 STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='lisa_mm', locations=['lisa_mm.engine'])

@@ -214,7 +214,10 @@ def describe(entry: Run, judged: Sequence[Judged], metrics: Sequence[JudgedMetri
         intervals = metric.intervals(judged)
         for name, value in metric.score(judged).items():
             low, high = intervals.get(name, (None, None))
-            entry.scores[name] = Score(value=value, low=low, high=high)
+            full = f'{metric.prefix}/{name}' if metric.prefix else name
+            if full in entry.scores:
+                raise ConfigError(f'{entry.name}: two metrics give {full!r}. Give one of them a prefix.')
+            entry.scores[full] = Score(value=value, low=low, high=high)
     images = {one.img_path or one.sample_id for one in judged}
     entry.counts = {'records': records, 'questions': len(judged), 'images': len(images)}
     said = [one for one in judged if one.answer is not None]

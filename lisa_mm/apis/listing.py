@@ -14,7 +14,18 @@ from mmengine.registry import FUNCTIONS, PARAM_SCHEDULERS, Registry
 from ..config.edits import PART_FOLDERS, overlay_files
 from ..config.load import load_config
 from ..errors import ConfigError, nearest
-from ..registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, ROLES, STRATEGIES, TRANSFORMS
+from ..registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    ROLES,
+    STRATEGIES,
+    TEXT_SIMILARITIES,
+    TRANSFORMS,
+)
 
 REGISTRIES: tuple[Registry, ...] = (
     *ROLES,
@@ -24,6 +35,7 @@ REGISTRIES: tuple[Registry, ...] = (
     DATA_SAMPLERS,
     FUNCTIONS,
     METRICS,
+    TEXT_SIMILARITIES,
     STRATEGIES,
     LOOPS,
     PARAM_SCHEDULERS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmengine.evaluator import BaseMetric
@@ -39,6 +39,14 @@ class JudgedMetric(BaseMetric):
         A name of two words, such as ``gIoU short``, is that score of a part of the questions.
         """
 
+    def units(self, judged: Sequence[Judged]) -> Iterator[tuple[str, Terms]]:
+        """What the scores sum: the name of an image and terms, by default of each question.
+
+        A metric whose unit is a group of questions about one image overrides it.
+        """
+        for one in judged:
+            yield image_key(one), self.terms(one)
+
     def others(self, judged: Sequence[Judged]) -> dict[str, float]:
         """Scores that are no quotients of sums, without intervals; by default none."""
         del judged
@@ -64,8 +72,8 @@ class JudgedMetric(BaseMetric):
     def score(self, judged: Sequence[Judged]) -> dict[str, float]:
         """Every score of questions; one over nothing is left out."""
         sums: dict[str, tuple[float, float]] = {}
-        for one in judged:
-            for name, (top, bottom) in self.terms(one).items():
+        for _, terms in self.units(judged):
+            for name, (top, bottom) in terms.items():
                 before = sums.get(name, (0, 0))
                 sums[name] = before[0] + top, before[1] + bottom
         ratios = {name: top / (bottom + self.EPSILONS.get(name.split()[0], 0)) for name, (top, bottom) in sums.items() if bottom}
@@ -73,18 +81,17 @@ class JudgedMetric(BaseMetric):
 
     def by_image(self, judged: Sequence[Judged], name: str) -> tuple[list[float], list[float]]:
         """Numerators and denominators of one score, summed over the questions of each image, in the order of their first."""
-        tops: dict[str, float] = {}
-        bottoms: dict[str, float] = {}
-        for one in judged:
-            top, bottom = self.terms(one).get(name, (0, 0))
-            key = image_key(one)
-            tops[key] = tops.get(key, 0) + top
-            bottoms[key] = bottoms.get(key, 0) + bottom
+        tops: dict[str, float] = {image_key(one): 0 for one in judged}
+        bottoms = dict(tops)
+        for key, terms in self.units(judged):
+            top, bottom = terms.get(name, (0, 0))
+            tops[key] += top
+            bottoms[key] += bottom
         return list(tops.values()), list(bottoms.values())
 
     def intervals(self, judged: Sequence[Judged], rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
         """95 % intervals of the scores that are quotients of sums, by a bootstrap over images."""
-        names = dict.fromkeys(name for one in judged for name in self.terms(one))
+        names = dict.fromkeys(name for _, terms in self.units(judged) for name in terms)
         return {name: interval_of_ratio(*self.by_image(judged, name), rounds) for name in names}
 
 

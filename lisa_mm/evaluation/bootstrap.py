@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,9 +11,12 @@ ROUNDS = 2000
 LEVEL = 0.95
 
 
+@lru_cache(maxsize=1)  # every score of a split draws the same, and drawing takes seconds
 def resamples(images: int, rounds: int = ROUNDS) -> np.ndarray:
-    """How often each of N images is drawn in each round, (rounds, N); always the same for the same N."""
-    return np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), size=rounds)
+    """How often each of N images is drawn in each round, (rounds, N) float64; always the same for the same N."""
+    drawn = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), size=rounds).astype(np.float64)
+    drawn.setflags(write=False)
+    return drawn
 
 
 def interval_of_ratio(numerators: Sequence[float], denominators: Sequence[float], rounds: int = ROUNDS) -> tuple[float, float]:

@@ -31,7 +31,7 @@ class Judged:
         facts: What the benchmark knows of the question, see :class:`lisa_mm.datasets.base.Asked`.
         size: Height and width of the image.
         targets: (T,) area of each target.
-        predicted: (P,) area of each predicted mask.
+        predicted: (P,) area of each predicted mask, without the pixels that no target counts, see :func:`joined_regions`.
         intersections: (P, T).
         unions: (P, T).
         joined: Intersection and union of all predicted masks together with all targets together.
@@ -196,12 +196,14 @@ def count(predicted: Tensor, targets: Tensor) -> dict[str, Any]:
         for p in range(len(predicted))
     ]
     if len(predicted) == len(targets) == 1:
-        joined = intersections[0][0], unions[0][0]
+        kept, joined = by_target[0][1], (intersections[0][0], unions[0][0])
     else:
-        joined = joined_pair(predicted, targets)
+        wanted, valid = joined_regions(targets)
+        valid_parts = predicted & valid
+        kept, joined = pixels(valid_parts), joined_pair(valid_parts, wanted)
     return {
         'targets': areas,
-        'predicted': pixels(predicted),
+        'predicted': kept,
         'intersections': intersections,
         'unions': unions,
         'joined': joined,
@@ -214,20 +216,25 @@ def regions(target: Tensor) -> tuple[Tensor, Tensor]:
     return (target > 0) & valid, valid
 
 
-def joined_pair(predicted: Tensor, targets: Tensor) -> Pair:
-    """Intersection and union of all predicted masks together with all targets together.
+def joined_regions(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of (T, H, W): whether a pixel is any target's, and whether it counts at all.
 
     A pixel that one target ignores and another one covers is a target's.
     """
-    wanted = torch.zeros(targets.shape[1:], dtype=torch.bool, device=predicted.device)
-    ignored, found = wanted.clone(), wanted.clone()
+    wanted = torch.zeros(targets.shape[1:], dtype=torch.bool, device=targets.device)
+    ignored = wanted.clone()
     for target in targets:
         own, valid = regions(target)
         wanted |= own
         ignored |= ~valid
+    return wanted, wanted | ~ignored
+
+
+def joined_pair(predicted: Tensor, wanted: Tensor) -> Pair:
+    """Intersection and union of all predicted masks (P, H, W) together with a region (H, W)."""
+    found = torch.zeros_like(wanted)
     for mask in predicted:
         found |= mask
-    found &= wanted | ~ignored
     return int((found & wanted).sum()), int((found | wanted).sum())
 
 

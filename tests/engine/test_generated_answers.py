@@ -51,7 +51,7 @@ def config(tmp_path) -> Config:
         collate_fn=dict(type='seg_collate'),
         dataset=dict(type='JsonlSegDataset', data_root=str(tmp_path), test_mode=True, pipeline=copy.deepcopy(PIPELINE)),
     )
-    config.test_evaluator = [dict(type='SegIoUMetric'), dict(type='RejectionMetric')]
+    config.test_evaluator = [dict(type='SegIoUMetric'), dict(type='GeneralizedReferMetric', prefix='gref')]
     config.test_cfg = dict()
     config.work_dir = str(tmp_path / 'work')
     return config
@@ -88,12 +88,12 @@ def test_an_evaluation_of_generated_answers(config, monkeypatch):
             prompts.append(str(tokenizer.decode(ids[ids >= 0], skip_special_tokens=False)))
             new = torch.tensor(tokenizer(answer, add_special_tokens=False).input_ids)
             data.generated[0].ids = torch.cat([ids, new])
-            data.set_data({'mask_logits': torch.ones(answer.count('[SEG]'), *data.original_size)})
+            data.set_data({'masks': torch.ones(answer.count('[SEG]'), *data.original_size) > 0})
         return data_samples
 
     monkeypatch.setattr(LISA, 'generate', generate)
     result = evaluate(config, None, answers='generated')
-    found = {name: result['metrics'][name] for name in ('N-acc', 'T-acc', 'num_empty', 'num_targets')}
+    found = {name: result['metrics'][f'gref/{name}'] for name in ('N-acc', 'T-acc', 'num_empty', 'num_targets')}
     assert found == {'N-acc': 0.5, 'T-acc': 1.0, 'num_empty': 2.0, 'num_targets': 1.0}
     assert result['answers'] == 'generated'
     # the mask covers all of 48 x 64 pixels, the square 26 x 26 of them; the rejection is right, the third mask wrong
@@ -103,9 +103,12 @@ def test_an_evaluation_of_generated_answers(config, monkeypatch):
     assert '[SEG]' not in ''.join(prompts)
 
 
-def test_given_answers_are_no_answers_of_the_model(config):
-    with pytest.raises(ConfigError, match='RejectionMetric judges what the model says'):
-        evaluate(config, None)
+def test_given_answers_are_judged_by_their_masks(config):
+    """Without words, an empty mask says that nothing is there; gIoU is then as LISA's program counts it."""
+    result = evaluate(config, None)
+    metrics = result['metrics']
+    assert (metrics['gref/num_empty'], metrics['gref/num_targets']) == (2, 1)
+    assert metrics['gref/gIoU'] == pytest.approx(metrics['gIoU'], abs=1e-4)
 
 
 def test_the_loop_and_its_data_agree(config):
