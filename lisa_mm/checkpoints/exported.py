@@ -7,6 +7,7 @@ FOLDER/
   tokenizer/      the tokenizer's original files, and those of a whole model's processor
   export.json     its origin, its parts, the id of [SEG]
   tensors.txt     what became of every tensor of the source
+  trained_on.json, .npy   what it was trained on, if that is known, see ledger.py
 ```
 
 A folder made from only a LLaVA, SAM or CLIP checkpoint holds some of the parts: training starts from it (``load_from``), and
@@ -35,6 +36,7 @@ from ..models.new_rows import has_new_rows, read_new_rows
 from ..sharding import full_shape, gathered
 from .folder import CONFIG, EXPORT, fsync_path, publish, write_json
 from .keys import is_adapter, part_of, without_adapters
+from .ledger import Ledger, write_ledger
 from .safetensors_writer import write_shards
 from .sources import TensorInfo, TensorSource, WeightFiles, read_json
 
@@ -101,6 +103,7 @@ def write_exported(
     table: str,
     record: Mapping[str, Any],
     max_bytes: int,
+    ledger: Ledger | None = None,
 ) -> None:
     """Write a folder of this format.
 
@@ -112,8 +115,11 @@ def write_exported(
         table: Text of ``tensors.txt``.
         record: Fields of ``export.json`` besides the format and the parts.
         max_bytes: Maximum size of a shard.
+        ledger: What the model was trained on; None writes none.
     """
     with new_folder(target) as folder:
+        if ledger is not None:
+            write_ledger(ledger, folder)
         write_shards(folder, source.info, source.read, max_bytes=max_bytes)
         if tokenizer is not None:
             copy_tokenizer(tokenizer, folder / TOKENIZER)

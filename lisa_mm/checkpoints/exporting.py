@@ -20,6 +20,7 @@ from ..models.weight_files import is_finite
 from .exported import TOKENIZER, check_new, is_exported, read_export, write_exported
 from .folder import CONFIG
 from .keys import is_adapter, merged_into, without_adapters
+from .ledger import Ledger, ledger_in
 from .opening import ExportedModel, TrainingCheckpoint, open_checkpoint
 from .published import write_published
 from .recipe import HERE, HERE_TOKENIZER
@@ -41,6 +42,7 @@ class WholeModel:
         tokenizer: Folder of the tokenizer's files.
         record: Contents of ``export.json``.
         table: What happens to every tensor.
+        ledger: What it was trained on; None if that is not recorded.
     """
 
     tensors: TensorSource
@@ -48,6 +50,7 @@ class WholeModel:
     tokenizer: Path
     record: dict[str, Any]
     table: Table
+    ledger: Ledger | None
 
 
 def export_checkpoint(
@@ -96,6 +99,7 @@ def export_checkpoint(
             table=whole.table.text(),
             record=whole.record,
             max_bytes=size,
+            ledger=whole.ledger,
         )
     else:
         write_published(
@@ -106,6 +110,7 @@ def export_checkpoint(
             record=whole.record,
             max_bytes=size,
             vision_tower_name=vision_tower_name,
+            ledger=whole.ledger,
         )
     return whole.table
 
@@ -173,7 +178,7 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
         files = WeightFiles(folder)
         table = Table([Row(USED, name, name, info.shape) for name, info in files.info.items()])
         record = {key: value for key, value in record.items() if key not in ('format', 'parts', 'lisa_mm', 'time')}
-        return WholeModel(files, config, folder / TOKENIZER, record, table)
+        return WholeModel(files, config, folder / TOKENIZER, record, table, ledger_in(folder))
     config_path, found = resolve(source, checkpoint)
     model, compiled, tensors = _open_checkpoint_model(config_path, found)
     spec = model.mllm.tokenizer_spec
@@ -183,7 +188,7 @@ def open_model(source: str | Path, checkpoint: str | Path | None = None) -> Whol
         'published': _published_start(compiled),
     }
     config = self_contained(load_config(config_path).to_dict(), model)
-    return WholeModel(tensors, config, Path(spec['pretrained']), record, table_of(model))
+    return WholeModel(tensors, config, Path(spec['pretrained']), record, table_of(model), ledger_in(found))
 
 
 def _open_checkpoint_model(config: Path, checkpoint: Path) -> tuple[LISA, Config, TensorSource]:

@@ -6,6 +6,7 @@ iter_200/
   frozen.json           name -> shape, dtype, sha256 of all frozen weights
   meta.json             iteration, world size, ZeRO stage, versions, best score, seed, hashes
   config.py             the config's text, if there was one
+  trained_on.json, .npy   what it was trained on, see ledger.py
   state/                needed to resume, not to evaluate
     optimizer.safetensors   the optimizer's tensors by the names of parameters, see optimizer_state.py
     common.pt               settings of the optimizer, schedules, curves, states of hooks

@@ -14,6 +14,7 @@ from . import keys
 from .architecture import DECODER_HEADS, clip_config, llama_config, projector_config, sam_widths
 from .exported import check_new, is_exported, write_exported
 from .folder import CHECKPOINT_MARKS
+from .ledger import Ledger, ledger_in
 from .matching import MatchedTensors
 from .published import inverse_frequencies
 from .recipe import HERE_TOKENIZER, fine_tuning_config
@@ -123,9 +124,18 @@ def import_checkpoint(
             'published': _published_files(folder) if folder else {},
         },
         max_bytes=max_bytes,
+        ledger=_ledger(kind, source),
     )
     tensors.close()
     return table
+
+
+def _ledger(kind: str, source: Path) -> Ledger:
+    """What a published checkpoint was trained on: only our own exports say it."""
+    found = ledger_in(source) if source.is_dir() else None
+    return found or Ledger(
+        unknown=(f'imported from the {kind} checkpoint {source.name}, which does not say what it was trained on',)
+    )
 
 
 def _is_training(path: Path) -> bool:

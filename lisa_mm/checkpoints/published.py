@@ -19,6 +19,7 @@ from ..errors import CheckpointError
 from ..tokens import IMAGE_END, IMAGE_START, SEG_TOKEN, token_id
 from . import keys
 from .exported import new_folder
+from .ledger import Ledger, write_ledger
 from .safetensors_writer import shard_names, split_shards
 from .sources import TensorInfo, TensorSource, read_json
 
@@ -44,6 +45,7 @@ def write_published(
     record: Mapping[str, Any],
     max_bytes: int,
     vision_tower_name: str | None = None,
+    ledger: Ledger | None = None,
 ) -> None:
     """Write a folder in the published layout.
 
@@ -55,6 +57,8 @@ def write_published(
         record: Its ``published`` holds the config.json of an imported model, whose fields are kept.
         max_bytes: Maximum size of a shard.
         vision_tower_name: Name of the vision tower in config.json.
+        ledger: What the model was trained on, in two files of our own; without a data set none is written, and the export of an
+            imported model holds the published files alone.
 
     Raises:
         CheckpointError: if the layout cannot hold a part.
@@ -72,6 +76,8 @@ def write_published(
         for name, content in (('config.json', config), ('generation_config.json', generation)):
             _write(folder / name, content)
         write_tokenizer(tokenizer, folder, wrapped=config['mm_use_im_start_end'])
+        if ledger is not None and ledger.data_sets:
+            write_ledger(ledger, folder)
 
 
 def check_types(model: Mapping[str, Any], tokenizer: Path) -> None:

@@ -73,7 +73,10 @@ def content_hash(path: str) -> str:
 
 def image_paths(dataset: BaseSegDataset) -> list[str | None]:
     """The image of every record."""
-    return [dataset.get_data_info(n)['img_path'] for n in range(len(dataset))]
+    if type(dataset).get_data_info is not BaseSegDataset.get_data_info:
+        return [dataset.get_data_info(n)['img_path'] for n in range(len(dataset))]
+    dataset.full_init()
+    return dataset.index.image_paths()
 
 
 def find_leaks(dataset: BaseSegDataset, held_out: ImageSet) -> list[tuple[int, str, str]]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lisa_mm.datasets.mixture import MixtureDataset
+
 _SHOWN = 5
 
 
 def parts_of(dataset: Any) -> list[Any]:
     """The data sets in a mixture, or in mmengine's wrappers; a plain one itself."""
-    inner = dataset.members() if hasattr(dataset, 'members') else getattr(dataset, 'datasets', None)
+    return [part for _, part in grouped_parts(dataset)]
+
+
+def grouped_parts(dataset: Any, group: str | None = None) -> list[tuple[str | None, Any]]:
+    """As :func:`parts_of`, each with its group in the mixture; None outside a mixture."""
+    if isinstance(dataset, MixtureDataset):
+        return [pair for name, members in dataset.groups.items() for member in members for pair in grouped_parts(member, name)]
+    inner = getattr(dataset, 'datasets', None)
     if inner is None:
         inner = [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    return [part for entry in inner for part in parts_of(entry)] if inner else [dataset]
+    return [pair for entry in inner for pair in grouped_parts(entry, group)] if inner else [(group, dataset)]
 
 
 def loaded_states(dataset: Any) -> list[list[str]]:

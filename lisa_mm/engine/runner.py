@@ -19,7 +19,8 @@ from mmengine.runner.utils import _get_batch_size
 from torch.utils.data import DataLoader
 
 from lisa_mm.checkpoints.exported import is_exported
-from lisa_mm.checkpoints.folder import iteration_of, list_checkpoints
+from lisa_mm.checkpoints.folder import find_checkpoint, iteration_of, list_checkpoints
+from lisa_mm.checkpoints.ledger import Ledger
 from lisa_mm.errors import CheckpointError, ConfigError, DataError, TrainingStopped
 from lisa_mm.registry import HOOKS, STRATEGIES
 
@@ -37,6 +38,7 @@ from .processes import process_mark, together
 from .sampler import SeekableSampler
 from .stopping import StopRequest, shield_workers
 from .strategies.base import strategy_class
+from .trained_on import inherited_ledger, ledger_of
 
 if TYPE_CHECKING:
     from mmengine.logging import MessageHub
@@ -77,6 +79,8 @@ class LisaRunner(FlexibleRunner):
         self.stop_request = StopRequest()
         self._written: dict[bool, int] = {}  # bytes of the last checkpoint with and without state
         self._config_text = config_text
+        self._inherited = Ledger()
+        self._ledger: Ledger | None = None
         # mmengine refuses it together with a checkpoint to resume, but it gives the frozen parts: see load_or_resume
         load_from = settings.pop('load_from', None)
         super().__init__(model, **settings)
@@ -235,13 +239,32 @@ class LisaRunner(FlexibleRunner):
         found = self._resume if isinstance(self._resume, str) else self.work_dir if self._resume else None
         if found and (isinstance(self._resume, str) or list_checkpoints(Path(found))):
             if self._load_from is not None and is_exported(self._load_from):
-                self.load_checkpoint(self._load_from)  # the frozen parts; the checkpoint holds the trained ones
+                self._begin_with(self._load_from)  # the frozen parts; the checkpoint holds the trained ones
             self.resume(found)
         else:
             if self._resume:
                 self.logger.info(f'{self.work_dir} holds no checkpoint to resume from: the training begins')
             if self._load_from is not None:
-                self.load_checkpoint(self._load_from)
+                self._begin_with(self._load_from)
+
+    def _begin_with(self, filename: str) -> None:
+        self.load_checkpoint(filename)
+        self._inherit(find_checkpoint(filename, prefer='best'))
+
+    def _inherit(self, folder: Path) -> None:
+        if self.rank == 0:  # the only one that writes it
+            self._inherited = self._inherited.merged(inherited_ledger(folder))
+            self._ledger = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the weights are trained on: this run's data sets, and those of the weights that it began with.
+
+        Known on the first process alone.
+        """
+        if self._ledger is None:
+            self._ledger = self._inherited.merged(ledger_of(self._training_set))
+        return self._ledger
 
     def resume(
         self,
@@ -266,6 +289,7 @@ class LisaRunner(FlexibleRunner):
             resume_param_scheduler=resume_param_scheduler,
             callback=loaded,
         )
+        self._inherit(find_checkpoint(filename))
         loop: Any = self.train_loop  # an IterTrainLoop; mmengine types its base
         loop.resume_at(checkpoint['meta']['iter'], checkpoint['meta']['samples'])
         self.resumed = True
@@ -306,6 +330,7 @@ class LisaRunner(FlexibleRunner):
                     },
                     'message_hub': _scalars(self.message_hub),
                     'config_text': self.config_text,
+                    'ledger': self.ledger if self.rank == 0 else None,
                 },
                 callback=lambda checkpoint: self.call_hook('before_save_checkpoint', checkpoint=checkpoint),
             )

@@ -88,7 +88,8 @@ def run(options: dict) -> LisaRunner:
 
 def test_what_a_checkpoint_holds(trained):
     folder = trained / 'iter_4'
-    assert sorted(path.name for path in folder.iterdir()) == ['frozen.json', 'meta.json', 'state', 'weights.safetensors']
+    ledger = ['trained_on.json', 'trained_on.npy']
+    assert sorted(path.name for path in folder.iterdir()) == ['frozen.json', 'meta.json', 'state', *ledger, 'weights.safetensors']
     assert sorted(json.loads((folder / 'frozen.json').read_text())) == ['frozen.bias', 'frozen.weight']
     meta = read_meta(folder)
     assert (meta['iter'], meta['world_size'], meta['zero_stage'], meta['seed']) == (4, 1, None, 3)

@@ -10,6 +10,7 @@ from mmengine.dist import barrier
 from mmengine.hooks import Hook
 
 from lisa_mm.checkpoints import folder as folders
+from lisa_mm.engine.trained_on import describe_ledger
 from lisa_mm.errors import ConfigError
 from lisa_mm.registry import HOOKS
 
@@ -72,9 +73,11 @@ class SafeCheckpointHook(Hook):
             self.best_score = max(scores) if scores else None
 
     def before_train(self, runner: LisaRunner) -> None:
-        """Note where it begins, and refuse a disk that has no room for one checkpoint."""
+        """Note where it begins and what it is trained on, and refuse a disk that has no room for one checkpoint."""
         self.saved = runner.iter
         runner.refuse_full_disk('a checkpoint')
+        if runner.rank == 0:
+            runner.logger.info(describe_ledger(runner.ledger))
 
     def after_train(self, runner: LisaRunner) -> None:
         """Save where a hook stopped the training."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from lisa_mm.checkpoints import folder as folders
 from lisa_mm.checkpoints.for_hooks import Weights, ask_hooks
+from lisa_mm.checkpoints.ledger import write_ledger
 from lisa_mm.checkpoints.opening import ExportedModel, open_checkpoint
 from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, without_parameter_lines
 from lisa_mm.engine.schedules import with_todays_shape
@@ -205,7 +206,7 @@ class FolderCheckpointMixin(BaseStrategy):
             filename: The folder; it appears only when complete.
             save_optimizer: Include the state to resume from.
             save_param_scheduler: As in mmengine; the schedules are part of that state.
-            extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types) and ``config_text``.
+            extra_ckpt: ``meta`` (JSON), ``message_hub`` (plain types), ``config_text``, and on the first process ``ledger``.
             callback: Called before writing with ``extra_ckpt`` and the weights as ``state_dict``
                 (:class:`lisa_mm.checkpoints.for_hooks.Weights`), in whose place it may put others. Keys that it adds on the
                 first process come back when the checkpoint is resumed.
@@ -213,7 +214,7 @@ class FolderCheckpointMixin(BaseStrategy):
         Raises:
             NonFiniteLossError: if a weight is not finite, so that a broken checkpoint never follows a good one.
         """
-        extra = {'meta': {}, 'message_hub': None, 'config_text': None, **(extra_ckpt or {})}
+        extra = {'meta': {}, 'message_hub': None, 'config_text': None, 'ledger': None, **(extra_ckpt or {})}
         weights = folders.model_weights(self.module, self.master_weights)
         added = ask_hooks(extra, weights, callback)
         replaced = [list(weights.replaced)]
@@ -238,6 +239,8 @@ class FolderCheckpointMixin(BaseStrategy):
             if extra['config_text'] is not None:
                 (temporary / folders.CONFIG).write_text(extra['config_text'], encoding='utf-8')
                 meta['config_sha256'] = hashlib.sha256(extra['config_text'].encode()).hexdigest()
+            if extra['ledger'] is not None:
+                write_ledger(extra['ledger'], temporary)
             folders.write_json(temporary / folders.FROZEN, frozen)
             folders.write_json(temporary / folders.META, meta)
             folders.publish(temporary, final)
