@@ -16,10 +16,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n  python tools/test.py work_dirs/lisa_nano --controls\n'
         '  python tools/test.py work_dirs/lisa_nano --benchmarks reasonseg grefcoco --answers given generated --out scores\n'
+        '  python tools/test.py --predictions masks.json --benchmarks refcoco:val --cfg-options data_root=data/lisa\n'
         '  torchrun --nproc_per_node=8 tools/test.py work_dirs/lisa_7b  # the processes share the data\n'
         '  python tools/test.py configs/lisa/lisa_nano.py work_dirs/lisa_nano/iter_900 --out scores.json',
     )
-    parser.add_argument('target', help='a config, or a work folder alone')
+    parser.add_argument('target', nargs='?', help='a config, or a work folder alone; left out with --predictions')
     parser.add_argument('checkpoint', nargs='?', help='a checkpoint or work folder; needed after a config')
     parser.add_argument(
         '--benchmarks',
@@ -34,6 +35,12 @@ def main() -> None:
         metavar='PATH',
         help='a .json gets every metric; any other path is a folder for results.json, report.html and the judged questions with '
         'their masks, where a second call goes on (default with --benchmarks: benchmarks below --work-dir)',
+    )
+    parser.add_argument(
+        '--predictions',
+        metavar='PATH',
+        help="score masks made elsewhere on one split of a benchmark, without a model: COCO results, a folder of PNGs, Seg-Zero's "
+        'output (docs/score_predictions.md)',
     )
     parser.add_argument('--split', default='test', choices=['val', 'test'], help="which of the config's data loaders")
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
@@ -60,6 +67,11 @@ def main() -> None:
     from lisa_mm.checkpoints.folder import list_checkpoints
     from lisa_mm.config import load_config
 
+    if args.predictions:
+        on_predictions(args, parser)
+        return
+    if not args.target:
+        parser.error('give a config and a checkpoint, or one work folder')
     if args.initial and args.checkpoint:
         parser.error('--initial evaluates a config without a checkpoint: leave one of them out')
     to_folder = bool(args.benchmarks) or bool(args.out and Path(args.out).suffix != '.json')
@@ -99,6 +111,24 @@ def on_benchmarks(args: argparse.Namespace, source: Any, checkpoint: Path | None
         Path(args.out).write_text(results.model_dump_json(indent=1), encoding='utf-8')
     print(scores_table(results))
     print(f'files      {out}')
+    print(result_line_of(results, args.benchmarks))
+
+
+def on_predictions(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Score predictions made elsewhere."""
+    from lisa_mm.apis.scores import result_line_of, scores_table
+    from lisa_mm.apis.scoring import score_predictions
+
+    root = next((given.partition('=')[2] for given in args.cfg_options if given.startswith('data_root=')), None)
+    if args.target or len(args.benchmarks) != 1 or root is None or len(args.cfg_options) != 1:
+        parser.error('--predictions PATH takes one --benchmarks NAME:SPLIT and --cfg-options data_root=DIR, and no model')
+    is_file = bool(args.out and Path(args.out).suffix == '.json')
+    results = score_predictions(args.predictions, args.benchmarks[0], data_root=root, out=None if is_file else args.out)
+    if is_file:
+        Path(args.out).write_text(results.model_dump_json(indent=1), encoding='utf-8')
+    print(scores_table(results))
+    if args.out:
+        print(f'files      {args.out}')
     print(result_line_of(results, args.benchmarks))
 
 

@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
-from mmengine.registry import FUNCTIONS
 
-from ..config.compile import datasets_in
+from ..checkpoints.ledger import ledger_in
 from ..config.load import load_config
 from ..datasets.base import ANSWERS, BaseSegDataset
 from ..engine.device import describe_device
@@ -31,18 +27,20 @@ from ..engine.memory import keep_freed_memory
 from ..engine.versions import library_versions
 from ..errors import ConfigError, UserError
 from ..evaluation.base import JudgedMetric
+from ..evaluation.coco_results import write_coco_results
 from ..evaluation.judged import Judged
 from ..evaluation.results import Results, Run, Score, read_results, rows_folder, write_results, write_rows
 
 from ..evaluation.results import RESULTS, ROWS  # isort: skip
+from ..evaluation.shared_images import find_shared
 from ..models import LISA
 from ..reporting import write_report
-from ..tokens import MASK_TOKENS
 from .benchmarks import Split, find_splits
 from .loading import ReadyModel, prepare_model
 from .run_identity import weights_identity
+from .split_data import arguments_of, loader_arguments, own_split, split_hash
 
-REPORT = 'report.html'
+REPORT, COCO_RESULTS = 'report.html', 'coco_results.json'
 
 
 @dataclass(frozen=True)
@@ -176,6 +174,8 @@ class Evaluation:
             return
         self.dataset.answers = entry.protocol
         entry.split_sha256 = split_hash(self.dataset, self.settings.limit)
+        if self.ready.opened is not None:
+            entry.shared_images = find_shared(ledger_in(self.ready.opened.folder), self.dataset)
         before = next((run for run in results.runs if run.name == entry.name), None)
         if before is not None and self._is_finished(before):
             return
@@ -198,9 +198,7 @@ class Evaluation:
             if self.settings.limit is not None and self.settings.limit < len(self.dataset):
                 entry.status, entry.limit = 'limited', self.settings.limit
             if self.folder:
-                path = rows_folder(self.folder, entry) / ROWS
-                write_rows(judged, path)
-                entry.rows = path.relative_to(self.folder).as_posix()
+                keep_rows(entry, judged, self.folder)
             put(results, entry)
         loop.forget_parts()
 
@@ -230,6 +228,14 @@ def describe(entry: Run, judged: Sequence[Judged], metrics: Sequence[JudgedMetri
     entry.emission_rate = sum(bool(one.predicted) for one in said) / len(said) if said else None
 
 
+def keep_rows(entry: Run, judged: Sequence[Judged], folder: Path) -> None:
+    """Write a run's questions, and its masks as COCO results with their ground truth."""
+    path = rows_folder(folder, entry) / ROWS
+    write_rows(judged, path)
+    write_coco_results(judged, path.with_name(COCO_RESULTS))
+    entry.rows = path.relative_to(folder).as_posix()
+
+
 def put(results: Results, run: Run) -> None:
     """Add a run, or replace the one of its name."""
     names = [one.name for one in results.runs]
@@ -246,6 +252,7 @@ def begin(ready: ReadyModel, name: str, folder: Path | None) -> Results:
         UserError: if the folder holds results of another model.
     """
     config = hashlib.sha256(json.dumps(ready.compiled.model.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+    ledger = None if ready.opened is None else ledger_in(ready.opened.folder)
     results = Results(
         model=name,
         checkpoint=None if ready.opened is None else str(ready.opened.folder),
@@ -254,6 +261,7 @@ def begin(ready: ReadyModel, name: str, folder: Path | None) -> Results:
         device=describe_device(ready.device, ready.dtype),
         processes=get_world_size(),
         versions=library_versions(),
+        trained_on=None if ledger is None else ledger.names,
         date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
     )
     if folder is None or not (folder / RESULTS).exists():
@@ -267,71 +275,6 @@ def begin(ready: ReadyModel, name: str, folder: Path | None) -> Results:
             )
     results.runs = before.runs
     return results
-
-
-def own_split(compiled: Config) -> Split:
-    """The config's own test data as a split of the benchmark 'test'.
-
-    Raises:
-        ConfigError: if it has none.
-    """
-    loader, metrics = compiled.get('test_dataloader'), compiled.get('test_evaluator') or []
-    if not loader:
-        raise ConfigError('the config has no test_dataloader. Name a benchmark by --benchmarks, or add one.')
-    dataset = {key: value for key, value in loader.to_dict()['dataset'].items() if key != 'pipeline'}
-    listed = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    return Split('own', 'the config', str(dataset.get('split', 'test')), dataset, [dict(metric) for metric in listed])
-
-
-def arguments_of(ready: ReadyModel) -> dict[str, Any]:
-    """What every data set of a benchmark gets from the config: its root, its pipeline, and the model's mask tokens.
-
-    Raises:
-        ConfigError: if the config has no loader whose pipeline could be used.
-    """
-    loader = test_loader(ready.compiled)
-    (dataset, _), *_ = [found for found in datasets_in(loader['dataset'], '') if found[0].get('pipeline')]
-    root = ready.compiled.get('data_root') or dataset.get('data_root') or ''
-    arguments = {'data_root': root, 'pipeline': dataset['pipeline'], 'test_mode': True}
-    tokens = tuple(ready.tokenizer_spec['mask_tokens'])
-    return arguments if tokens == MASK_TOKENS else {**arguments, 'mask_tokens': tokens}
-
-
-def test_loader(compiled: Config) -> dict[str, Any]:
-    """The config's loader for testing, or else for validation or training."""
-    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        loader = compiled.get(name)
-        if loader and any(found[0].get('pipeline') for found in datasets_in(loader['dataset'], '')):
-            return loader.to_dict()
-    raise ConfigError('no data loader of the config has a pipeline; a benchmark needs one. Add a test_dataloader.')
-
-
-test_loader.__test__ = False  # type: ignore[attr-defined] - pytest takes it for a test
-
-
-def loader_arguments(ready: ReadyModel, batch_size: int | None) -> dict[str, Any]:
-    """Arguments of torch's ``DataLoader`` for the model."""
-    loader = test_loader(ready.compiled)
-    collate = dict(loader['collate_fn'])
-    function: Any = FUNCTIONS.get(collate.pop('type'))
-    return {
-        'batch_size': batch_size or loader.get('batch_size') or 1,
-        'num_workers': loader.get('num_workers', 0),
-        'collate_fn': partial(function, **collate),
-    }
-
-
-def split_hash(dataset: BaseSegDataset, limit: int | None = None) -> str:
-    """sha256 of the questions, image names and encoded targets of a split, as they are asked."""
-    digest = hashlib.sha256()
-    root = str(Path(dataset.data_root)) if dataset.data_root else None
-    for number in range(len(dataset) if limit is None else min(limit, len(dataset))):
-        record = dataset.get_data_info(number)
-        asked = dataset.ask(record, np.random.default_rng(0))
-        image = os.path.basename(record['img_path'] or '')
-        text = json.dumps([record['sample_id'], image, asked.conversations, asked.facts, asked.masks], sort_keys=True)
-        digest.update((text if root is None else text.replace(root, '')).encode())
-    return digest.hexdigest()
 
 
 def _name_of(checkpoint: str | Path | None, config: Config) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ..errors import UserError
 from ..evaluation.results import Results, Run, Score
+from ..evaluation.shared_images import shared_line
 
 
 def scores_table(results: Results) -> str:
@@ -48,12 +49,8 @@ def notes_of(run: Run) -> list[str]:
     if run.seconds is not None and run.counts.get('questions'):
         notes.append(f'{run.name}: {run.seconds / run.counts["questions"]:.3f} s per question, {run.seconds:.0f} s in all.')
     if run.shared_images is not None and run.shared_images.images:
-        shared = run.shared_images
-        notes.append(
-            f'WARNING {run.name}: {shared.images} of {run.counts.get("images")} images are in the training data '
-            f'({", ".join(shared.data_sets)}).'
-        )
-    return notes
+        notes.append(f'WARNING {shared_line(run.name, run.shared_images, run.counts["images"])}.')
+    return notes + [f'{run.name}: {note}.' for note in run.notes]
 
 
 def interval_text(score: Score) -> str:

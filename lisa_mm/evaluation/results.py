@@ -67,6 +67,7 @@ class Run(Strict):
         limit: See ``status``.
         rows: Path of the judged questions, from the folder of results.json; None if they were not kept.
         shared_images: Images of the split in the training data; None if it is not known what the model was trained on.
+        notes: Sentences that must be read with the figures.
     """
 
     benchmark: str
@@ -84,6 +85,7 @@ class Run(Strict):
     limit: int | None = None
     rows: str | None = None
     shared_images: SharedImages | None = None
+    notes: list[str] = []
 
     @property
     def name(self) -> str:
