@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from lisa_mm.errors import DataError
+from lisa_mm.evaluation.average_precision import average_precision
 from lisa_mm.evaluation.coco_results import write_coco_results
 from lisa_mm.evaluation.judged import Judged, as_run_lengths, count
 
@@ -43,7 +44,7 @@ def random_questions(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndar
     return questions
 
 
-def average_precision(questions: list[tuple[np.ndarray, np.ndarray]]) -> float:
+def second_computation(questions: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """AP at IoU 0.5 over masks of one score, in the order of the questions; -1 without targets."""
     hits, total = [], 0
     for predicted, targets in questions:
@@ -76,7 +77,15 @@ def test_ap50_of_pycocotools_equals_a_second_computation(tmp_path, capsys):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        assert evaluation.stats[1] == pytest.approx(average_precision(questions), abs=1e-9), seed
+        assert evaluation.stats[1] == pytest.approx(second_computation(questions), abs=1e-9), seed
+        targets = [[mask for mask in masks if mask.any()] for _, masks in questions]
+        ours = average_precision(
+            *(
+                [as_run_lengths(torch.from_numpy(np.array(m))) if len(m) else [] for m in side]
+                for side in ([p for p, _ in questions], targets)
+            )
+        )
+        assert evaluation.stats[1] == pytest.approx(-1 if ours is None else ours, abs=1e-9), seed
         seen.add(round(float(evaluation.stats[1]), 3))
     capsys.readouterr()
     assert len(seen) > 20

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lisa_mm.datasets.masks import decode_mask
 from lisa_mm.errors import ConfigError, DataError
-from lisa_mm.evaluation import SegIoUMetric
+from lisa_mm.evaluation import GeneralizedReferMetric, MultiTargetMetric, ReferIoUMetric, SegIoUMetric
 from lisa_mm.evaluation.coco_results import write_coco_results
 from lisa_mm.evaluation.judged import Judged, judge
 from lisa_mm.evaluation.predictions import judge_predictions, read_predictions
@@ -303,8 +303,9 @@ def random_set(folder: Path, rng: np.random.Generator) -> tuple[Scenes, list[dic
     return Scenes(records), samples
 
 
-def figures(judged: list[Judged]) -> dict[str, float]:
-    return SegIoUMetric().score(judged)
+def figures(judged: list[Judged]) -> list[dict[str, float]]:
+    metrics = SegIoUMetric(), ReferIoUMetric(), GeneralizedReferMetric(), MultiTargetMetric()
+    return [metric.score(judged) for metric in metrics]
 
 
 def test_own_rows_and_coco_results_give_the_same_figures(tmp_path):
