@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument(
         '--predictions',
         metavar='PATH',
-        help="score masks made elsewhere on one split of a benchmark, without a model: COCO results, a folder of PNGs, Seg-Zero's "
-        'output (docs/score_predictions.md)',
+        help='score masks made elsewhere on one split of a benchmark, without a model: COCO results, a folder of PNGs, '
+        'output of Seg-Zero (docs/score_predictions.md)',
     )
     parser.add_argument('--split', default='test', choices=['val', 'test'], help="which of the config's data loaders")
     parser.add_argument('--controls', action='store_true', help='also score an empty mask, the union, another question')
