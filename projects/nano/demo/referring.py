@@ -1,0 +1,149 @@
+"""The demo's scenes in the layouts of refCOCO and gRefCOCO: phrases for one object, for several, and for what is not there."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .kinds import COLOURS, HELD_OUT, KINDS
+from .questions import IMPLICIT, NOUNS, explicit_phrases, implicit_phrases, plural
+from .scenes import HELD_OUT_SPLITS, ObjectSpec, Scene, plan_target, scene_rng
+
+IMAGES = 'images/mscoco/images/train2014'
+SINGLES = 3
+"""Number of objects of a scene that gRefCOCO's val and test ask for one by one; its train asks for all."""
+
+_STREAM = 2
+_FIRST_ID = {'train': 100_000, 'val': 200_000, 'test': 300_000}
+_CATEGORIES = {kind: number for number, kind in enumerate(KINDS, 1)}
+
+
+@dataclass(frozen=True)
+class Referring:
+    """What a scene adds to the files below `refer_seg`.
+
+    Args:
+        image: Its entry in `instances.json`.
+        annotations: One per object, in painting order.
+        refs: Entries of refCOCO's `refs(unc).p`.
+        grefs: Entries of gRefCOCO's `grefs(unc).json`.
+    """
+
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
+    refs: list[dict[str, Any]]
+    grefs: list[dict[str, Any]]
+
+
+def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, held_out: bool) -> list[str]:
+    """Five phrases that fit no object: a kind, a colour and a kind, a wrong colour twice, and a description.
+
+    Args:
+        objects: The scene's.
+        rng: Source of all randomness.
+        held_out: Whether phrases may name the combinations that training never shows. If training named them, it would name
+            them only as absent.
+    """
+    present = {o.kind for o in objects}
+    absent = [k for k in KINDS if k not in present]
+    shown = {(o.kind, o.colour) for o in objects}
+
+    def coloured(kind: str) -> str:
+        colours = [c for c in COLOURS if (kind, c) not in shown and (held_out or HELD_OUT[kind] != c)]
+        return f'{colours[rng.integers(len(colours))]} {kind}'
+
+    first, second, third = (absent[i] for i in rng.permutation(len(absent))[:3])
+    wrong = [coloured(objects[rng.integers(len(objects))].kind) for _ in range(2)]
+    descriptions = [text for text in IMPLICIT[third] if text.startswith('the ')]
+    description = descriptions[rng.integers(len(descriptions))].format(NOUNS[rng.integers(len(NOUNS))])
+    return [f'the {first}', f'the {coloured(second)}', *(f'the {name}' for name in dict.fromkeys(wrong)), description]
+
+
+def union_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator) -> list[tuple[str, list[int]]]:
+    """Phrases for several objects with their places: two that are named, all of a kind, all of a colour, as far as there are."""
+    one, two = (int(i) for i in rng.permutation(len(objects))[:2])
+    phrases = [[*explicit_phrases(objects, objects[i])] for i in (one, two)]
+    unions = [(' and '.join(names[rng.integers(len(names))] for names in phrases), sorted((one, two)))]
+    for attribute, form in (('kind', 'all {}'), ('colour', 'all {} objects')):
+        values = [getattr(o, attribute) for o in objects]
+        if shared := sorted({v for v in values if values.count(v) > 1}):
+            value = shared[rng.integers(len(shared))]
+            name = plural(value) if attribute == 'kind' else value
+            unions.append((form.format(name), [i for i, v in enumerate(values) if v == value]))
+    return unions
+
+
+def single_phrase(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator) -> str:
+    """A phrase for one object: its name or, of three in ten, a description."""
+    described = implicit_phrases(objects, spec, rng, len(IMPLICIT[spec.kind])) if rng.random() < 0.3 else []
+    named = [text for text in described if text.startswith('the ')] or explicit_phrases(objects, spec)
+    return named[rng.integers(len(named))]
+
+
+def referring(scene: Scene, seed: int, file_name: str) -> Referring:
+    """All entries of a scene. Images of test are testB if their target shows a held-out combination, otherwise testA."""
+    rng = scene_rng(seed, scene.split, scene.index, _STREAM)
+    held_out = scene.split in HELD_OUT_SPLITS
+    height, width = scene.image.shape[:2]
+    number = _FIRST_ID[scene.split] + scene.index
+    ids = [number * 100 + place for place in range(len(scene.objects))]
+    kinds = [_CATEGORIES[o.kind] for o in scene.objects]
+    split = scene.split if scene.split != 'test' else f'test{"B" if plan_target("test", scene.index)[2] else "A"}'
+    common = {'image_id': number, 'split': split, 'file_name': file_name}
+
+    def entry(place: int, ann_id: Any, category_id: Any, texts: Sequence[str]) -> dict[str, Any]:
+        ref_id = number * 100 + place
+        sentences = [
+            {'sent_id': ref_id * 10 + i, 'sent': text, 'raw': text, 'tokens': text.split()} for i, text in enumerate(texts)
+        ]
+        found = {**common, 'ref_id': ref_id, 'ann_id': ann_id, 'category_id': category_id}
+        return {**found, 'sent_ids': [s['sent_id'] for s in sentences], 'sentences': sentences}
+
+    refs = [entry(i, ids[i], kinds[i], explicit_phrases(scene.objects, spec)[:3]) for i, spec in enumerate(scene.objects)]
+    asked = range(len(ids)) if scene.split == 'train' else sorted(rng.permutation(len(ids))[:SINGLES].tolist())
+    targets = [(single_phrase(scene.objects, scene.objects[i], rng), [i]) for i in asked]
+    targets += union_phrases(scene.objects, rng)
+    targets += [(text, []) for text in absent_phrases(scene.objects, rng, held_out=held_out)]
+    grefs = [
+        {
+            **entry(place, [ids[i] for i in places] or [-1], [kinds[i] for i in places] or [-1], [text]),
+            'no_target': not places,
+        }
+        for place, (text, places) in enumerate(targets)
+    ]
+    annotations = [_annotation(*named, number, o.mask) for *named, o in zip(ids, kinds, scene.objects, strict=True)]
+    return Referring({'id': number, 'file_name': file_name, 'height': height, 'width': width}, annotations, refs, grefs)
+
+
+def _annotation(number: int, category: int, image: int, mask: np.ndarray) -> dict[str, Any]:
+    """An entry of `instances.json`; an RLE, because polygons of COCO lose the outer pixels."""
+    run_lengths = coco_mask.encode(np.asfortranarray(mask))
+    segmentation = {'size': list(mask.shape), 'counts': run_lengths['counts'].decode()}
+    common = {'id': number, 'image_id': image, 'category_id': category, 'iscrowd': 0}
+    return {**common, 'segmentation': segmentation, 'area': int(mask.sum()), 'bbox': coco_mask.toBbox(run_lengths).tolist()}
+
+
+def write_referring(folder: Path, scenes: Sequence[Referring]) -> None:
+    """Write `refcoco` and `grefcoco` below `folder` (`refer_seg`); the folder of images is a link to ReasonSeg's beside it."""
+    instances = {
+        'images': [scene.image for scene in scenes],
+        'annotations': [annotation for scene in scenes for annotation in scene.annotations],
+        'categories': [{'id': number, 'name': kind} for kind, number in _CATEGORIES.items()],
+    }
+    for name in ('refcoco', 'grefcoco'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / 'instances.json').write_text(json.dumps(instances) + '\n', encoding='utf-8')
+    refs = [ref for scene in scenes for ref in scene.refs]
+    (folder / 'refcoco' / 'refs(unc).p').write_bytes(pickle.dumps(refs, protocol=2))
+    grefs = [ref for scene in scenes for ref in scene.grefs]
+    (folder / 'grefcoco' / 'grefs(unc).json').write_text(json.dumps(grefs) + '\n', encoding='utf-8')
+    images = folder / IMAGES
+    images.parent.mkdir(parents=True)
+    images.symlink_to(Path(*['..'] * len(images.relative_to(folder).parts), 'reason_seg', 'ReasonSeg'))
