@@ -45,6 +45,7 @@ model = dict(
             tokenizer='weights://nano/tokenizer',
             template='plain',
             share_prefix=True,  # of up to 7 rows per image
+            answer_tokens=['[REJ]'],
         ),
     ),
     lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=['q_proj', 'v_proj']),
@@ -71,7 +72,16 @@ model = dict(
 )
 
 train_dataloader.update(batch_size=batch_size)
-train_dataloader['dataset'].update(texts_per_image=2, others_per_image=5, bare=0.3)
+train_dataloader['dataset'] = dict(
+    type='MixtureDataset',
+    datasets=dict(
+        reason_seg=[dict(type='ReasonSegDataset', split='train', texts_per_image=2, others_per_image=5, bare=0.3)],
+        # one object, several, or none, which [REJ] answers
+        refer_seg=[dict(type='ReferSegDataset', name='grefcoco', sentences_per_image=7, bare=0.3, rejection='[REJ]')],
+    ),
+    rates=dict(reason_seg=1, refer_seg=1),
+    pipeline=pipeline,
+)
 
 train_cfg = dict(type='IterTrainLoop', max_iters=max_iters, val_interval=500, val_at_start=True)
 strategy = dict(type='LisaDeepSpeedStrategy', zero_stage=2, gradient_clipping=1.0)

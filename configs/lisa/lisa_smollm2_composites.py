@@ -42,7 +42,7 @@ model['mask_decoder']['image_encoder'].update(
     embed_dim=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), out_channels=128, frozen=False
 )
 train_dataloader.update(batch_size=batch_size)
-train_dataloader['dataset'].update(texts_per_image=1, others_per_image=0, bare=0.0)
+train_dataloader['dataset'] = dict(type='ReasonSegDataset', split='train', texts_per_image=1, pipeline=pipeline)
 test_dataloader = None
 test_cfg = None
 test_evaluator = None

@@ -20,6 +20,9 @@ IMAGES = 'images/mscoco/images/train2014'
 SINGLES = 3
 """Number of objects of a scene that gRefCOCO's val and test ask for one by one; its train asks for all."""
 
+ABSENT = {'train': 4, 'val': 1, 'test': 1}
+"""Number of phrases of each form for what is not there. A row without a mask costs little in training."""
+
 _STREAM = 2
 _FIRST_ID = {'train': 100_000, 'val': 200_000, 'test': 300_000}
 _CATEGORIES = {kind: number for number, kind in enumerate(KINDS, 1)}
@@ -42,12 +45,13 @@ class Referring:
     grefs: list[dict[str, Any]]
 
 
-def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, held_out: bool) -> list[str]:
-    """Five phrases that fit no object: a kind, a colour and a kind, a wrong colour twice, and a description.
+def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
+    """Phrases that fit no object: a kind; a colour and a kind; a kind of the scene in a wrong colour; a description.
 
     Args:
         objects: The scene's.
         rng: Source of all randomness.
+        each: Number of each of these four, as far as the scene allows.
         held_out: Whether phrases may name the combinations that training never shows. If training named them, it would name
             them only as absent.
     """
@@ -55,15 +59,21 @@ def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, h
     absent = [k for k in KINDS if k not in present]
     shown = {(o.kind, o.colour) for o in objects}
 
+    def drawn(kinds: list[str]) -> list[str]:
+        return [kinds[i] for i in rng.permutation(len(kinds))[:each]]
+
     def coloured(kind: str) -> str:
         colours = [c for c in COLOURS if (kind, c) not in shown and (held_out or HELD_OUT[kind] != c)]
-        return f'{colours[rng.integers(len(colours))]} {kind}'
+        return f'the {colours[rng.integers(len(colours))]} {kind}'
 
-    first, second, third = (absent[i] for i in rng.permutation(len(absent))[:3])
-    wrong = [coloured(objects[rng.integers(len(objects))].kind) for _ in range(2)]
-    descriptions = [text for text in IMPLICIT[third] if text.startswith('the ')]
-    description = descriptions[rng.integers(len(descriptions))].format(NOUNS[rng.integers(len(NOUNS))])
-    return [f'the {first}', f'the {coloured(second)}', *(f'the {name}' for name in dict.fromkeys(wrong)), description]
+    def described(kind: str) -> str:
+        texts = [text for text in IMPLICIT[kind] if text.startswith('the ')]
+        return texts[rng.integers(len(texts))].format(NOUNS[rng.integers(len(NOUNS))])
+
+    phrases = [f'the {kind}' for kind in drawn(absent)]
+    for form, kinds in ((coloured, absent), (coloured, sorted(present)), (described, absent)):
+        phrases += [form(kind) for kind in drawn(kinds)]
+    return phrases
 
 
 def union_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator) -> list[tuple[str, list[int]]]:
@@ -100,9 +110,7 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
 
     def entry(place: int, ann_id: Any, category_id: Any, texts: Sequence[str]) -> dict[str, Any]:
         ref_id = number * 100 + place
-        sentences = [
-            {'sent_id': ref_id * 10 + i, 'sent': text, 'raw': text, 'tokens': text.split()} for i, text in enumerate(texts)
-        ]
+        sentences = [{'sent_id': ref_id * 10 + i, 'sent': text} for i, text in enumerate(texts)]
         found = {**common, 'ref_id': ref_id, 'ann_id': ann_id, 'category_id': category_id}
         return {**found, 'sent_ids': [s['sent_id'] for s in sentences], 'sentences': sentences}
 
@@ -110,7 +118,7 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
     asked = range(len(ids)) if scene.split == 'train' else sorted(rng.permutation(len(ids))[:SINGLES].tolist())
     targets = [(single_phrase(scene.objects, scene.objects[i], rng), [i]) for i in asked]
     targets += union_phrases(scene.objects, rng)
-    targets += [(text, []) for text in absent_phrases(scene.objects, rng, held_out=held_out)]
+    targets += [(text, []) for text in absent_phrases(scene.objects, rng, each=ABSENT[scene.split], held_out=held_out)]
     grefs = [
         {
             **entry(place, [ids[i] for i in places] or [-1], [kinds[i] for i in places] or [-1], [text]),
@@ -118,13 +126,13 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
         }
         for place, (text, places) in enumerate(targets)
     ]
-    annotations = [_annotation(*named, number, o.mask) for *named, o in zip(ids, kinds, scene.objects, strict=True)]
+    annotations = [_annotation(key, kind, number, o.mask) for key, kind, o in zip(ids, kinds, scene.objects, strict=True)]
     return Referring({'id': number, 'file_name': file_name, 'height': height, 'width': width}, annotations, refs, grefs)
 
 
 def _annotation(number: int, category: int, image: int, mask: np.ndarray) -> dict[str, Any]:
     """An entry of `instances.json`; an RLE, because polygons of COCO lose the outer pixels."""
-    run_lengths = coco_mask.encode(np.asfortranarray(mask))
+    run_lengths: Any = coco_mask.encode(np.asfortranarray(mask))  # counts is bytes, which the stub does not say
     segmentation = {'size': list(mask.shape), 'counts': run_lengths['counts'].decode()}
     common = {'id': number, 'image_id': image, 'category_id': category, 'iscrowd': 0}
     return {**common, 'segmentation': segmentation, 'area': int(mask.sum()), 'bbox': coco_mask.toBbox(run_lengths).tolist()}

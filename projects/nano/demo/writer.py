@@ -221,9 +221,9 @@ def write_demo(
         raise UserError(f'no split is asked for, and no scenes to pretrain on. Known splits: {", ".join(COUNTS)}')
     check_at_least(0, seed=seed, pretrain_scenes=pretrain_scenes)
     check_at_least(1, pretrain_val_scenes=pretrain_val_scenes, **({} if limit is None else {'limit': limit}))
-    parts = {('reason_seg', REFER_SEG): {s: COUNTS[s] for s in splits}}
+    parts: dict[tuple[str, ...], dict[str, int]] = {('reason_seg', REFER_SEG): {s: COUNTS[s] for s in splits}}
     if pretrain_scenes:
-        parts['pretrain',] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
+        parts[('pretrain',)] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
     try:
         for names, counts in parts.items():
             if counts:

@@ -14,7 +14,7 @@ from lisa_mm.datasets.refer_seg import ReferSegDataset
 from projects.nano.demo.kinds import COLOURS, HELD_OUT, KINDS, SIZES
 from projects.nano.demo.questions import IMPLICIT, plural
 from projects.nano.demo.recorded import SEED
-from projects.nano.demo.referring import SINGLES, Referring, absent_phrases, referring, union_phrases
+from projects.nano.demo.referring import ABSENT, SINGLES, Referring, absent_phrases, referring, union_phrases
 from projects.nano.demo.scenes import ObjectSpec, Scene, draw_scene
 from projects.nano.demo.writer import write_demo
 
@@ -71,7 +71,7 @@ def test_training_never_names_a_held_out_combination(drawn: list[tuple[Scene, Re
 def test_every_scene_has_all_forms(drawn: list[tuple[Scene, Referring]]) -> None:
     for scene, entries in drawn:
         counts = [len(ref['ann_id']) if not ref['no_target'] else 0 for ref in entries.grefs]
-        assert counts.count(0) in (4, 5)  # the same wrong name twice is one
+        assert counts.count(0) == 4 * ABSENT[scene.split]
         assert counts.count(1) == (len(scene.objects) if scene.split == 'train' else SINGLES)
         assert 1 <= sum(count > 1 for count in counts) <= 3
 
@@ -80,9 +80,9 @@ def test_a_scene_with_one_kind_in_all_colours_but_one() -> None:
     """Only the last colour is wrong, so the wrong colour is named once."""
     objects = [ObjectSpec('ball', colour, 'small') for colour in COLOURS if colour != 'black']
     for seed in range(20):
-        phrases = absent_phrases(objects, np.random.default_rng(seed), held_out=True)
-        assert phrases[2:-1] == ['the black ball']
-        assert all('ball' not in phrase for phrase in phrases[:2])
+        phrases = absent_phrases(objects, np.random.default_rng(seed), each=3, held_out=True)
+        assert phrases[6:7] == ['the black ball'] and len(phrases) == 10
+        assert all('ball' not in phrase for phrase in phrases[:6])
     unions = union_phrases(objects, np.random.default_rng(0))
     assert [len(places) for _, places in unions] == [2, 7] and unions[1][0] == 'all balls'
 
