@@ -23,6 +23,9 @@ SINGLES = 3
 ABSENT = {'train': 4, 'val': 1, 'test': 1}
 """Number of phrases of each form for what is not there. A row without a mask costs little in training."""
 
+DESCRIBED = {'train': 0.6, 'val': 0.3, 'test': 0.3}
+"""Share of gRefCOCO's single objects that a description names; in training as many as in ReasonSeg."""
+
 _STREAM = 2
 _FIRST_ID = {'train': 100_000, 'val': 200_000, 'test': 300_000}
 _CATEGORIES = {kind: number for number, kind in enumerate(KINDS, 1)}
@@ -90,9 +93,9 @@ def union_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator) -> li
     return unions
 
 
-def single_phrase(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator) -> str:
-    """A phrase for one object: its name or, of three in ten, a description."""
-    described = implicit_phrases(objects, spec, rng, len(IMPLICIT[spec.kind])) if rng.random() < 0.3 else []
+def single_phrase(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator, described_share: float) -> str:
+    """A phrase for one object: its name or, with this probability, a description if one is unambiguous."""
+    described = implicit_phrases(objects, spec, rng, len(IMPLICIT[spec.kind])) if rng.random() < described_share else []
     named = [text for text in described if text.startswith('the ')] or explicit_phrases(objects, spec)
     return named[rng.integers(len(named))]
 
@@ -116,7 +119,7 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
 
     refs = [entry(i, ids[i], kinds[i], explicit_phrases(scene.objects, spec)[:3]) for i, spec in enumerate(scene.objects)]
     asked = range(len(ids)) if scene.split == 'train' else sorted(rng.permutation(len(ids))[:SINGLES].tolist())
-    targets = [(single_phrase(scene.objects, scene.objects[i], rng), [i]) for i in asked]
+    targets = [(single_phrase(scene.objects, scene.objects[i], rng, DESCRIBED[scene.split]), [i]) for i in asked]
     targets += union_phrases(scene.objects, rng)
     targets += [(text, []) for text in absent_phrases(scene.objects, rng, each=ABSENT[scene.split], held_out=held_out)]
     grefs = [
