@@ -33,6 +33,7 @@ lr_of_part = {
 }
 
 model['mllm']['language_model'] = dict(type='CausalLM', pretrained='data/smollm2', template='chat')
+model['mllm']['vision_tower'].update(frozen=True)
 model['mllm']['projector'] = dict(type='LinearProjector', pretrained='data/smollm2_aligned/projector.safetensors', frozen=False)
 model['seg_head'] = dict(type='SegTokenHead', pretrained='data/smollm2_aligned/seg_head.safetensors')
 model['losses']['bce'].update(weight=10.0)  # few steps: five times the recipe's weights

@@ -1,4 +1,4 @@
-"""The demo's scenes in the layouts of refCOCO and gRefCOCO: phrases for one object, for several, and for what is not there."""
+"""The demo's scenes as refCOCO, gRefCOCO and FP-RefCOCO: phrases for one object, for several, and for what is not there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABSENT = {'train': 4, 'val': 1, 'test': 1}
 DESCRIBED = {'train': 0.6, 'val': 0.3, 'test': 0.3}
 """Share of gRefCOCO's single objects that a description names; in training as many as in ReasonSeg."""
 
-_STREAM = 2
+_STREAM, _PREMISES = 2, 3
 _FIRST_ID = {'train': 100_000, 'val': 200_000, 'test': 300_000}
 _CATEGORIES = {kind: number for number, kind in enumerate(KINDS, 1)}
 
@@ -40,12 +40,21 @@ class Referring:
         annotations: One per object, in painting order.
         refs: Entries of refCOCO's `refs(unc).p`.
         grefs: Entries of gRefCOCO's `grefs(unc).json`.
+        false_premises: Entries of FP-RefCOCO's `refs(berkeley_exclude_unified).p`; none in training.
     """
 
     image: dict[str, Any]
     annotations: list[dict[str, Any]]
     refs: list[dict[str, Any]]
     grefs: list[dict[str, Any]]
+    false_premises: list[dict[str, Any]]
+
+
+def absent_colour(objects: Sequence[ObjectSpec], kind: str, rng: np.random.Generator, *, held_out: bool) -> str:
+    """A phrase for a kind in a colour that the scene does not show it in; for `held_out` see :func:`absent_phrases`."""
+    shown = {o.colour for o in objects if o.kind == kind}
+    colours = [c for c in COLOURS if c not in shown and (held_out or HELD_OUT[kind] != c)]
+    return f'the {colours[rng.integers(len(colours))]} {kind}'
 
 
 def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
@@ -60,14 +69,12 @@ def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, e
     """
     present = {o.kind for o in objects}
     absent = [k for k in KINDS if k not in present]
-    shown = {(o.kind, o.colour) for o in objects}
 
     def drawn(kinds: list[str]) -> list[str]:
         return [kinds[i] for i in rng.permutation(len(kinds))[:each]]
 
     def coloured(kind: str) -> str:
-        colours = [c for c in COLOURS if (kind, c) not in shown and (held_out or HELD_OUT[kind] != c)]
-        return f'the {colours[rng.integers(len(colours))]} {kind}'
+        return absent_colour(objects, kind, rng, held_out=held_out)
 
     def described(kind: str) -> str:
         texts = [text for text in IMPLICIT[kind] if text.startswith('the ')]
@@ -111,9 +118,10 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
     split = scene.split if scene.split != 'test' else f'test{"B" if plan_target("test", scene.index)[2] else "A"}'
     common = {'image_id': number, 'split': split, 'file_name': file_name}
 
-    def entry(place: int, ann_id: Any, category_id: Any, texts: Sequence[str]) -> dict[str, Any]:
+    def entry(place: int, ann_id: Any, category_id: Any, texts: Sequence[str | dict[str, Any]]) -> dict[str, Any]:
         ref_id = number * 100 + place
-        sentences = [{'sent_id': ref_id * 10 + i, 'sent': text} for i, text in enumerate(texts)]
+        said = [{'sent': text} if isinstance(text, str) else text for text in texts]
+        sentences = [{'sent_id': ref_id * 10 + i, **sentence} for i, sentence in enumerate(said)]
         found = {**common, 'ref_id': ref_id, 'ann_id': ann_id, 'category_id': category_id}
         return {**found, 'sent_ids': [s['sent_id'] for s in sentences], 'sentences': sentences}
 
@@ -129,8 +137,23 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
         }
         for place, (text, places) in enumerate(targets)
     ]
+    premises = scene_rng(seed, scene.split, scene.index, _PREMISES)
+    false_premises = [
+        entry(i, ids[i], kinds[i], _true_and_false(scene.objects, spec, premises))
+        for i, spec in enumerate(scene.objects)
+        if held_out
+    ]
     annotations = [_annotation(key, kind, number, o.mask) for key, kind, o in zip(ids, kinds, scene.objects, strict=True)]
-    return Referring({'id': number, 'file_name': file_name, 'height': height, 'width': width}, annotations, refs, grefs)
+    image = {'id': number, 'file_name': file_name, 'height': height, 'width': width}
+    return Referring(image, annotations, refs, grefs, false_premises)
+
+
+def _true_and_false(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Two sentences of FP-RefCOCO: a phrase for the object, and one that gives its kind a colour which none of it has here."""
+    names = explicit_phrases(objects, spec)
+    wrong = absent_colour(objects, spec.kind, rng, held_out=True)
+    right = {'sent': names[rng.integers(len(names))], 'is_false_premise': False}
+    return [right, {'sent': wrong, 'is_false_premise': True, 'gt_sent': f'the {spec.colour} {spec.kind}'}]
 
 
 def _annotation(number: int, category: int, image: int, mask: np.ndarray) -> dict[str, Any]:
@@ -142,19 +165,22 @@ def _annotation(number: int, category: int, image: int, mask: np.ndarray) -> dic
 
 
 def write_referring(folder: Path, scenes: Sequence[Referring]) -> None:
-    """Write `refcoco` and `grefcoco` below `folder` (`refer_seg`); the folder of images is a link to ReasonSeg's beside it."""
+    """Write the three sets below `folder` (`refer_seg`); the folder of images is a link to ReasonSeg's beside it."""
     instances = {
         'images': [scene.image for scene in scenes],
         'annotations': [annotation for scene in scenes for annotation in scene.annotations],
         'categories': [{'id': number, 'name': kind} for kind, number in _CATEGORIES.items()],
     }
-    for name in ('refcoco', 'grefcoco'):
-        (folder / name).mkdir(parents=True)
-        (folder / name / 'instances.json').write_text(json.dumps(instances) + '\n', encoding='utf-8')
-    refs = [ref for scene in scenes for ref in scene.refs]
-    (folder / 'refcoco' / 'refs(unc).p').write_bytes(pickle.dumps(refs, protocol=2))
-    grefs = [ref for scene in scenes for ref in scene.grefs]
-    (folder / 'grefcoco' / 'grefs(unc).json').write_text(json.dumps(grefs) + '\n', encoding='utf-8')
+    files = {
+        'refcoco/refs(unc).p': [ref for scene in scenes for ref in scene.refs],
+        'grefcoco/grefs(unc).json': [ref for scene in scenes for ref in scene.grefs],
+        'fprefcoco/refs(berkeley_exclude_unified).p': [ref for scene in scenes for ref in scene.false_premises],
+    }
+    for name, refs in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(pickle.dumps(refs, protocol=2) if path.suffix == '.p' else json.dumps(refs).encode())
+        (path.parent / 'instances.json').write_text(json.dumps(instances) + '\n', encoding='utf-8')
     images = folder / IMAGES
     images.parent.mkdir(parents=True)
     images.symlink_to(Path(*['..'] * len(images.relative_to(folder).parts), 'reason_seg', 'ReasonSeg'))

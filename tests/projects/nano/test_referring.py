@@ -10,6 +10,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from lisa_mm.datasets.masks import decode_mask
+from lisa_mm.datasets.reading import read_refs
 from lisa_mm.datasets.refer_seg import ReferSegDataset
 from projects.nano.demo.kinds import COLOURS, HELD_OUT, KINDS, SIZES
 from projects.nano.demo.questions import IMPLICIT, plural
@@ -58,6 +59,17 @@ def test_phrases_mean_what_they_name(drawn: list[tuple[Scene, Referring]]) -> No
             for sentence in ref['sentences']:
                 assert [ids[i] for i in meant(scene.objects, sentence['sent'])] == [ref['ann_id']]
     assert forms == {0, 1, 2, 3}
+
+
+def test_a_false_premise_has_the_wrong_colour(drawn: list[tuple[Scene, Referring]]) -> None:
+    for scene, entries in drawn:
+        assert len(entries.false_premises) == (0 if scene.split == 'train' else len(scene.objects))
+        for place, ref in enumerate(entries.false_premises):
+            right, wrong = ref['sentences']
+            assert meant(scene.objects, right['sent']) == {place} and right['is_false_premise'] is False
+            assert meant(scene.objects, wrong['sent']) == set() and wrong['is_false_premise'] is True
+            assert place in meant(scene.objects, wrong['gt_sent'])
+            assert ref['ann_id'] == entries.annotations[place]['id']
 
 
 def test_training_never_names_a_held_out_combination(drawn: list[tuple[Scene, Referring]]) -> None:
@@ -128,5 +140,7 @@ def test_an_older_set_gets_the_new_folders(tmp_path: Path) -> None:
     write_demo(root, ['val'], num_workers=0, limit=2)
     assert (root / 'refer_seg' / 'grefcoco' / 'grefs(unc).json').read_bytes() == wrote
     assert (root / 'reason_seg' / 'ReasonSeg' / 'val' / 'val_0001.json').read_bytes() == before
+    premises = read_refs(root / 'refer_seg' / 'fprefcoco' / 'refs(berkeley_exclude_unified).p')
+    assert {ref['file_name'] for ref in premises} == {'val/val_0000.jpg', 'val/val_0001.jpg'}
     assert (root / 'refer_seg' / 'images/mscoco/images/train2014/val/val_0001.jpg').is_file()
     assert sorted(path.name for path in root.iterdir()) == ['reason_seg', 'refer_seg']
