@@ -33,7 +33,6 @@ lr_of_part = {
 }
 
 model['mllm']['language_model'] = dict(type='CausalLM', pretrained='data/smollm2', template='chat')
-model['mllm']['vision_tower'].update(frozen=True)
 model['mllm']['projector'] = dict(type='LinearProjector', pretrained='data/smollm2_aligned/projector.safetensors', frozen=False)
 model['seg_head'] = dict(type='SegTokenHead', pretrained='data/smollm2_aligned/seg_head.safetensors')
 model['losses']['bce'].update(weight=10.0)  # few steps: five times the recipe's weights
@@ -43,7 +42,7 @@ model['mask_decoder']['image_encoder'].update(
     embed_dim=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), out_channels=128, frozen=False
 )
 train_dataloader.update(batch_size=batch_size)
-train_dataloader['dataset'] = dict(type='ReasonSegDataset', split='train', texts_per_image=1, pipeline=pipeline)
+train_dataloader['dataset'].update(texts_per_image=1, others_per_image=0, bare=0.0)
 test_dataloader = None
 test_cfg = None
 test_evaluator = None
