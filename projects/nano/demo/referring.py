@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .kinds import COLOURS, HELD_OUT, KINDS
+from .kinds import COLOURS, HELD_OUT, KINDS, SIZES
 from .questions import IMPLICIT, NOUNS, explicit_phrases, implicit_phrases, plural
 from .scenes import HELD_OUT_SPLITS, ObjectSpec, Scene, plan_target, scene_rng
 
@@ -58,12 +58,14 @@ def absent_colour(objects: Sequence[ObjectSpec], kind: str, rng: np.random.Gener
 
 
 def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
-    """Phrases that fit no object: a kind; a colour and a kind; a kind of the scene in a wrong colour; a description.
+    """Phrases that fit no object: a kind; a colour and a kind; a kind of the scene in another colour; a description; "all cups".
+
+    Half of the names have a size, as those of objects do: the words alone must not tell what is there.
 
     Args:
         objects: The scene's.
         rng: Source of all randomness.
-        each: Number of each of these four, as far as the scene allows.
+        each: Number of each of these five, as far as the scene allows.
         held_out: Whether phrases may name the combinations that training never shows. If training named them, it would name
             them only as absent.
     """
@@ -74,16 +76,20 @@ def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, e
         return [kinds[i] for i in rng.permutation(len(kinds))[:each]]
 
     def coloured(kind: str) -> str:
-        return absent_colour(objects, kind, rng, held_out=held_out)
+        return sized(absent_colour(objects, kind, rng, held_out=held_out))
+
+    def sized(name: str) -> str:
+        sizes = ('', '', *(f'{size} ' for size in SIZES))
+        return f'the {sizes[rng.integers(len(sizes))]}{name.removeprefix("the ")}'
 
     def described(kind: str) -> str:
         texts = [text for text in IMPLICIT[kind] if text.startswith('the ')]
         return texts[rng.integers(len(texts))].format(NOUNS[rng.integers(len(NOUNS))])
 
-    phrases = [f'the {kind}' for kind in drawn(absent)]
+    phrases = [sized(kind) for kind in drawn(absent)]
     for form, kinds in ((coloured, absent), (coloured, sorted(present)), (described, absent)):
         phrases += [form(kind) for kind in drawn(kinds)]
-    return phrases
+    return phrases + [f'all {plural(kind)}' for kind in drawn(absent)]
 
 
 def union_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator) -> list[tuple[str, list[int]]]:
