@@ -1,4 +1,4 @@
-"""Write the demo set: synthetic scenes of nameable objects in ReasonSeg's layout."""
+"""Write the demo set: synthetic scenes of nameable objects as ReasonSeg, refCOCO, gRefCOCO and FP-RefCOCO lay them out."""
 
 from __future__ import annotations
 

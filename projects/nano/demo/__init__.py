@@ -1,1 +1,1 @@
-"""A seeded synthetic set of nameable objects in ReasonSeg's layout, with a split to pretrain on."""
+"""A seeded synthetic set of nameable objects in ReasonSeg's and refCOCO's layouts, with a split to pretrain on."""

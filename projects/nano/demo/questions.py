@@ -257,7 +257,7 @@ def _with_article(words: str) -> str:
     return ('an ' if words[0] in 'aeiou' else 'a ') + words
 
 
-def _plural(kind: str) -> str:
+def plural(kind: str) -> str:
     return {'fish': 'fish'}.get(kind, kind + 's')
 
 
@@ -296,8 +296,8 @@ def simple_question(objects: Sequence[SceneObject], rng: np.random.Generator) ->
     if form == 4:
         count = sum(o.kind == spec.kind for o in objects)
         verb = 'is' if count == 1 else 'are'
-        answer = f'there {verb} {COUNTS[count]} {spec.kind if count == 1 else _plural(spec.kind)}'
-        return f'How many {_plural(spec.kind)} are there?', _sentence(answer)
+        answer = f'there {verb} {COUNTS[count]} {spec.kind if count == 1 else plural(spec.kind)}'
+        return f'How many {plural(spec.kind)} are there?', _sentence(answer)
     absent = [k for k in KINDS if all(o.kind != k for o in objects)]
     kind = spec.kind if rng.random() < 0.5 else absent[rng.integers(len(absent))]
     found = any(o.kind == kind for o in objects)

@@ -24,9 +24,11 @@ from ..numbers import check_at_least
 from .kinds import HELD_OUT
 from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
 from .records import explanation_record, pretraining_rows, reasoning_item, to_json
+from .referring import Referring, referring, write_referring
 from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
 
 EXPLANATIONS = 200
+REFER_SEG = 'refer_seg'
 _DONE = 'done.json'
 _POOL_PAYS = 800
 """Number of scenes that take as long to draw as new processes need to import torch, for the pretraining rows."""
@@ -44,10 +46,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A scene's SHA-256, and the text lines it adds to its split's common file."""
+    """A scene's SHA-256, the text lines it adds to its split's common file, and what it adds to `refer_seg`."""
 
     digest: bytes
     lines: list[str]
+    referring: Referring | None = None
 
 
 _Map = Callable[[Callable[[_Job], _Outcome], Iterable[_Job]], Iterable[_Outcome]]
@@ -65,6 +68,7 @@ def _render(job: _Job) -> _Outcome:
     scene = draw_scene(job.seed, job.split, job.index)
     stem = file_stem(job.split, job.index)
     image_name = f'{stem}.jpg'
+    refers = None
     if job.split in PRETRAIN_SPLITS:
         image_name = f'images/{stem}.jpg'
         lines = [to_json(row) for row in pretraining_rows(scene, job.seed, image_name)]
@@ -74,11 +78,12 @@ def _render(job: _Job) -> _Outcome:
         text, lines = to_json(item), []
         if job.split == 'train' and item['is_sentence']:
             lines = [to_json(explanation_record(scene, item, image_name, f'{stem}.json'))]
+        refers = referring(scene, job.seed, f'{job.split}/{image_name}')
         if job.folder is not None:
             (job.folder / f'{stem}.json').write_text(text, encoding='utf-8')
     if job.folder is not None:
         Image.fromarray(scene.image).save(job.folder / image_name, quality=92, subsampling=0)
-    return _Outcome(_digest(scene, image_name, text), lines)
+    return _Outcome(_digest(scene, image_name, text), lines, refers)
 
 
 def _digest(scene: Scene, image_name: str, text: str) -> bytes:
@@ -101,11 +106,10 @@ def _workers(num_workers: int, scenes: int) -> Iterator[_Map]:
         yield partial(pool.imap, chunksize=8)
 
 
-def _run(map_jobs: _Map, seed: int, split: str, count: int, folder: Path | None = None) -> tuple[list[bytes], list[str]]:
-    """The digests of the first `count` scenes of a split, and the lines of its common file."""
+def _run(map_jobs: _Map, seed: int, split: str, count: int, folder: Path | None = None) -> list[_Outcome]:
+    """The outcomes of the first `count` scenes of a split, in order."""
     jobs = [_Job(seed, split, i, folder) for i in range(count)]
-    results = list(progress(map_jobs(_render, jobs), split, 'scene', total=count, smoothing=0.05))
-    return [r.digest for r in results], [line for r in results for line in r.lines]
+    return list(progress(map_jobs(_render, jobs), split, 'scene', total=count, smoothing=0.05))
 
 
 def _is_done(folder: Path, seed: int, counts: dict[str, int]) -> bool:
@@ -126,26 +130,33 @@ def _is_done(folder: Path, seed: int, counts: dict[str, int]) -> bool:
         ) from error
 
 
-def _write_part(folder: Path, seed: int, counts: dict[str, int], num_workers: int) -> None:
-    """Write the splits of one folder beside it under a temporary name, then rename it."""
-    if _is_done(folder, seed, counts):
+def _write_parts(root: Path, names: Sequence[str], seed: int, counts: dict[str, int], num_workers: int) -> None:
+    """Write the splits of folders that show the same scenes beside them under a temporary name, then rename them."""
+    done = [_is_done(root / name, seed, counts) for name in names]
+    if all(done):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f'.{names[0]}.', dir=root))
     try:
-        unfinished.chmod(0o755)
-        hashes = {}
+        hashes: dict[str, str] = {}
+        referred: list[Referring] = []
         with _workers(num_workers, sum(counts.values())) as map_jobs:
             for split, count in counts.items():
-                digests, lines = _run(map_jobs, seed, split, count, _split_folder(unfinished, split))
+                outcomes = _run(map_jobs, seed, split, count, _split_folder(unfinished / names[0], split))
+                digests = [o.digest for o in outcomes]
                 hashes[split] = _combined(digests)
                 _warn_if_changed(seed, split, digests)
-                _write_common_file(unfinished, split, lines)
-        done = {'version': VERSION, 'seed': seed, 'counts': counts, 'sha256': hashes}
-        (unfinished / _DONE).write_text(json.dumps(done, indent=2) + '\n', encoding='utf-8')
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
+                _write_common_file(unfinished / names[0], split, [line for o in outcomes for line in o.lines])
+                referred += [o.referring for o in outcomes if o.referring is not None]
+        if REFER_SEG in names:
+            write_referring(unfinished / REFER_SEG, referred)
+        record = {'version': VERSION, 'seed': seed, 'counts': counts, 'sha256': hashes}
+        for name in names:
+            (unfinished / name / _DONE).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+        for name in names:
+            if (root / name).exists():
+                shutil.rmtree(root / name)
+            (unfinished / name).rename(root / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -187,7 +198,7 @@ def write_demo(
     num_workers: int = 2,
     limit: int | None = None,
 ) -> Path:
-    """Write `root/reason_seg` and, on request, `root/pretrain`; an existing part is kept.
+    """Write `root/reason_seg`, `root/refer_seg` (the same scenes) and, on request, `root/pretrain`; an existing part is kept.
 
     Args:
         splits: The splits among train, val and test to write.
@@ -210,14 +221,14 @@ def write_demo(
         raise UserError(f'no split is asked for, and no scenes to pretrain on. Known splits: {", ".join(COUNTS)}')
     check_at_least(0, seed=seed, pretrain_scenes=pretrain_scenes)
     check_at_least(1, pretrain_val_scenes=pretrain_val_scenes, **({} if limit is None else {'limit': limit}))
-    parts = {'reason_seg': {s: COUNTS[s] for s in splits}}
+    parts: dict[tuple[str, ...], dict[str, int]] = {('reason_seg', REFER_SEG): {s: COUNTS[s] for s in splits}}
     if pretrain_scenes:
-        parts['pretrain'] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
+        parts[('pretrain',)] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
     try:
-        for name, counts in parts.items():
+        for names, counts in parts.items():
             if counts:
                 counts = {s: count if limit is None else min(limit, count) for s, count in counts.items()}
-                _write_part(root / name, seed, counts, num_workers)
+                _write_parts(root, names, seed, counts, num_workers)
     except OSError as error:
         raise UserError(f'the demo set could not be written to {root}: {error}') from error
     return root
@@ -229,7 +240,7 @@ def split_hashes(seed: int = SEED, prefix_only: bool = False, num_workers: int =
     counts = {**COUNTS, 'pretrain': RECORDED_PRETRAIN}
     with _workers(num_workers, PREFIX * len(counts) if prefix_only else sum(counts.values())) as map_jobs:
         for split, count in counts.items():
-            digests, _ = _run(map_jobs, seed, split, PREFIX if prefix_only else count)
+            digests = [o.digest for o in _run(map_jobs, seed, split, PREFIX if prefix_only else count)]
             hashes[split] = {'count': count, 'prefix': _combined(digests[:PREFIX])}
             if not prefix_only:
                 hashes[split]['sha256'] = _combined(digests)
