@@ -14,7 +14,7 @@ export CHROMIUM ?= /usr/bin/chromium
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji,serve,demo,browser]'
+	$(BIN)/pip install --quiet -e '.[dev,gguf,emoji,serve,demo,browser,gcg]'
 	touch $@
 
 train: $(VENV)/.installed

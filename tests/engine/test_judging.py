@@ -46,7 +46,9 @@ def parts(tmp_path_factory) -> tuple[LISA, Config, Path]:
     return model.eval(), compiled, folder
 
 
-def loop_of(parts: Any, folder: Path | None, *, answers: str = 'given', batch_size: int = 2, stamp: str = 'a', **more: Any):
+def loop_of(
+    parts: Any, folder: Path | None, *, answers: str = 'given', batch_size: int = 2, stamp: str = 'a', **more: Any
+) -> Any:
     model, compiled, _ = parts
     dataset = DATASETS.build({**compiled.test_dataloader.dataset.to_dict(), 'answers': answers})
     loader = {'batch_size': batch_size, 'num_workers': 0, 'collate_fn': partial(seg_collate, pad_token_id=0)}
