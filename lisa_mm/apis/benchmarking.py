@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 
 from ..checkpoints.ledger import ledger_in
 from ..config.load import load_config
@@ -177,7 +178,9 @@ class Evaluation:
         if self.ready.opened is not None:
             entry.shared_images = find_shared(ledger_in(self.ready.opened.folder), self.dataset)
         before = next((run for run in results.runs if run.name == entry.name), None)
-        if before is not None and self._is_finished(before):
+        finished = [before is not None and self._is_finished(before)]
+        broadcast_object_list(finished)  # the first process's folder decides
+        if finished[0]:
             return
         loop = JudgingLoop(
             model,
@@ -191,7 +194,10 @@ class Evaluation:
         )
         began = time.perf_counter()
         done = loop.run(self.settings.limit)
-        entry.seconds = time.perf_counter() - began
+        if loop.taken_up:
+            entry.notes.append(f'{loop.taken_up} records were judged before this run went on, so its seconds are not known')
+        else:
+            entry.seconds = time.perf_counter() - began
         if done is not None:
             judged = [one for image in done.values() for one in image]
             describe(entry, judged, self.metrics, records=len(done))
@@ -217,7 +223,7 @@ def describe(entry: Run, judged: Sequence[Judged], metrics: Sequence[JudgedMetri
     for metric in metrics:
         intervals = metric.intervals(judged)
         for name, value in metric.score(judged).items():
-            low, high = intervals.get(name, (None, None))
+            low, high = (None if bound is None or math.isnan(bound) else bound for bound in intervals.get(name, (None, None)))
             full = f'{metric.prefix}/{name}' if metric.prefix else name
             if full in entry.scores:
                 raise ConfigError(f'{entry.name}: two metrics give {full!r}. Give one of them a prefix.')

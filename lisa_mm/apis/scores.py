@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -54,7 +53,7 @@ def notes_of(run: Run) -> list[str]:
 
 def interval_text(score: Score) -> str:
     """``[0.6220, 0.7230]``, or nothing."""
-    if score.low is None or score.high is None or math.isnan(score.low):
+    if score.low is None or score.high is None:
         return ''
     return f'[{score.low:.4f}, {score.high:.4f}]'
 

@@ -59,6 +59,7 @@ class JudgingLoop:
         self.title = title
         self.keep_masks = keep_masks
         self.max_new_tokens = max_new_tokens
+        self.taken_up = 0  # records of an earlier run, once run() has begun
 
     @property
     def _own_part(self) -> Path | None:
@@ -75,13 +76,14 @@ class JudgingLoop:
             before = self._taken_up() if get_rank() == 0 else {}
         known = [sorted(before)]
         broadcast_object_list(known)
+        self.taken_up = len(known[0])
         left = sorted(set(wanted) - set(known[0]))
         own = left[get_rank() :: get_world_size()]
         with together():
             if get_rank() == 0 and self.folder:
                 self._begin_anew(before)
         with together():
-            new = dict(self._judge(own, len(known[0]), len(wanted)))
+            new = dict(self._judge(own, self.taken_up, len(wanted)))
         parts: list[Done] = all_gather_object(new) if get_world_size() > 1 else [new]
         if get_rank() != 0:
             return None

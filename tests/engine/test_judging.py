@@ -93,6 +93,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(parts, tmp_path, monkeypat
     again = loop_of(parts, tmp_path, batch_size=1)
     assert again.run() == whole
     assert len(seen) == 2 + 3
+    assert again.taken_up == 2
     again.forget_parts()
     assert not list(tmp_path.iterdir())
 
