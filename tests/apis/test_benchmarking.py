@@ -194,3 +194,21 @@ def test_the_hash_of_a_split_follows_what_is_asked(config, tmp_path):
     path = tmp_path / 'data' / 'test.jsonl'
     path.write_text(path.read_text().replace('the ball', 'the bell'))
     assert of() != first
+
+
+def test_images_of_a_split_that_were_trained_on_are_said(config, tmp_path):
+    from lisa_mm.apis.training import build_runner
+
+    work = tmp_path / 'work'
+    build_runner(config, work_dir=work).train()
+    (tmp_path / 'data' / 'new.jsonl').write_text(json.dumps({'image': 'c.png', 'phrase': 'the cup', 'masks': [SQUARE]}) + '\n')
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / 'data' / 'c.png')
+    (tmp_path / 'more.py').write_text(FILE.replace('gone', 'new'))
+    names = [f'{tmp_path}/more.py:{split}' for split in ('test', 'new')]
+    results = run_benchmarks(config, work, names, settings=Settings(max_new_tokens=4))
+    shared = {one.split: one.shared_images for one in results.runs}
+    assert shared['test'] is not None and shared['test'].images == 2
+    assert shared['new'] is not None and shared['new'].images == 0
+    assert results.trained_on == shared['test'].data_sets
+    warnings = [line for line in scores_table(results).splitlines() if line.startswith('WARNING')]
+    assert warnings == ['WARNING more test given: 2 of 2 images are in the training data (train.jsonl).']
