@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from .kinds import COLOURS, HELD_OUT, KINDS, SIZES
 from .questions import IMPLICIT, NOUNS, explicit_phrases, implicit_phrases, plural
 from .scenes import HELD_OUT_SPLITS, ObjectSpec, Scene, plan_target, scene_rng
+from .several import several_rows
 
 IMAGES = 'images/mscoco/images/train2014'
 SINGLES = 3
@@ -41,6 +42,7 @@ class Referring:
         refs: Entries of refCOCO's `refs(unc).p`.
         grefs: Entries of gRefCOCO's `grefs(unc).json`.
         false_premises: Entries of FP-RefCOCO's `refs(berkeley_exclude_unified).p`; none in training.
+        several: Rows of MUSE with their split, see :func:`.several.several_rows`.
     """
 
     image: dict[str, Any]
@@ -48,6 +50,7 @@ class Referring:
     refs: list[dict[str, Any]]
     grefs: list[dict[str, Any]]
     false_premises: list[dict[str, Any]]
+    several: list[tuple[str, dict[str, Any]]]
 
 
 def absent_colour(objects: Sequence[ObjectSpec], kind: str, rng: np.random.Generator, *, held_out: bool) -> str:
@@ -151,7 +154,8 @@ def referring(scene: Scene, seed: int, file_name: str) -> Referring:
     ]
     annotations = [_annotation(key, kind, number, o.mask) for key, kind, o in zip(ids, kinds, scene.objects, strict=True)]
     image = {'id': number, 'file_name': file_name, 'height': height, 'width': width}
-    return Referring(image, annotations, refs, grefs, false_premises)
+    several = several_rows(scene, seed, image, annotations)
+    return Referring(image, annotations, refs, grefs, false_premises, several)
 
 
 def _true_and_false(objects: Sequence[ObjectSpec], spec: ObjectSpec, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERS
 from .records import explanation_record, pretraining_rows, reasoning_item, to_json
 from .referring import Referring, referring, write_referring
 from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
+from .several import FOLDER, write_several
 
 EXPLANATIONS = 200
 REFER_SEG = 'refer_seg'
@@ -150,6 +151,7 @@ def _write_parts(root: Path, names: Sequence[str], seed: int, counts: dict[str, 
                 referred += [o.referring for o in outcomes if o.referring is not None]
         if REFER_SEG in names:
             write_referring(unfinished / REFER_SEG, referred)
+            write_several(unfinished / FOLDER, [row for scene in referred for row in scene.several])
         record = {'version': VERSION, 'seed': seed, 'counts': counts, 'sha256': hashes}
         for name in names:
             (unfinished / name / _DONE).write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
@@ -198,7 +200,9 @@ def write_demo(
     num_workers: int = 2,
     limit: int | None = None,
 ) -> Path:
-    """Write `root/reason_seg`, `root/refer_seg` (the same scenes) and, on request, `root/pretrain`; an existing part is kept.
+    """Write `root/reason_seg`, of the same scenes `root/refer_seg` and `root/muse`, and on request `root/pretrain`.
+
+    A part that exists is kept.
 
     Args:
         splits: The splits among train, val and test to write.
@@ -221,7 +225,7 @@ def write_demo(
         raise UserError(f'no split is asked for, and no scenes to pretrain on. Known splits: {", ".join(COUNTS)}')
     check_at_least(0, seed=seed, pretrain_scenes=pretrain_scenes)
     check_at_least(1, pretrain_val_scenes=pretrain_val_scenes, **({} if limit is None else {'limit': limit}))
-    parts: dict[tuple[str, ...], dict[str, int]] = {('reason_seg', REFER_SEG): {s: COUNTS[s] for s in splits}}
+    parts: dict[tuple[str, ...], dict[str, int]] = {('reason_seg', REFER_SEG, FOLDER): {s: COUNTS[s] for s in splits}}
     if pretrain_scenes:
         parts[('pretrain',)] = {'pretrain': pretrain_scenes, 'pretrain_val': pretrain_val_scenes}
     try:

@@ -194,7 +194,7 @@ def test_splits_are_drawn_as_recorded() -> None:
 def test_written_folders(tmp_path: Path) -> None:
     root = write_demo(tmp_path / 'demo', pretrain_scenes=3, pretrain_val_scenes=2, num_workers=0, limit=4)
     base = root / 'reason_seg' / 'ReasonSeg'
-    assert sorted(p.name for p in root.iterdir()) == ['pretrain', 'reason_seg', 'refer_seg']
+    assert sorted(p.name for p in root.iterdir()) == ['muse', 'pretrain', 'reason_seg', 'refer_seg']
     for split in COUNTS:
         names = sorted(p.name for p in (base / split).iterdir())
         assert names == sorted(f'{split}_{i:04d}.{end}' for i in range(4) for end in ('jpg', 'json'))

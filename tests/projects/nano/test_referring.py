@@ -143,4 +143,4 @@ def test_an_older_set_gets_the_new_folders(tmp_path: Path) -> None:
     premises = read_refs(root / 'refer_seg' / 'fprefcoco' / 'refs(berkeley_exclude_unified).p')
     assert {ref['file_name'] for ref in premises} == {'val/val_0000.jpg', 'val/val_0001.jpg'}
     assert (root / 'refer_seg' / 'images/mscoco/images/train2014/val/val_0001.jpg').is_file()
-    assert sorted(path.name for path in root.iterdir()) == ['reason_seg', 'refer_seg']
+    assert sorted(path.name for path in root.iterdir()) == ['muse', 'reason_seg', 'refer_seg']
