@@ -18,7 +18,6 @@ from lisa_mm.apis.training import build_runner
 from lisa_mm.checkpoints.exported import load_exported
 from lisa_mm.checkpoints.exporting import export_checkpoint
 from lisa_mm.checkpoints.importing import import_checkpoint
-from lisa_mm.checkpoints.ledger import Ledger, read_ledger
 from lisa_mm.checkpoints.sources import WeightFiles
 from lisa_mm.checkpoints.table import FAULTS, IGNORED, MERGED
 from lisa_mm.config import compile_config, load_config
@@ -40,7 +39,6 @@ from .checkpoints import (
 )
 from .golden import batch_of, close
 
-SILENT = 'imported from the LISA checkpoint {}, which does not say what it was trained on'
 SIDECARS = ('config.json', 'generation_config.json', 'added_tokens.json', 'special_tokens_map.json', 'tokenizer_config.json')
 
 
@@ -214,14 +212,6 @@ def test_a_trained_checkpoint_goes_out_in_both_layouts(golden, fine_tuned, tmp_p
     merged, _ = load_model(*resolve(tmp_path / 'folder'))
     a, b = losses_of(trained, golden, name), losses_of(merged, golden, name)
     assert all(close(float(a[key]), float(b[key]), 1e-4) for key in a)
-    ledgers = [read_ledger(folder) for folder in (fine_tuned, tmp_path / 'folder', tmp_path / 'back')]
-    known = [[[entry.key for entry in ledger.data_sets], ledger.unknown] for ledger in ledgers if ledger is not None]
-    assert known[0] == known[1] == known[2]
-    assert known[0][0] and known[0][1] == (SILENT.format(lisa_folder(golden).name),)
-
-
-def test_an_import_says_that_its_training_data_is_unknown(golden, imported):
-    assert read_ledger(imported) == Ledger(unknown=(SILENT.format(lisa_folder(golden).name),))
 
 
 def test_import_takes_our_own_checkpoint(fine_tuned, tmp_path):
