@@ -38,7 +38,7 @@ class GroundedRow(TypedDict):
 
     file_name: Annotated[Text, Reads('image below its folder')]
     caption: Annotated[Text, Reads('the caption, without the quotation marks around it')]
-    groundings: Annotated[dict[str, Grounding], Reads('phrase -> its place and masks')]
+    groundings: Annotated[dict[Text, Grounding], Reads('phrase -> its place and masks')]
     image_id: NotRequired[Annotated[Any, Harmless('file_name is read')]]
     id: NotRequired[Annotated[Any, Harmless('not needed')]]
     height: NotRequired[Annotated[Any, Harmless('the masks have it')]]

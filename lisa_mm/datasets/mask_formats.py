@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
-from .formats import Number, Point, Reads, Side, Text, fault, strict
+from .formats import Number, Plain, Point, Reads, Side, Text, fault, strict
 
 MOST_PIXELS = 2**31  # of an RLE; pycocotools counts in 32 bits
 
@@ -122,7 +122,7 @@ class RLEFormat(TypedDict):
 
     size: Annotated[list[Side], Field(min_length=2, max_length=2), Reads('[height, width] in pixels, compared with the image')]
     counts: Annotated[
-        Annotated[str, Tag(CODED)] | Annotated[list[Annotated[int, Field(ge=0, le=MOST_PIXELS)]], Tag(COUNTED)],
+        Annotated[Plain, Tag(CODED)] | Annotated[list[Annotated[int, Field(ge=0, le=MOST_PIXELS)]], Tag(COUNTED)],
         Discriminator(lambda counts: CODED if isinstance(counts, str) else COUNTED),
         Reads('run lengths, compressed (a text) or not (a list)'),
     ]

@@ -187,3 +187,9 @@ def test_vertices_a_little_outside_are_drawn_as_pycocotools_draws_them_and_far_o
         ):
             with pytest.raises(DataError, match=r'a: x of its points goes from .* but the image has 64 pixels'):
                 decode_mask(encoded, 48, 64, 'a')
+
+
+def test_run_lengths_that_are_no_text_are_refused_by_the_format():
+    """They reached the index, which ended with a UnicodeEncodeError."""
+    with pytest.raises(DataError, match='half of a surrogate pair'):
+        MASK.read({'size': [4, 4], 'counts': '\ud800'}, Path('a.json'), 'row 1')

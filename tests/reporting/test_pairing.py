@@ -70,7 +70,7 @@ def test_against_a_loop(seed):
         for drawn in resamples(images):
             scores = []
             for rows in sets:
-                pairs = [one.joined for one in rows for _ in range(drawn[int(one.sample_id)])]
+                pairs = [one.joined for one in rows for _ in range(int(drawn[int(one.sample_id)]))]
                 if name == 'gIoU':
                     scores.append(np.mean([i / (u + 1e-5) if u else 1 for i, u in pairs]))
                 else:
