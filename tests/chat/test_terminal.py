@@ -74,7 +74,9 @@ def test_a_terminal(model, photos, tmp_path):
 
 def make_controlling() -> None:
     """Make standard input the terminal of this process, so that Ctrl-C reaches it, as in a shell that a user types in."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background, such as a whole test run, ignores it
+    # a test run may ignore SIGINT (a job in the background) or block it, and its processes inherit that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
