@@ -1,4 +1,4 @@
-"""Evaluate a model on benchmarks: several in one run, with one loading of the weights."""
+"""Evaluate a model on benchmarks: several in one run, with the weights loaded once."""
 
 from __future__ import annotations
 

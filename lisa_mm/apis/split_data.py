@@ -41,7 +41,7 @@ def arguments_of(ready: ReadyModel) -> dict[str, Any]:
     Raises:
         ConfigError: if the config has no loader whose pipeline could be used.
     """
-    loader = test_loader(ready.compiled)
+    loader = evaluation_loader(ready.compiled)
     (dataset, _), *_ = [found for found in datasets_in(loader['dataset'], '') if found[0].get('pipeline')]
     root = ready.compiled.get('data_root') or dataset.get('data_root') or ''
     arguments = {'data_root': root, 'pipeline': dataset['pipeline'], 'test_mode': True}
@@ -49,7 +49,7 @@ def arguments_of(ready: ReadyModel) -> dict[str, Any]:
     return arguments if tokens == MASK_TOKENS else {**arguments, 'mask_tokens': tokens}
 
 
-def test_loader(compiled: Config) -> dict[str, Any]:
+def evaluation_loader(compiled: Config) -> dict[str, Any]:
     """The config's loader for testing, or else for validation or training."""
     for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
         loader = compiled.get(name)
@@ -58,12 +58,9 @@ def test_loader(compiled: Config) -> dict[str, Any]:
     raise ConfigError('no data loader of the config has a pipeline; a benchmark needs one. Add a test_dataloader.')
 
 
-test_loader.__test__ = False  # type: ignore[attr-defined] - pytest takes it for a test
-
-
 def loader_arguments(ready: ReadyModel, batch_size: int | None) -> dict[str, Any]:
     """Arguments of torch's ``DataLoader`` for the model."""
-    loader = test_loader(ready.compiled)
+    loader = evaluation_loader(ready.compiled)
     collate = dict(loader['collate_fn'])
     function: Any = FUNCTIONS.get(collate.pop('type'))
     return {

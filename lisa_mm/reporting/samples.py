@@ -75,7 +75,7 @@ def choose(rows_by_model: Sequence[Sequence[Judged] | None], number: int, seed: 
     Args:
         rows_by_model: The judged questions of each model.
         number: Of each kind, as far as there are questions.
-        seed: Of the random ones.
+        seed: Seed of the random choice.
     """
     tables = [{one.key: one for one in rows or ()} for rows in rows_by_model]
     keys = list(dict.fromkeys(key for table in tables for key in table))
