@@ -24,13 +24,13 @@ from ..engine.lock import locked
 from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
-from ..evaluation.seg_iou import Pairs, SegIoUMetric, intersection_and_union, interval, iou, summarise
+from ..evaluation.bootstrap import ROUNDS, interval_of_ratio
+from ..evaluation.seg_iou import Pairs, SegIoUMetric, giou_interval, intersection_and_union, iou, summarise
 from ..models import LISA
 from ..progress import progress
 from ..registry import DATASETS
 from .loading import prepare_model
 
-ROUNDS = 2000  # rounds of the bootstrap
 CONTROL_TITLES = {'other_question': 'question of another object'}
 
 
@@ -63,7 +63,7 @@ def evaluate(
 
     Returns:
         ``{'split', 'answers', 'n', 'gIoU', 'cIoU', 'interval', 'metrics'}``: the interval is a 95 % bootstrap of gIoU over
-        masks, and ``metrics`` holds all results of the evaluator's metrics. On the first process also ``per_mask``, and with
+        images, and ``metrics`` holds all results of the evaluator's metrics. On the first process also ``per_mask``, and with
         ``controls`` the scores of each and ``listens``: the mean gain in IoU of the right question over another one, mask by
         mask, with its interval.
 
@@ -92,7 +92,7 @@ def evaluate(
     ):
         runner = build_evaluation(model, compiled, split, loader, folder, launcher)
         result: dict[str, Any] = {}
-        other: Pairs = []
+        other: list[Pairs] = []
         if controls:  # before the scores themselves, so that their pictures remain
             result['controls'], other = run_controls(runner, loader, answers)
         metrics, pairs = run_pass(runner, loader, split, answers)
@@ -102,8 +102,7 @@ def evaluate(
     if runner.rank == 0:
         result['per_mask'] = _named(dataset, pairs)
         if other:
-            gains = [iou(*pair) - iou(*asked) for pair, asked in zip(_flat(pairs), other, strict=True)]
-            result['listens'] = {'gain': float(np.mean(gains)), 'interval': interval(gains, ROUNDS)}
+            result['listens'] = gain_over(pairs, other)
     return result
 
 
@@ -170,8 +169,14 @@ def _scores(metrics: dict[str, float], runner: LisaRunner) -> dict[str, Any]:
     }
 
 
-def _flat(images: list[Pairs]) -> Pairs:
-    return [pair for image in images for pair in image]
+def gain_over(images: list[Pairs], others: list[Pairs]) -> dict[str, Any]:
+    """The mean gain in IoU over other answers to the same masks, with its interval by a bootstrap over images."""
+    gains = [
+        [iou(*pair) - iou(*other) for pair, other in zip(pairs, asked, strict=True)]
+        for pairs, asked in zip(images, others, strict=True)
+    ]
+    sums, counts = [sum(of_image) for of_image in gains], [len(of_image) for of_image in gains]
+    return {'gain': sum(sums) / sum(counts) if any(counts) else float('nan'), 'interval': interval_of_ratio(sums, counts)}
 
 
 def _named(dataset: Any, images: list[Pairs]) -> dict[str, float]:
@@ -183,33 +188,33 @@ def _named(dataset: Any, images: list[Pairs]) -> dict[str, float]:
     return named
 
 
-def score(pairs: Pairs) -> dict[str, Any]:
+def score(images: list[Pairs]) -> dict[str, Any]:
     """gIoU and cIoU with a bootstrap interval of gIoU."""
-    return {**summarise(pairs), 'interval': interval([iou(*pair) for pair in pairs], ROUNDS)}
+    return {**summarise([pair for pairs in images for pair in pairs]), 'interval': giou_interval(images)}
 
 
-def run_controls(runner: LisaRunner, loader: dict[str, Any], answers: str = 'given') -> tuple[dict[str, Any], Pairs]:
-    """Scores of the controls by name, and the pairs of the one that asks another question."""
+def run_controls(runner: LisaRunner, loader: dict[str, Any], answers: str = 'given') -> tuple[dict[str, Any], list[Pairs]]:
+    """Scores of the controls by name, and the pairs by image of the one that asks another question."""
     results: dict[str, Any] = {}
-    other: Pairs = []
+    other: list[Pairs] = []
     dataset: Any = LisaRunner.build_dataloader(loader, seed=0).dataset
     if runner.rank == 0:
-        pairs = list(blind_pairs(dataset))
-        unions = [union for _, union in pairs if union is not None]
-        results['empty mask'] = score([empty for empty, _ in pairs])
-        if len(unions) == len(pairs):
+        blind = list(blind_pairs(dataset))
+        unions = [union for _, union in blind if union is not None]
+        results['empty mask'] = score([empty for empty, _ in blind])
+        if len(unions) == len(blind):
             results['union of all objects'] = score(unions)
     for name in dataset.controls():
         asked = {**loader, 'dataset': {**loader['dataset'], 'control': name}}
-        other = _flat(run_pass(runner, asked, name.replace('_', ' '), answers)[1])
+        other = run_pass(runner, asked, name.replace('_', ' '), answers)[1]
         results[CONTROL_TITLES.get(name, name)] = score(other)  # pyright: ignore[reportArgumentType] - a name is a str
     return results, other
 
 
-def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tuple[int, int] | None]]:
-    """For each requested mask: (intersection, union) of an empty mask, and of the union of its record's objects.
+def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[Pairs, Pairs | None]]:
+    """For each record with masks: the pairs of an empty mask, and of the union of the record's objects, one per mask.
 
-    The latter is None if a record has only one object: no file lists the image's other objects.
+    The latter are None if a record has only one object: no file lists the image's other objects.
     """
     for n in progress(range(len(dataset)), 'empty and union', 'image'):
         record = dataset.get_data_info(n)
@@ -223,10 +228,9 @@ def blind_pairs(dataset: BaseSegDataset) -> Iterator[tuple[tuple[int, int], tupl
 
         known = [draw(spec) == 1 for spec in dataset.objects(record)]
         objects = torch.stack(known).any(0)[None] if len(known) > 1 else None
-        for spec in asked:
-            target = draw(spec)[None]
-            empty = intersection_and_union(torch.zeros_like(target, dtype=torch.bool), target)[0]
-            yield empty, None if objects is None else intersection_and_union(objects, target)[0]
+        targets = [draw(spec)[None] for spec in asked]
+        empty = [intersection_and_union(torch.zeros_like(target, dtype=torch.bool), target)[0] for target in targets]
+        yield empty, None if objects is None else [intersection_and_union(objects, target)[0] for target in targets]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..registry import METRICS
 from ..tokens import IGNORED
 from .base import JudgedMetric, Terms
+from .bootstrap import ROUNDS, interval_of_ratio
 from .judged import Judged
 
 Pairs = list[tuple[int, int]]  # (intersection, union) of masks
@@ -33,7 +33,7 @@ class SegIoUMetric(JudgedMetric):
     Args:
         collect_device: 'cpu' or 'gpu', where results of all ranks are gathered.
         prefix: Prefix of the names in the log.
-        bootstrap: Rounds of a bootstrap over masks; above 0, its 95 % interval is logged as ``gIoU_low`` and ``gIoU_high``.
+        bootstrap: Rounds of a bootstrap over images; above 0, its 95 % interval is logged as ``gIoU_low`` and ``gIoU_high``.
     """
 
     EPSILONS = {'gIoU': 1e-5, 'cIoU': 1e-10}
@@ -70,7 +70,7 @@ class SegIoUMetric(JudgedMetric):
         pairs = [pair for image in results for pair in image]
         found = {**summarise(pairs), 'num_masks': float(len(pairs))}
         if self.bootstrap:
-            found['gIoU_low'], found['gIoU_high'] = interval([iou(*pair) for pair in pairs], self.bootstrap)
+            found['gIoU_low'], found['gIoU_high'] = giou_interval(results, self.bootstrap)
         return found
 
 
@@ -108,11 +108,12 @@ def summarise(pairs: Sequence[tuple[int, int]]) -> dict[str, float]:
     }
 
 
-def interval(values: Sequence[float], rounds: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of the mean, by a seeded bootstrap."""
-    if not values:
-        return (0.0, 0.0)
-    array = np.asarray(values)
-    draws = np.random.default_rng(0).integers(len(array), size=(rounds, len(array)))
-    low, high = np.quantile(array[draws].mean(1), [0.025, 0.975])
-    return float(low), float(high)
+def giou_interval(images: Sequence[Pairs], rounds: int = ROUNDS) -> tuple[float, float]:
+    """95 % interval of gIoU by a bootstrap over images; NaN twice without masks.
+
+    Args:
+        images: The (intersection, union) pairs of each image.
+        rounds: Number of resamples.
+    """
+    sums = [sum(iou(*pair) for pair in pairs) for pairs in images]
+    return interval_of_ratio(sums, [len(pairs) for pairs in images], rounds)

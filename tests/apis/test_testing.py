@@ -15,7 +15,7 @@ import pytest
 from mmengine.logging import print_log
 from PIL import Image
 
-from lisa_mm.apis.testing import blind_pairs, evaluate, score
+from lisa_mm.apis.testing import blind_pairs, evaluate, gain_over, score
 from lisa_mm.config import load_config
 from lisa_mm.datasets import JsonlSegDataset
 from projects.nano.demo.writer import write_demo
@@ -30,10 +30,19 @@ def test_controls_score_every_mask_that_the_model_is_asked_for(tmp_path):
     rows = [two, {'question': 'What is 7?', 'answer': 'A number.'}, two]
     (tmp_path / 'val.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     pairs = list(blind_pairs(JsonlSegDataset(str(tmp_path), file='val.jsonl', test_mode=True)))
-    assert len(pairs) == 4
+    assert [len(empty) for empty, _ in pairs] == [2, 2]
     assert all(union is None for _, union in pairs)
     # an empty mask is right where nothing is
     assert score([empty for empty, _ in pairs])['gIoU'] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_gain_is_a_mean_over_masks_with_an_interval_over_images():
+    """Three masks of two images: IoU 1, 1 and 0 against 0, 0 and 0. An image drawn twice counts twice."""
+    right, wrong = (4, 4), (0, 4)
+    gain = gain_over([[right, right], [wrong]], [[wrong, wrong], [wrong]])
+    assert gain['gain'] == pytest.approx(2 / 3, abs=1e-5)
+    assert gain['interval'] == pytest.approx((0, 1), abs=1e-5)  # only the second image, only the first one
+    assert np.isnan(gain_over([[]], [[]])['gain'])
 
 
 CONFIG = """

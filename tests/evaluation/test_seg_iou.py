@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torchmetrics.classification import BinaryJaccardIndex
 
+from lisa_mm.evaluation.bootstrap import interval_of_ratio
 from lisa_mm.evaluation.seg_iou import SegIoUMetric, intersection_and_union, summarise
 
 
@@ -55,6 +56,15 @@ def test_several_masks_an_image_are_all_counted():
     scores = metric.evaluate(size=len(IMAGES))
     assert scores['num_masks'] == 9
     assert scores['gIoU'] == pytest.approx(4 / 9, abs=1e-5)
+
+
+def test_the_interval_is_over_images():
+    metric = SegIoUMetric(bootstrap=500)
+    metric.process(None, [sample(masks) for masks in IMAGES])
+    scores = metric.compute_metrics(metric.results)
+    low, high = interval_of_ratio([2, 1, 1], [3, 1, 5], 500)
+    assert (scores['gIoU_low'], scores['gIoU_high']) == pytest.approx((low, high), abs=1e-5)
+    assert low < 4 / 9 < high
 
 
 def test_pixels_are_summed_as_whole_numbers():
