@@ -27,14 +27,33 @@ def test_without_gradients_it_equals_the_release(side):
         torch.testing.assert_close(fused(x), released(x), rtol=1e-5, atol=1e-6)
 
 
-def test_windows_one_after_the_other_equal_all_at_once(monkeypatch):
-    _, fused = pair(4)
-    x = torch.randn(5, 4, 4, 12)
+@pytest.mark.parametrize('product', [True, False])
+def test_pieces_equal_all_at_once(monkeypatch, product):
+    """Pieces of windows, of heads and of rows of queries, the last of each smaller; the bias by a product and by a sum."""
+    _, fused = pair(5)
+    x = torch.randn(5, 5, 5, 12)
+    row = 5 * 25 * 4  # bytes of the bias of one row of queries of one head
     with torch.no_grad():
         together = fused(x)
-        for at_once in (1, 2):
-            monkeypatch.setattr(sam_attention, 'CACHED_BYTES', at_once * 3 * 16**2 * 4)
+        monkeypatch.setattr(sam_attention, 'LONGEST_PRODUCT', 10 if product else 9)
+        for at_once in (1, row, 2 * row, 5 * row, 10 * row, 15 * row, 30 * row, 1000 * row):
+            monkeypatch.setattr(sam_attention, 'CACHED_BYTES', at_once)
             torch.testing.assert_close(fused(x), together, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('at_once', 'expected'),
+    [(1, 2 * 3 * 4), (7, 2 * 3), (11, 2 * 2), (12, 2), (24, 1), (10**6, 1)],
+    ids=['row by row', 'head by head', 'two heads, then one', 'image by image', 'two images', 'all'],
+)
+def test_a_piece_holds_whole_images_or_whole_heads_or_rows(monkeypatch, at_once, expected):
+    monkeypatch.setattr(sam_attention, 'CACHED_BYTES', at_once * 4 * 16 * 4)
+    pieces = list(sam_attention._pieces(torch.zeros(2, 3, 16, 5), 4, 4))
+    assert len(pieces) == expected
+    count = torch.zeros(2, 3, 4)
+    for piece in pieces:
+        count[piece] += 1
+    assert (count == 1).all()
 
 
 def test_rows_and_columns_are_not_exchanged():
