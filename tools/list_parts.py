@@ -1,4 +1,4 @@
-"""List what a config can name: every registered part with its arguments, and the overlays of --swap."""
+"""List what a config can name: every registered part with its arguments, the overlays of --swap, and the benchmarks."""
 
 from __future__ import annotations
 

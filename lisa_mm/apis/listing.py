@@ -26,6 +26,7 @@ from ..registry import (
     TEXT_SIMILARITIES,
     TRANSFORMS,
 )
+from .benchmarks import known_benchmarks
 
 REGISTRIES: tuple[Registry, ...] = (
     *ROLES,
@@ -47,16 +48,17 @@ OF_THE_FRAMEWORK = ('mmengine', 'mmcv', 'torch', 'transformers')
 
 
 def list_parts(name: str | None = None, *, config: str | Path | None = None, everything: bool = False) -> dict[str, Any]:
-    """Registered parts by role, and the overlays of ``--swap``.
+    """Registered parts by role, the overlays of ``--swap``, and the benchmarks of ``tools/test.py --benchmarks``.
 
     Args:
         name: List only this part.
-        config: Also list the plugins from this config's ``custom_imports``, and the overlays of both.
+        config: Also list the plugins from this config's ``custom_imports``, and the overlays and benchmarks of both.
         everything: Also list what mmengine and mmcv register.
 
     Returns:
         ``{'parts': {role: {name: {'summary', 'arguments': {argument: {'default', 'about'}}}}},
-        'overlays': {part: {name: summary}}}``; an argument without a default must be given or is derived.
+        'overlays': {part: {name: summary}}, 'benchmarks': {name: {'title', 'splits'}}}``; an argument without a default must be
+        given or is derived.
 
     Raises:
         ConfigError: for an unknown name.
@@ -78,7 +80,11 @@ def list_parts(name: str | None = None, *, config: str | Path | None = None, eve
         where = [f'--swap {part}={name}' for part, names in overlays.items() if name in names]
         hint = f' It is an overlay: {", ".join(where)}.' if where else nearest(name, known)
         raise ConfigError(f'{name!r} is no registered part.{hint} A class of your own: --config CONFIG with custom_imports.')
-    return {'parts': parts, 'overlays': {} if name else overlays}
+    if name:
+        return {'parts': parts, 'overlays': {}, 'benchmarks': {}}
+    known_splits = known_benchmarks(Path(config) if config else None, imports)
+    benchmarks = {key: {'title': splits[0].title, 'splits': [split.name for split in splits]} for key, splits in known_splits}
+    return {'parts': parts, 'overlays': overlays, 'benchmarks': benchmarks}
 
 
 def describe(cls: Callable[..., object]) -> dict[str, Any]:
@@ -157,4 +163,7 @@ def listing_text(listing: dict[str, Any], *, verbose: bool = False) -> str:
                 lines += [f'      {text}: {entry["about"]}' for text, entry in pairs]
     for part, names in listing['overlays'].items():
         lines += ['', f'--swap {part}=...', *(f'  {name}: {summary}' for name, summary in names.items())]
+    if listing['benchmarks']:
+        described = (f'  {name}: {one["title"]} ({", ".join(one["splits"])})' for name, one in listing['benchmarks'].items())
+        lines += ['', '--benchmarks ...', *described]
     return '\n'.join(lines)

@@ -50,6 +50,14 @@ def test_an_unknown_name_shows_the_nearest():
         list_parts('ddp')
 
 
+def test_benchmarks_have_a_title_and_splits():
+    listing = list_parts()
+    assert listing['benchmarks']['refcoco'] == {'title': 'refCOCO', 'splits': ['val', 'testA', 'testB']}
+    assert '--benchmarks ...\n' in (text := listing_text(listing))
+    assert '\n  refcoco: refCOCO (val, testA, testB)' in text
+    assert list_parts('LISA')['benchmarks'] == {}
+
+
 def test_overlays_have_a_summary():
     overlays = list_parts()['overlays']
     assert {'ddp', 'single_device', 'zero3_offload_bf16'} <= set(overlays['strategy'])
