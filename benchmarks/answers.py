@@ -16,55 +16,12 @@ from lisa_mm.apis import LISAInferencer, Request
 from lisa_mm.apis.loading import prepare_model, resolve
 from lisa_mm.apis.preparing import Prepared, join
 from lisa_mm.models.decoding import AnswerOptions
-from lisa_mm.testing.tiny import MODEL, TOKENIZER
+
+from .presets import PRESETS
 
 QUESTIONS = 16
 SIZES = (1, 4, 16)
 WORDS = ('the red cup', 'a ball', 'Which fruit is sour?', 'the big blue kite on the left', 'the dog', 'Where could it drink?')
-# Widths between the tests' and a 7B model's; 182 M random weights
-MID: dict[str, Any] = dict(
-    MODEL,
-    mllm=dict(
-        type='LlavaMLLM',
-        vision_tower=dict(
-            type='CLIPVisionTower',
-            full_view=True,
-            config=dict(
-                hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=4, image_size=224, patch_size=14
-            ),
-        ),
-        projector=dict(type='LinearProjector'),
-        language_model=dict(
-            type='CausalLM',
-            config=dict(
-                model_type='llama',
-                vocab_size=4003,
-                hidden_size=1024,
-                intermediate_size=2752,
-                num_hidden_layers=12,
-                num_attention_heads=16,
-                max_position_embeddings=1024,
-            ),
-            tokenizer=TOKENIZER,
-            template='plain',
-        ),
-    ),
-    mask_decoder=dict(
-        type='SAMMaskDecoder',
-        image_encoder=dict(
-            type='SAMImageEncoder',
-            image_size=1024,
-            patch_size=16,
-            embed_dim=320,
-            depth=6,
-            num_heads=5,
-            window_size=14,
-            global_attn_indexes=(2, 5),
-            out_channels=256,
-        ),
-    ),
-    lora=None,
-)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,7 +51,7 @@ def build(model: str) -> LISAInferencer:
     """An inferencer of a folder's model, or of the middle one with random weights."""
     if model != 'mid':
         return LISAInferencer(prepare_model(*resolve(model)), show_progress=False)
-    return LISAInferencer(prepare_model(Config({'model': MID}), None), show_progress=False)
+    return LISAInferencer(prepare_model(Config({'model': PRESETS['7b_shaped'].model()}), None), show_progress=False)
 
 
 def table(measure: Callable[[int], float], sizes: Sequence[int], rounds: int) -> None:

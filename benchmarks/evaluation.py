@@ -16,55 +16,12 @@ from lisa_mm.engine.memory import keep_freed_memory
 from lisa_mm.evaluation.judged import judge
 from lisa_mm.models import LISA
 from lisa_mm.structures import SegDataSample
-from lisa_mm.testing.tiny import MODEL, TOKENIZER
 from lisa_mm.tokens import IMAGE_TOKEN_ID
 
-QUESTIONS = 3  # per image
-TEXT_TOKENS = 48  # of a question with its answer
-SIZE = (480, 640)  # of an image
-# 110 M parameters: an LLM and a vision tower of 8 layers of 512, a SAM of 6 layers of 384 at its full image size
-MID: dict[str, Any] = dict(
-    MODEL,
-    mllm=dict(
-        type='LlavaMLLM',
-        vision_tower=dict(
-            type='CLIPVisionTower',
-            config=dict(
-                hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, image_size=224, patch_size=14
-            ),
-        ),
-        projector=dict(type='LinearProjector'),
-        language_model=dict(
-            type='CausalLM',
-            config=dict(
-                model_type='llama',
-                vocab_size=32003,
-                hidden_size=512,
-                intermediate_size=1376,
-                num_hidden_layers=8,
-                num_attention_heads=8,
-                max_position_embeddings=1024,
-            ),
-            tokenizer=TOKENIZER,
-            template='plain',
-        ),
-    ),
-    mask_decoder=dict(
-        type='SAMMaskDecoder',
-        image_encoder=dict(
-            type='SAMImageEncoder',
-            image_size=1024,
-            patch_size=16,
-            embed_dim=384,
-            depth=6,
-            num_heads=6,
-            window_size=14,
-            global_attn_indexes=(2, 5),
-            out_channels=256,
-        ),
-    ),
-    lora=None,
-)
+from .presets import PRESETS
+
+PRESET = PRESETS['mid']
+QUESTIONS, TEXT_TOKENS, SIZE = PRESET.rows, PRESET.text_tokens, PRESET.size
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     keep_freed_memory()  # as tools/test.py does on a CPU
-    model = prepare_model(Config({'model': MID}), None).load()
+    model = prepare_model(Config({'model': PRESET.model()}), None).load()
     print(
         f'{args.images} images of {SIZE[0]} x {SIZE[1]}, {QUESTIONS} questions each, answers given; median of {args.rounds} '
         'rounds, in turns'
