@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import answers, data, evaluation, import_memory, serving
+from . import answers, data, evaluation, import_memory, paper, serving, speed
 from .memory import compare
 
 
@@ -17,14 +17,15 @@ def main(description: str | None) -> None:
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
+        epilog='examples:\n  python tools/benchmark.py speed train --as-original\n  python tools/benchmark.py paper\n'
+        '  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
         '  python tools/benchmark.py answers --model work_dirs/lisa_nano\n'
         '  python tools/benchmark.py evaluation --batch-sizes 1 4\n'
         '  python tools/benchmark.py serving --model work_dirs/lisa_nano\n'
         '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for module in (data, compare, import_memory, answers, serving, evaluation):
+    for module in (speed, paper, data, compare, import_memory, answers, serving, evaluation):
         module.add_parser(commands)
     args = parser.parse_args()
     args.run(args)

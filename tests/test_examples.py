@@ -50,6 +50,8 @@ ELSEWHERE = {
     'tools/test.py --predictions': 'tests/apis/test_benchmark_tool.py',
     'tools/export_parts.py': 'tests/apis/test_run.py',
     'tools/make_emoji_scenes.py': 'tests/projects/nano/test_emoji.py',
+    'tools/benchmark.py speed': 'tests/benchmarks/test_speed.py',
+    'tools/benchmark.py paper': 'tests/benchmarks/test_paper.py',
     'tools/benchmark.py memory': 'tests/benchmarks/test_memory.py',
     'tools/benchmark.py data': 'tests/benchmarks/test_commands.py',
     'tools/benchmark.py serving': 'tests/benchmarks/test_commands.py',

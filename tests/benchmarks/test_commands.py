@@ -26,6 +26,8 @@ def benchmark(folder, *words):
 @pytest.mark.parametrize(
     ('command', 'flags'),
     [
+        ('speed', ('--preset', '--as-original', '--each', '--against', '--rounds', '--steps', '--threads', '--out', '--page')),
+        ('paper', ('--configs', '--page')),
         ('data', ('--images', '--label-maps', '--samples', '--tokenizer', '--out')),
         ('memory', ('--only', '--out', '--table', '--figure')),
         ('import-memory', ('--size', '--shard', '--dir')),
