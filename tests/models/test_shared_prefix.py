@@ -99,7 +99,7 @@ def assert_same(plain: LISA, shared: LISA, *items: dict) -> None:
     assert_close(logits, masks, rtol=1e-4, atol=1e-5)
     assert found.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()) + 1e-9, msg=name)
+        assert_close(found[name], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()) + 1e-9, msg=name)
 
 
 @pytest.fixture
