@@ -24,15 +24,6 @@ SIZES = (1, 4, 16)
 WORDS = ('the red cup', 'a ball', 'Which fruit is sour?', 'the big blue kite on the left', 'the dog', 'Where could it drink?')
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py answers``."""
-    parser = subparsers.add_parser('answers', help='questions answered one by one and in batches')
-    parser.add_argument('--model', default='mid', help="a folder, or 'mid' for a model of random weights (default: %(default)s)")
-    parser.add_argument('--rounds', type=int, default=3, help='of which the median is printed (default: %(default)s)')
-    parser.add_argument('--tokens', type=int, default=32, help='of an answer, at most (default: %(default)s)')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     inferencer = build(args.model)

@@ -27,23 +27,6 @@ SAM = dict(image_size=1024, resize='longest_side')
 FILES = 64  # distinct jpgs; the others are hard links to them, so 20,000 images fit anywhere
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py data``."""
-    parser = subparsers.add_parser(
-        'data',
-        help='index, memory and samples/s of synthetic refCOCO-like and ADE20K-like data',
-        description=__doc__,
-        epilog='example:\n  python tools/benchmark.py data --images 20000 --out data.json',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--images', type=int, default=20000, help='of the refCOCO-like set: 10 annotations, 7 sentences each')
-    parser.add_argument('--label-maps', type=int, default=2000, help='of the ADE20K-like set')
-    parser.add_argument('--samples', type=int, default=100, help='timed')
-    parser.add_argument('--tokenizer', help='folder; by default the nano tokenizer')
-    parser.add_argument('--out', help='a json with the numbers')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     spec = dict(

@@ -24,15 +24,6 @@ PRESET = PRESETS['mid']
 QUESTIONS, TEXT_TOKENS, SIZE = PRESET.rows, PRESET.text_tokens, PRESET.size
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py evaluation``."""
-    parser = subparsers.add_parser('evaluation', help='seconds per image of an evaluation, by batch size')
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 2, 4], metavar='N', help='(default: 1 2 4)')
-    parser.add_argument('--images', type=int, default=4, help='of a round (default: %(default)s)')
-    parser.add_argument('--rounds', type=int, default=5, help='of which the median is printed (default: %(default)s)')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     keep_freed_memory()  # as tools/test.py does on a CPU

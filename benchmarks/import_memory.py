@@ -34,15 +34,6 @@ CLIP_CONFIG: dict[str, Any] = dict(
 Named = tuple[str, tuple[int, ...]]
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py import-memory``."""
-    parser = subparsers.add_parser('import-memory', help='peak memory of importing a made-up checkpoint')
-    parser.add_argument('--size', default='3GB', help='of the checkpoint; twice as much disk is needed (default: %(default)s)')
-    parser.add_argument('--shard', default='500MB', help='largest shard (default: %(default)s)')
-    parser.add_argument('--dir', help='where the temporary folder is made')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:

@@ -31,24 +31,6 @@ TOOL = Path(__file__).parents[1] / 'tools' / 'serve.py'
 QUESTION = 'the red ball'
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py serving``."""
-    parser = subparsers.add_parser(
-        'serving',
-        help='answers per second and waiting times of a server with many clients, with and without batches',
-        description=__doc__,
-        epilog='example:\n  python tools/benchmark.py serving --model work_dirs/lisa_nano',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--model', default='lisa_nano', help='what tools/serve.py takes (default: %(default)s)')
-    parser.add_argument('--clients', type=int, default=64, help='at once (default: %(default)s)')
-    parser.add_argument('--requests', type=int, default=10, help='of each client, one after the other (default: %(default)s)')
-    parser.add_argument('--batch', type=int, default=16, help='questions of a batch, at most (default: %(default)s)')
-    parser.add_argument('--turns', type=int, default=2, help='in which the requests are asked (default: %(default)s)')
-    parser.add_argument('--side', type=int, default=224, help='pixels of the shorter side of images (default: %(default)s)')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     threads = os.environ.get('OMP_NUM_THREADS', 'unset')

@@ -100,6 +100,7 @@ def _llava(
     vocabulary: int = 8000,
     checkpointing: bool = False,
     tower: dict[str, Any] | None = None,
+    share_prefix: bool | None = False,  # as in the measurements of the first cases, which were made before it was the default
     **more: object,
 ) -> dict[str, Any]:
     config = dict(
@@ -112,7 +113,13 @@ def _llava(
         num_key_value_heads=width // 64 if family == 'llama' else width // 128,
     )
     language_model = dict(
-        type='CausalLM', config=config, tokenizer=TOKENIZER, template='plain', gradient_checkpointing=checkpointing, **more
+        type='CausalLM',
+        config=config,
+        tokenizer=TOKENIZER,
+        template='plain',
+        gradient_checkpointing=checkpointing,
+        share_prefix=share_prefix,
+        **more,
     )
     return dict(
         type='LlavaMLLM',
@@ -122,12 +129,13 @@ def _llava(
     )
 
 
-def _qwen(width: int, depth: int, *, checkpointing: bool = False) -> dict[str, Any]:
+def _qwen(width: int, depth: int, *, checkpointing: bool = False, share_prefix: bool | None = False) -> dict[str, Any]:
     return dict(
         type='HFMLLM',
         processor=TOKENIZER,
         template='plain',
         gradient_checkpointing=checkpointing,
+        share_prefix=share_prefix,
         image_options=dict(size=dict(shortest_edge=3136, longest_edge=50176)),  # at most 64 tokens of 28 x 28
         config=dict(
             model_type='qwen2_5_vl',
@@ -262,6 +270,15 @@ ADDED: tuple[MemoryCase, ...] = (
     MemoryCase('llama 640x6, LoRA, DDP x 2', _llava(640, 6), _sam(), images=1, processes=2),
     MemoryCase(
         'llama 512x6, full, accumulated, DDP x 2', _llava(512, 6), _sam(), images=1, full=True, processes=2, accumulation=2
+    ),
+    MemoryCase('llama 512x8, LoRA, shared prefix', _llava(512, 8, share_prefix=None), _sam(), rows=3),
+    MemoryCase(
+        'qwen2.5-vl 512x6, SAM 2, LoRA, bf16, ZeRO-2, shared prefix',
+        _qwen(512, 6, share_prefix=None),
+        _sam2(),
+        rows=3,
+        zero_stage=2,
+        bf16=True,
     ),
 )
 CASES_BY_NAME = {case.name: case for case in (*CASES, *ADDED)}

@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 ALLOWED = 0.15  # fraction of the measured value
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``tools/benchmark.py memory``."""
-    parser = subparsers.add_parser(
-        'memory',
-        help='calculated against measured memory of training steps (CPU)',
-        description=__doc__,
-        epilog='example:\n  python tools/benchmark.py memory --out memory.json --table memory.md --figure docs/images/memory.png',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--only', metavar='TEXT', help='configurations whose name contains this')
-    parser.add_argument('--out', help='a json with the numbers')
-    parser.add_argument('--table', help='a markdown table')
-    parser.add_argument('--figure', help='a png: measured on one axis, calculated on the other')
-    parser.set_defaults(run=run)
-
-
 def run(args: argparse.Namespace) -> None:
     """Calculate, measure, print.
 

@@ -28,7 +28,6 @@ model['mllm']['language_model'] = dict(
     pretrained='weights://nano/language_model',
     tokenizer='weights://nano/tokenizer',
     template='plain',
-    share_prefix=True,
     frozen=False,
 )
 model['mask_decoder']['image_encoder'].update(embed_dim=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), out_channels=128)

@@ -44,7 +44,6 @@ model = dict(
             pretrained='weights://nano/language_model',
             tokenizer='weights://nano/tokenizer',
             template='plain',
-            share_prefix=True,  # of up to 7 rows per image
         ),
     ),
     lora=dict(r=8, lora_alpha=16, lora_dropout=0.05, target_modules=['q_proj', 'v_proj']),

@@ -41,7 +41,6 @@ model = dict(
             type='CausalLM',
             tokenizer='weights://nano/tokenizer',
             template='plain',
-            share_prefix=True,  # of 8 rows per image
             config=dict(
                 model_type='llama',
                 vocab_size=1203,

@@ -6,6 +6,7 @@ Importing this module changes nothing: each function is called at the moment it 
 |---|---|---|
 | mmengine's import of DeepSpeed | :func:`defer_deepspeed`, :func:`load_deepspeed` | every runner would load it |
 | mmengine's list of DeepSpeed's optimizers | :func:`register_todays_optimizers` | it imports classes that are gone |
+| when DeepSpeed compiles functions of Muon | :func:`load_deepspeed` | every start of a training would load torch's compiler |
 | DeepSpeed's choice of compiled operations | :func:`leave_out_shm_op` | a minute of compiling |
 | torch's linear function, which ZeRO-3 replaces for good | :func:`linear_given_back` | later models of the process |
 | what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
@@ -16,10 +17,12 @@ The last one is with the models, which may not import the engine; it changes one
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.registry import OPTIMIZERS
@@ -46,11 +49,31 @@ def defer_deepspeed() -> None:
 
 
 def load_deepspeed() -> None:
-    """Import DeepSpeed, also for mmengine's strategy."""
+    """Import DeepSpeed, also for mmengine's strategy.
+
+    Its ZeRO optimizers import Muon whatever the optimizer is, and Muon hands functions to ``torch.compile`` on import, which
+    loads the compiler (seconds). Here they are compiled when they are first called.
+    """
     import deepspeed
     import mmengine._strategy.deepspeed as mmengine_deepspeed
+    from deepspeed.runtime import compiler
 
     mmengine_deepspeed.deepspeed = deepspeed
+    compiler.compile = lambda: _compiled_when_called
+
+
+def _compiled_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: list[Callable[..., Any]] = []
+
+    @functools.wraps(function)
+    def run(*arguments: object, **named: object) -> Any:
+        if torch.compiler.is_compiling():  # called by another compiled function, which takes it in
+            return function(*arguments, **named)
+        if not compiled:
+            compiled.append(torch.compile(function))
+        return compiled[0](*arguments, **named)
+
+    return run
 
 
 @contextmanager

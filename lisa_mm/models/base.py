@@ -187,7 +187,8 @@ class BaseProjector(Part):
 class LanguagePart(Part):
     """The common base of a language model and a whole multimodal LLM."""
 
-    # If True, rows about one image come as one sequence: their common prefix appears once, and a block mask limits attention
+    # If True, rows about one image come as one sequence where that is shorter: their common prefix appears once, and a mask
+    # limits attention
     share_prefix: bool = False
     # The architecture written in the config, as a transformers dict; ids follow from it while the tokenizer is absent
     written: dict[str, Any] | None = None

@@ -88,3 +88,10 @@ def layout_of(inputs: ModelInputs, mask_token_ids: Sequence[int] = (), *, share_
     if isinstance(layout, BatchLayout) and layout.input_ids is inputs['input_ids']:
         return layout
     return BatchLayout.of(inputs, mask_token_ids, share_prefix=share_prefix)
+
+
+def rows_to_share(inputs: ModelInputs) -> SharedRows | None:
+    """The rows of each image joined, for a model with ``share_prefix``; None if that saves no token."""
+    shared = layout_of(inputs, share_prefix=True).shared
+    assert shared is not None, 'the layout was made for a model without share_prefix'
+    return shared if shared.is_shorter else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..tokens import IMAGE_TOKEN_ID
 from .base import BaseLanguageModel, MLLMOutput
 from .movable import Movable
 
@@ -22,6 +23,8 @@ class SharedRows(Movable):
         place: (R, L) int64, the index of each row's token among the G * P; 0 for padding.
         group: The sequence of each row.
         slot: The number of each row in its sequence.
+        shown: The row of each image that stands in the sequences, in their order: an image of the common prefix stands there
+            once, one behind it once for each row.
     """
 
     row: Tensor
@@ -30,6 +33,12 @@ class SharedRows(Movable):
     place: Tensor
     group: list[int]
     slot: list[int]
+    shown: list[int]
+
+    @property
+    def is_shorter(self) -> bool:
+        """Whether the sequences have fewer tokens than the rows, padding included; known to the host."""
+        return self.row.numel() < self.place.numel()
 
     @property
     def mask(self) -> Tensor:
@@ -64,6 +73,8 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
     row_of = torch.zeros(len(pieces), longest, **integers)
     position = torch.zeros(len(pieces), longest, **integers)
     segment = torch.full((len(pieces), longest), -1, **integers)
+    is_image = ids == IMAGE_TOKEN_ID
+    shown = []
     for group, (piece, members) in enumerate(zip(pieces, of_image.values(), strict=True)):
         at = 0
         for number, (row, begin, end) in enumerate(piece):
@@ -71,6 +82,8 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
             row_of[group, here] = row
             position[group, here] = torch.arange(begin, end, **integers)
             segment[group, here] = number
+            if is_image[row, begin:end].any():
+                shown.append(row)
             for owner in members if number == 0 else [row]:
                 place[owner, begin:end] = torch.arange(group * longest + at, group * longest + at + end - begin, **integers)
             at = here.stop
@@ -79,7 +92,7 @@ def share_rows(input_ids: Tensor, attention_mask: Tensor, image_index: Tensor) -
     for group, members in enumerate(of_image.values()):
         for slot, row in enumerate(members):
             groups[row], slots[row] = group, slot
-    return SharedRows(row_of, position, segment, place, groups, slots)
+    return SharedRows(row_of, position, segment, place, groups, slots, shown)
 
 
 def _pieces(ids: Tensor, lengths: list[int], members: list[int]) -> list[tuple[int, int, int]]:

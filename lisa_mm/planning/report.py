@@ -41,11 +41,13 @@ class Estimate:
         memory: Memory of one GPU.
         trace: Allocations of a micro-batch.
         batch: The assumed shape of the batch.
+        share_prefix: Whether the rows of an image go behind one prefix.
     """
 
     memory: StepMemory
     trace: Trace
     batch: BatchShape
+    share_prefix: bool
 
 
 class Estimator:
@@ -59,7 +61,7 @@ class Estimator:
 
     def __init__(self, processes: int, *, device: str = 'cuda', size: tuple[int, int] = ASSUMED_SIZE):
         self.processes, self.device, self.size = processes, device, size
-        self._traces: dict[str, tuple[Trace, BatchShape]] = {}
+        self._traces: dict[str, tuple[Trace, BatchShape, bool]] = {}
 
     def estimate(self, source: dict[str, Any]) -> Estimate:
         """Estimate a source config, given as a dict.
@@ -77,15 +79,17 @@ class Estimator:
         key = repr((source['model'], loader['batch_size'], _limits(pipeline), plan.half))
         if key not in self._traces:
             self._traces[key] = self._trace(source['model'], loader, pipeline, plan.half)
-        trace, batch = self._traces[key]
-        return Estimate(step_memory(trace, plan), trace, batch)
+        trace, batch, share_prefix = self._traces[key]
+        return Estimate(step_memory(trace, plan), trace, batch, share_prefix)
 
     def _trace(
         self, parts: dict[str, Any], loader: Mapping[str, Any], pipeline: list[Any], half: bool
-    ) -> tuple[Trace, BatchShape]:
+    ) -> tuple[Trace, BatchShape, bool]:
         import torch
 
         model = build_on_shapes(parts)
+        if getattr(getattr(model.mllm.decoder, 'config', None), '_attn_implementation', None) == 'flex_attention':
+            raise MemoryUnknownError("attention='flex_attention' is not calculated. Check the config with 'sdpa'.")
         with torch.device('meta'):
             image_tokens = image_inputs(model)[2]
         total, text = _limits(pipeline)
@@ -95,7 +99,7 @@ class Estimator:
         # an image is kept or cut as a whole, so a smaller limit would leave nothing to train
         tokens = max(tokens, image_tokens + ANSWER + 2)
         batch = BatchShape(int(loader['batch_size']), rows_of_an_image(loader), tokens, self.size)
-        return trace_step(model, batch, half=half, device=self.device), batch
+        return trace_step(model, batch, half=half, device=self.device), batch, model.mllm.share_prefix
 
 
 def build_on_shapes(parts: dict[str, Any]) -> Any:
@@ -172,6 +176,7 @@ def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None)
             'images': batch.images,
             'rows_of_an_image': batch.rows,
             'tokens_of_a_row': batch.tokens,
+            'share_prefix': estimate.share_prefix,
             'image_size': list(batch.size),
         },
     }
@@ -292,7 +297,8 @@ def memory_text(report: dict[str, Any]) -> list[str]:
         f'memory      of each of {count} GPU{"" if count == 1 else "s"}, calculated (measurements of others: docs/gpu.md), '
         f'for {assumed["images"]} images x '
         f'{assumed["rows_of_an_image"]} rows x {assumed["tokens_of_a_row"]} tokens, '
-        f'masks of {assumed["image_size"][0]} x {assumed["image_size"][1]} pixels (assumed)',
+        f'masks of {assumed["image_size"][0]} x {assumed["image_size"][1]} pixels (assumed)'
+        + (', rows of an image behind one prefix' if assumed['share_prefix'] and assumed['rows_of_an_image'] > 1 else ''),
         line('parameters, frozen', report['parameters_frozen']),
         line('parameters, trained', report['parameters_trained']),
     ]

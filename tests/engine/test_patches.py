@@ -54,6 +54,7 @@ def test_they_stand_in_one_file_and_in_the_one_it_names():
     found = {str(path.relative_to(PACKAGE)): sorted(changes(path)) for path in PACKAGE.rglob('*.py')}
     assert {name: targets for name, targets in found.items() if targets} == {
         'engine/patches.py': [
+            'compiler.compile',
             "deepspeed.ops.__compatible_ops__['deepspeed_shm_comm']",
             'mmengine_deepspeed.deepspeed',
             'mmengine_deepspeed.register_deepspeed_optimizers',
@@ -97,3 +98,27 @@ assert mmengine_deepspeed.deepspeed is sys.modules['deepspeed']
 """
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_compiler_is_not_loaded_for_an_optimizer_that_needs_none():
+    program = """
+import sys
+import lisa_mm.engine
+lisa_mm.engine.LisaDeepSpeedStrategy(zero_stage=2)
+from deepspeed.runtime.zero.muon.original_muon import muon_update
+assert muon_update.__name__ == 'muon_update'
+assert 'torch._inductor.compile_fx' not in sys.modules, 'loaded'
+"""
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_function_is_compiled_when_it_is_called(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, 'compile', lambda function: made.append(function) or (lambda value: function(value) * 10))
+    run = patches._compiled_when_called(lambda value: value + 1)
+    assert not made
+    assert [run(1), run(2)] == [20, 30]
+    assert len(made) == 1
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    assert run(1) == 2

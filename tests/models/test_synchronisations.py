@@ -20,7 +20,7 @@ from .whole import LORA, build, put_together, sample
 BATCHES = {'masks': ('two', 'one'), 'no masks': ('none',), 'text beside an image': ('text', 'one'), 'text alone': ('text',)}
 OURS = {
     'put together': lambda: build(put_together()),
-    'shared prefix': lambda: build({**put_together(), 'language_model': {**language_model('llama'), 'share_prefix': True}}),
+    'separate rows': lambda: build({**put_together(), 'language_model': {**language_model('llama'), 'share_prefix': False}}),
     'projector trained': lambda: build({**put_together(), 'projector': dict(type='MLPProjector', frozen=False)}),
     'new rows': lambda: build(put_together(), train_embeddings='new_rows'),
     'adapters in both encoders': lambda: build(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .families import MAKERS
 
 QWEN = frozenset({'qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'})
-# those whose rows cannot share a prefix
+# those whose answers about an image cannot share its prefix
 BY_TRANSFORMERS = frozenset({*MAKERS, 'gemma2', 'gemma3_text', 'mistral', 'phi3'})
 PADDING = 'looks whether any token is padding, to leave the mask out'
 TILES = 'reads the size of each image to put its tiles together'
@@ -42,8 +42,8 @@ def family_file(family: str) -> str:
 READS = (
     Wait(
         'transformers/masking_utils.py',
-        f'{PADDING}; not for windows, and not in a mask of four dimensions',
-        frozenset({'shared prefix', 'gemma3', 'gemma2', 'mistral', 'phi3'}),
+        f'{PADDING}; not for windows, and not where the rows of an image are joined',
+        frozenset({'gemma3', 'gemma2', 'mistral', 'phi3'}),
         but=True,
     ),
     Wait(

@@ -16,6 +16,7 @@ from lisa_mm.apis.checking import check_config, report_text
 from lisa_mm.config import load_config
 from lisa_mm.engine.strategies import LisaDDPStrategy
 from lisa_mm.engine.strategies.base import FolderCheckpointMixin
+from lisa_mm.engine.strategies.memory_plan import MemoryUnknownError
 from lisa_mm.errors import ConfigError
 from lisa_mm.planning.report import GIB, Estimator, edited, memory_report, memory_text, rows_of_an_image
 
@@ -67,6 +68,25 @@ def test_what_would_make_it_fit_is_calculated(reports):
     assert '--cfg-options strategy.zero_stage=3 ' in text
     assert 'calculated (measurements of others: docs/gpu.md)' in text
     json.dumps(report)
+
+
+def test_the_default_of_a_shared_prefix_is_calculated():
+    """As the step runs: by default behind one prefix where the model can, which takes less than separate rows."""
+    option = 'model.mllm.language_model.share_prefix='
+    default, demanded, separate = (
+        memory_report(load_config(NANO, options=options), gpus=1) for options in ([], [option + 'True'], [option + 'False'])
+    )
+    assert default == demanded
+    assert default['assumed']['share_prefix'] and not separate['assumed']['share_prefix']
+    assert default['activations'] < separate['activations']
+    assert 'rows of an image behind one prefix' in memory_text(default)[0]
+    assert 'prefix' not in memory_text(separate)[0]
+
+
+def test_flex_attention_is_not_calculated():
+    source = load_config(NANO, options=['model.mllm.language_model.attention=flex_attention'])
+    with pytest.raises(MemoryUnknownError, match=r"'flex_attention' is not calculated. Check the config with 'sdpa'"):
+        memory_report(source, gpus=1)
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ LARGE = (
     Case('lisa_qwen2_5_vl_7b_sam2_l', 'lisa_qwen2_5_vl_7b_sam2_l', shape=BatchShape(2, 3, 400, (768, 1024))),
     _7b('QLoRA, 4 bits', *QLORA),
     _7b('without gradient checkpointing', 'model.mllm.language_model.gradient_checkpointing=False'),
-    _7b('shared prefix', 'model.mllm.language_model.share_prefix=True'),
+    _7b('separate rows', 'model.mllm.language_model.share_prefix=False'),
     _7b('ZeRO-3', swaps=('strategy=zero3_bf16',)),
     _7b('ZeRO-2, optimizer on the CPU', swaps=('strategy=zero2_offload_bf16',)),
     _7b('new rows only', 'model.train_embeddings=new_rows'),

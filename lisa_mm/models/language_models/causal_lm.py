@@ -24,6 +24,7 @@ from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
 from ..shared_decoding import answer_shared, is_plain
+from ..shared_masks import FLEX, MASKED, additive, model_masks, shares_prefix, sharing_obstacle, sliding_window
 from ..shared_prefix import SharedRows
 from ..token_ids import planned_vocabulary
 from ..transformers_versions import build_shapes, read_model, recompute_layers, run_model
@@ -60,27 +61,6 @@ def build_config(written: dict[str, Any]) -> PretrainedConfig:
     return written_architecture(written, 'language_model.config')
 
 
-def check_shareable(config: PretrainedConfig) -> None:
-    """Check that a language model takes the order of its tokens from the mask and the positions alone.
-
-    Args:
-        config: The transformers config.
-
-    Raises:
-        ConfigError: for windows, states or biases that depend on token distance, and for kernels without a mask.
-    """
-    where = f'model.mllm.language_model.share_prefix=True does not go with a {config.model_type}'
-    kinds = set(getattr(config, 'layer_types', None) or ())
-    windows = kinds - {'full_attention'} if kinds else {'sliding_window'} if getattr(config, 'sliding_window', None) else set()
-    if windows:
-        raise ConfigError(f'{where} of {", ".join(sorted(windows))}: every layer must see all of a row. Leave it out.')
-    if getattr(config, 'rope_parameters', None) is None:
-        raise ConfigError(f'{where} without rotary positions. Leave it out.')
-    attention = getattr(config, '_attn_implementation', None)
-    if attention not in (None, 'sdpa', 'eager'):
-        raise ConfigError(f"{where} under attention={attention!r}, which takes no mask of ours. Take 'sdpa', or leave it out.")
-
-
 @LANGUAGE_MODELS.register_module()
 class CausalLM(BaseLanguageModel):
     """Any ``AutoModelForCausalLM``, from a folder or from an architecture written in the config.
@@ -96,11 +76,14 @@ class CausalLM(BaseLanguageModel):
         mask_tokens: Answer tokens that become masks, ``[SEG]`` first: ``['[SEG]', '[PART]']`` has two kinds.
         answer_tokens: Other tokens used in answers, such as ``['[REJ]', '<p>', '</p>']``; new ones get embeddings.
         gradient_checkpointing: Recompute the layers' activations in backward.
-        attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
+        attention: 'sdpa', 'eager', 'flash_attention_2', 'flex_attention'; the model's default if left out. The last is for GPUs:
+            it leaves out the blocks of the products in which no token sees another, and has no backward on a CPU.
         quantization: Arguments of transformers' ``BitsAndBytesConfig`` for base weights in 4 or 8 bits under LoRA (QLoRA),
             ``dict(load_in_4bit=True, bnb_4bit_quant_type='nf4')``. Needs bitsandbytes.
-        share_prefix: Run the common prefix of the rows about an image, above all the image, through the model once. Equal
-            up to rounding; dropout is drawn once for all rows of an image.
+        share_prefix: Run the common prefix of the rows about an image, above all the image, through the model once. None does
+            it where the family is tested, attention takes a mask (every kind above but 'flash_attention_2') and a batch gets
+            shorter by it; True demands it; False runs each row by itself. Losses, states and gradients are equal up to
+            rounding in eval mode, or with dropout 0; otherwise dropout is drawn once for all rows of an image.
         frozen: If True, none of the part's own weights is trained, and settings that would train them are refused. If False,
             ``model.lora``, ``model.tuning`` and ``model.train_embeddings`` decide what is trained.
 
@@ -123,7 +106,7 @@ class CausalLM(BaseLanguageModel):
         gradient_checkpointing: bool = False,
         attention: str | None = None,
         quantization: dict[str, Any] | None = None,
-        share_prefix: bool = False,
+        share_prefix: bool | None = None,
         frozen: bool = False,
     ):
         super().__init__(frozen=frozen)
@@ -143,7 +126,7 @@ class CausalLM(BaseLanguageModel):
             answer_tokens=tuple(answer_tokens),
         )
         check_tokens(mask_tokens, answer_tokens)
-        self.share_prefix = share_prefix
+        self._share_prefix = share_prefix
         self.written = dict(config) if config else None
         if quantization is not None:
             check_quantization(quantization, pretrained=pretrained)
@@ -173,8 +156,8 @@ class CausalLM(BaseLanguageModel):
         """Settings for shapes and weights alike: attention, rows for the new tokens, recomputation."""
         if not self._options and getattr(model.config, 'attn_logit_softcapping', None):
             model.set_attn_implementation('eager')  # sdpa ignores the logit caps, and transformers 5.17 does not say so
-        if self.share_prefix:
-            check_shareable(model.config)
+        key = 'model.mllm.language_model.share_prefix'
+        self.share_prefix = shares_prefix(self._share_prefix, model, key, attention=(*MASKED, FLEX))
         rows = self._rows()
         if rows is not None:
             add_rows(model, rows)
@@ -212,9 +195,17 @@ class CausalLM(BaseLanguageModel):
         return self._tokenizer_spec.copy()
 
     def forward(self, embeds: Tensor, attention_mask: Tensor, keep: Tensor, *, position_ids: Tensor | None = None) -> MLLMOutput:
+        config = self.model.config
+        if config._attn_implementation == FLEX and embeds.device.type == 'cpu' and torch.is_grad_enabled():
+            raise ConfigError(
+                "model.mllm.language_model.attention='flex_attention' cannot train on a CPU: torch has no backward of it there. "
+                "Take 'sdpa', or a GPU."
+            )
+        mask: Any = attention_mask
         if attention_mask.ndim == 4:
-            attention_mask = additive(attention_mask, embeds.dtype)
-        return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
+            assert position_ids is not None
+            mask = model_masks(config, attention_mask, position_ids, embeds.dtype)
+        return run_model(self.model, keep, inputs_embeds=embeds, attention_mask=mask, position_ids=position_ids)
 
     def generate(self, embeds: Tensor, attention_mask: Tensor, **options: object) -> list[tuple[Tensor, Tensor]]:
         return generate_rows(
@@ -225,11 +216,9 @@ class CausalLM(BaseLanguageModel):
         )
 
     def shares_answers(self, options: Iterable[str]) -> bool:
-        try:
-            check_shareable(self.model.config)
-        except ConfigError:
-            return False
-        return is_plain(options, getattr(self.model, 'generation_config', None))
+        # a cache of windows forgets, so that the rows of an image cannot lie in it one behind the other
+        possible = sharing_obstacle(self.model) is None and sliding_window(self.model.config) is None
+        return possible and is_plain(options, getattr(self.model, 'generation_config', None))
 
     def generate_shared(
         self, embeds: Tensor, shared: SharedRows, lengths: Sequence[int], **options: Any
@@ -248,8 +237,3 @@ class CausalLM(BaseLanguageModel):
         known = self.model.generation_config
         given = {'eos_token_id': known.eos_token_id, 'pad_token_id': known.pad_token_id, 'max_new_tokens': 20, **options}
         return answer_shared(run, self.embed, embeds, shared, lengths, DynamicCache(config=self.model.config), given)
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bool mask as numbers that any attention adds to the products, or passes on as they are."""
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from ...tokens import IMAGE_TOKEN_ID, MASK_TOKENS
 from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
 from ..batch import ModelInputs
-from ..batch_layout import layout_of
+from ..batch_layout import layout_of, rows_to_share
 from ..generation import generate_rows, padded_left
 from ..new_rows import add_rows
+from ..shared_masks import image_runs, model_masks, shares_prefix, with_images
+from ..shared_prefix import SharedRows
 from ..transformers_versions import build_shapes, encoded_images, read_model, recompute_layers, run_model, takes_images
 from ..weights import is_trained
 from .largest_image import largest_image
@@ -32,6 +34,7 @@ from .largest_image import largest_image
 # PaliGemma attends bidirectionally unless token types mark the answer, so earlier turns would see later ones
 REFUSED = {'paligemma': 'its attention is bidirectional over all but the answer of a row: later turns would leak'}
 _NO_CONFIG = 'mllm.pretrained: {} holds no config.json. Give a Hugging Face folder.'
+IMAGES_SEE_THEMSELVES = {'gemma3'}  # the tokens of an image also see those after them
 PROJECTORS = ('multi_modal_projector', 'connector', 'merger', 'deepstack_merger_list')
 
 
@@ -57,6 +60,7 @@ class HFMLLM(BaseMLLM):
         projector_frozen: The same for the projector, which maps its features to the language model's width.
         gradient_checkpointing: Recompute the activations of the language model's layers in backward.
         attention: 'sdpa', 'eager', 'flash_attention_2'; the model's default if left out.
+        share_prefix: See :class:`lisa_mm.models.language_models.CausalLM`. Answers are generated row by row all the same.
         frozen: If True, none of the part's own weights is trained, and settings that would train them are refused. If False,
             ``vision_frozen``, ``projector_frozen``, and for the language model ``model.lora``, ``model.tuning`` and
             ``model.train_embeddings`` decide what is trained.
@@ -87,6 +91,7 @@ class HFMLLM(BaseMLLM):
         projector_frozen: bool = True,
         gradient_checkpointing: bool = False,
         attention: str | None = None,
+        share_prefix: bool | None = None,
         frozen: bool = False,
     ):
         super().__init__(frozen=frozen)
@@ -113,6 +118,7 @@ class HFMLLM(BaseMLLM):
         self._options = {'attn_implementation': attention} if attention else {}
         self._vocab_size = vocab_size
         self._gradient_checkpointing = gradient_checkpointing
+        self._share_prefix = share_prefix
         self.written = dict(config) if config else None
         architecture = self._architecture(config)
         build = AutoModelForImageTextToText.from_config
@@ -153,7 +159,8 @@ class HFMLLM(BaseMLLM):
         self.model = self._prepared(read_model(AutoModelForImageTextToText, self._folder, 'the model', **self._options))
 
     def _prepared(self, model: Any) -> Any:
-        """Settings for shapes and weights alike: rows for the new tokens, recomputation."""
+        """Settings for shapes and weights alike: shared prefix, rows for the new tokens, recomputation."""
+        self.share_prefix = shares_prefix(self._share_prefix, model, 'model.mllm.share_prefix')
         rows = self._vocab_size
         if rows is None and Path(self._tokenizer_spec['pretrained']).is_dir():
             rows = len(build_tokenizer(**self._tokenizer_spec))
@@ -241,8 +248,13 @@ class HFMLLM(BaseMLLM):
 
         return blank_image_tokens(self.preprocess, height, width)
 
-    def encode_images(self, inputs: ModelInputs) -> BaseModelOutputWithPooling | None:
-        """Encode each image once; return the features of each row's image, in the order of the rows that show one."""
+    def encode_images(self, inputs: ModelInputs, shown_by: Sequence[int] | None = None) -> BaseModelOutputWithPooling | None:
+        """Encode each image once; return the features of rows' images, in their order.
+
+        Args:
+            inputs: The batch.
+            shown_by: The rows, each with an image; all that have one if left out.
+        """
         layout = layout_of(inputs)
         counts, image_of, rows = layout.image_tokens, layout.image_of_row, layout.rows_with_image
         if not rows:
@@ -261,7 +273,7 @@ class HFMLLM(BaseMLLM):
                 f'rows hold {[counts[row] for row in rows]} image placeholders, but their images give {len(tokens)} tokens '
                 'together: a row was cut inside its image (raise max_length), or the processor is of another model.'
             )
-        order = [shown.index(image_of[row]) for row in rows]
+        order = [shown.index(image_of[row]) for row in (rows if shown_by is None else shown_by)]
         sizes = [wanted[image] for image in shown]
         pieces = [tokens.split(sizes)[number] for number in order]
         # before transformers 5.18, the output of Idefics 3 has no field for them
@@ -336,11 +348,37 @@ class HFMLLM(BaseMLLM):
         tokens = torch.cat(list(given)) if isinstance(given, (list, tuple)) else given
         return embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
 
+    def _joined_arguments(self, inputs: ModelInputs, shared: SharedRows) -> dict[str, Any]:
+        """:meth:`_arguments` of the rows of each image joined."""
+        of_rows = self._arguments(inputs)
+        row, position = shared.row, shared.position
+        dtype = self.model.get_input_embeddings().weight.dtype
+        mask = shared.mask
+        if self.model.config.model_type in IMAGES_SEE_THEMSELVES:
+            runs = image_runs(inputs['input_ids'] == IMAGE_TOKEN_ID)
+            mask = with_images(mask, runs[row, position], shared.segment)
+        arguments: dict[str, Any] = {
+            'attention_mask': model_masks(self.model.config.get_text_config(), mask, position, dtype),
+            'position_ids': position,
+        }
+        if 'image_grid_thw' in of_rows:  # Qwen-VL: the positions of time, height and width in each row, (3, R, L)
+            arguments['position_ids'] = self.model.model.get_rope_index(**of_rows)[0][:, row, position]
+        for key in ('input_ids', 'mm_token_type_ids', 'token_type_ids'):
+            if key in of_rows:  # padding must not look like an image
+                arguments[key] = of_rows[key][row, position].masked_fill(shared.segment < 0, 0)
+        return arguments
+
     def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
-        images = self.encode_images(inputs)
+        shared = rows_to_share(inputs) if self.share_prefix else None
+        images = self.encode_images(inputs, None if shared is None else shared.shown)
         nothing = self._encode_nothing(inputs) if images is None else None
         with encoded_images(self.model, images) as more:
-            out = run_model(self.model, keep, **self._arguments(inputs), **more)
+            if shared is None:
+                out = run_model(self.model, keep, **self._arguments(inputs), **more)
+            else:
+                places = shared.place.flatten()[keep.flatten()]
+                out = run_model(self.model, places, **self._joined_arguments(inputs, shared), **more)
+                out = MLLMOutput(out.hidden_states.flatten(0, 1)[shared.place], out.logits)
         return out if nothing is None else MLLMOutput(out.hidden_states, out.logits + nothing.to(out.logits.dtype))
 
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:

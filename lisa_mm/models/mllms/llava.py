@@ -22,7 +22,7 @@ from ..base import (
     TrainableGroup,
 )
 from ..batch import ModelInputs
-from ..batch_layout import layout_of
+from ..batch_layout import layout_of, rows_to_share
 from ..shared_prefix import run_shared
 from ..weights import is_trained
 from ..widths import with_derived
@@ -116,10 +116,9 @@ class LlavaMLLM(BaseMLLM):
 
     def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
         embeds = self.embed(inputs)
-        if not self.share_prefix:
+        shared = rows_to_share(inputs) if self.share_prefix else None
+        if shared is None:
             return self.language_model(embeds, inputs['attention_mask'], keep)
-        shared = layout_of(inputs, share_prefix=True).shared
-        assert shared is not None
         return run_shared(self.language_model, embeds, shared, keep)
 
     def generate(self, inputs: ModelInputs, **options: object) -> list[GenerateOutput]:

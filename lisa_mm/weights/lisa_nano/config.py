@@ -75,7 +75,6 @@ model = dict(
                 use_cache=True,
                 vocab_size=1203,
             ),
-            share_prefix=True,
             template='plain',
             tokenizer='here://tokenizer',
             type='CausalLM',
