@@ -53,10 +53,9 @@ class _Upscaling(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (square, resized, original), (height, width) = ctx.sizes, ctx.given
         (gradient,) = gradients
-        with torch.autocast(gradient.device.type, enabled=False):
-            rows = _matrix(height, square, resized[0], original[0], gradient)  # (H, h)
-            columns = _matrix(width, square, resized[1], original[1], gradient)  # (W, w)
-            return rows.T @ (gradient @ columns), None, None, None
+        rows = _matrix(height, square, resized[0], original[0], gradient)  # (H, h)
+        columns = _matrix(width, square, resized[1], original[1], gradient)  # (W, w)
+        return rows.T @ (gradient @ columns), None, None, None
 
 
 def _matrix(given: int, square: int | None, resized: int, original: int, like: Tensor) -> Tensor:
