@@ -407,6 +407,6 @@ class BaseLoss(nn.Module):
 
         Args:
             outputs: The values of :meth:`LISA.tensor` (``hidden_states``, ``word_logits``, ``mask_logits`` ...), and
-                ``mask_targets``: for each image (K, H, W) in the masks' precision.
+                ``mask_targets``: for each image (K, H, W), in the precision of the logits.
             data_samples: One per image.
         """

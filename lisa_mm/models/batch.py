@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -62,17 +63,18 @@ class ModelOutputs(LowResOutputs):
     """The values that :meth:`lisa_mm.models.LISA.tensor` returns; a subclass may add to them.
 
     Args:
-        mask_logits: Mask logits (K, H, W) of each image, float32, at its original size.
+        mask_logits: Mask logits (K, H, W) of each image, float32, at its original size. LISA computes them each time they
+            are read (:class:`.full_size.FullSizeMaps`); ``low_res_logits`` are kept.
     """
 
-    mask_logits: list[Tensor]
+    mask_logits: Sequence[Tensor]
 
 
 class LossInputs(ModelOutputs):
     """The values that losses get.
 
     Args:
-        mask_targets: Masks (K, H, W) of each image, in the dtype of the logits.
+        mask_targets: Masks (K, H, W) of each image, float32, made from the integers each time they are read.
     """
 
-    mask_targets: list[Tensor]
+    mask_targets: Sequence[Tensor]

@@ -19,6 +19,7 @@ from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageE
 from .batch import LossInputs, LowResOutputs, ModelInputs, ModelOutputs
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
+from .full_size import FullSizeMaps
 from .losses.building import build_losses, loss_name
 from .token_ids import token_ids
 from .tuning import check_tuning, resolve, set_mode
@@ -151,11 +152,15 @@ class LISA(BaseModel):
     def tensor(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> ModelOutputs:
         """Every intermediate value up to the mask logits, by name."""
         computed = self.segment(inputs, len(data_samples))
-        masks = [
-            self.mask_decoder.upscale(logits, sample.resized_size, sample.original_size)
-            for logits, sample in zip(computed['low_res_logits'], data_samples, strict=True)
-        ]
-        return {**computed, 'mask_logits': masks}
+        return {**computed, 'mask_logits': self._full_size(computed['low_res_logits'], data_samples)}
+
+    def _full_size(self, low_res: list[Tensor], data_samples: list[SegDataSample]) -> FullSizeMaps:
+        def upscale(image: int, logits: Tensor) -> Tensor:
+            return self.mask_decoder.upscale(logits, data_samples[image].resized_size, data_samples[image].original_size)
+
+        if len(low_res) != len(data_samples):
+            raise ValueError(f'{len(low_res)} images with logits, but {len(data_samples)} data samples')
+        return FullSizeMaps(low_res, upscale)
 
     def segment(self, inputs: ModelInputs, num_images: int) -> LowResOutputs:
         """Every intermediate value up to the low-resolution logits, by name."""
@@ -217,22 +222,22 @@ class LISA(BaseModel):
     def loss(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """All weighted losses, by their names in the log."""
         computed = self.tensor(inputs, data_samples)
-        outputs: LossInputs = {**computed, 'mask_targets': self._mask_targets(computed['mask_logits'], data_samples)}
+        outputs: LossInputs = {**computed, 'mask_targets': self._mask_targets(computed, data_samples)}
         losses = {loss_name(key): loss(outputs, data_samples) * loss.weight for key, loss in self.losses.items()}
 
         # Processes stay in step even if their batches reach different parameters: each loss has a gradient on each process
         zero = self._zero(outputs)
         return {name: loss + zero for name, loss in losses.items()}
 
-    def _mask_targets(self, masks: list[Tensor], data_samples: list[SegDataSample]) -> list[Tensor]:
-        targets = [sample.gt_masks.to(logits.dtype) for sample, logits in zip(data_samples, masks, strict=True)]
-        for sample, logits, target in zip(data_samples, masks, targets, strict=True):
-            if logits.shape != target.shape:
+    def _mask_targets(self, computed: ModelOutputs, data_samples: list[SegDataSample]) -> FullSizeMaps:
+        for sample, logits in zip(data_samples, FullSizeMaps.of(computed['mask_logits']).sources, strict=True):
+            if len(logits) != len(sample.gt_masks) or sample.gt_masks.shape[1:] != sample.original_size:
                 raise ValueError(
-                    f'{sample.sample_id}: {len(logits)} mask tokens in its rows gave mask logits {tuple(logits.shape)}, but '
-                    f'gt_masks are {tuple(target.shape)}. Every mask token ([SEG]) needs one mask of the image size.'
+                    f'{sample.sample_id}: {len(logits)} mask tokens in its rows gave mask logits '
+                    f'{(len(logits), *sample.original_size)}, but gt_masks are {tuple(sample.gt_masks.shape)}. Every mask token '
+                    '([SEG]) needs one mask of the image size.'
                 )
-        return targets
+        return FullSizeMaps([sample.gt_masks for sample in data_samples], lambda _, masks: masks.float())
 
     def _zero(self, outputs: ModelOutputs) -> Tensor:
         """0 with a gradient path to every trained parameter that this batch's losses may not reach.
@@ -267,23 +272,21 @@ class LISA(BaseModel):
             data_samples: One per image.
             binary: Set ``masks`` (K, H, W) bool instead, with one map of logits at a time in memory.
         """
-        if binary and type(self).tensor is LISA.tensor:  # a subclass may change the logits there
-            self._set_masks(data_samples, self.segment(inputs, len(data_samples))['low_res_logits'], binary=True)
-            return data_samples
-        for sample, logits in zip(data_samples, self.tensor(inputs, data_samples)['mask_logits'], strict=True):
-            sample.set_data({'masks': logits > 0} if binary else {'mask_logits': logits})
+        self._set_masks(data_samples, self.tensor(inputs, data_samples)['mask_logits'], binary=binary)
         return data_samples
 
-    def _set_masks(self, data_samples: list[SegDataSample], low_res: list[Tensor], *, binary: bool) -> None:
-        """Low-resolution logits (K, h, w) of each image -> ``mask_logits`` or ``masks`` of its data sample."""
-        for sample, logits in zip(data_samples, low_res, strict=True):
-            sizes = sample.resized_size, sample.original_size
+    @staticmethod
+    def _set_masks(data_samples: list[SegDataSample], maps: Sequence[Tensor], *, binary: bool) -> None:
+        """Mask logits (K, H, W) of each image -> ``mask_logits`` or ``masks`` of its data sample."""
+        logits = FullSizeMaps.of(maps)
+        for image, sample in enumerate(data_samples):
             if not binary:
-                sample.set_data({'mask_logits': self.mask_decoder.upscale(logits, *sizes)})
+                sample.set_data({'mask_logits': logits[image]})
                 continue
-            masks = torch.empty(len(logits), *sample.original_size, dtype=torch.bool, device=logits.device)
-            for mask, one in zip(masks, logits, strict=True):
-                torch.gt(self.mask_decoder.upscale(one[None], *sizes)[0], 0, out=mask)
+            source = logits.sources[image]
+            masks = torch.empty(len(source), *sample.original_size, dtype=torch.bool, device=source.device)
+            for mask, one in zip(masks, source, strict=True):
+                torch.gt(logits.convert(image, one[None])[0], 0, out=mask)
             sample.set_data({'masks': masks})
 
     @torch.no_grad()
@@ -322,7 +325,7 @@ class LISA(BaseModel):
         row_prompts = [self._row_prompts(output) for output in outputs]
         prompts = self.prompts_by_image(row_prompts, layout.image_of_row, len(data_samples))
         _, low_res = self.decode(inputs, prompts, [len(prompt) > 0 for prompt in prompts], encode)
-        self._set_masks(data_samples, low_res, binary=binary)
+        self._set_masks(data_samples, self._full_size(low_res, data_samples), binary=binary)
         for image, sample in enumerate(data_samples):
             sample.set_data(
                 {'generated': [output for output, of in zip(outputs, layout.image_of_row, strict=True) if of == image]}

@@ -21,6 +21,7 @@ from ..models.base import (
     GenerateOutput,
 )
 from ..models.batch import LossInputs, ModelInputs
+from ..models.losses import MaskLoss
 from ..structures import SegDataSample
 
 NEW = 4  # number of tokens to generate
@@ -174,3 +175,11 @@ def _loss(part: BaseLoss, model: LISA, inputs: ModelInputs, samples: list[SegDat
         yield from _shape(f'forward of a batch with {what}', value, ())
         if isinstance(value, Tensor) and not value.isfinite().all():
             yield f'forward of a batch with {what} is {value.item()}: it must be finite'
+    if isinstance(part, MaskLoss):
+        logits, masks = torch.randn(2, 9, 7), (torch.rand(2, 9, 7) > 0.5).float()
+        alone = [part.mask_loss(*(tensor[None] for tensor in pair)) for pair in zip(logits, masks, strict=True)]
+        if not torch.allclose(part.mask_loss(logits, masks), sum(alone, torch.zeros(())) / 2, rtol=1e-4, atol=1e-6):
+            yield (
+                'mask_loss of two masks is not the mean of both alone, and an image may come in several calls. A loss of all '
+                "masks together subclasses BaseLoss and reads outputs['mask_logits']"
+            )

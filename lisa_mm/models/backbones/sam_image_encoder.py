@@ -15,6 +15,8 @@ from ..base import BaseImageEncoder, ImageEmbeddings
 from ..weights import is_trained
 from .sam_attention import FusedAttention
 
+PATCHES_AT_ONCE = 64**2  # on a CPU without gradients, where more at once takes memory and saves no time
+
 # Widths of the released models (segment_anything/build_sam.py)
 VARIANTS = {
     'vit_b': dict(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
@@ -96,8 +98,13 @@ class SAMImageEncoder(BaseImageEncoder):
         return self._out_channels
 
     def forward(self, pixels: Tensor) -> ImageEmbeddings:
+        pixels = pixels.to(self.vit.patch_embed.proj.weight.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self)):
-            return ImageEmbeddings(self.vit(pixels.to(self.vit.patch_embed.proj.weight.dtype)), {})
+            if torch.is_grad_enabled() or pixels.device.type != 'cpu':
+                return ImageEmbeddings(self.vit(pixels), {})
+            at_once = max(1, PATCHES_AT_ONCE // (self.image_size // self.patch_size) ** 2)
+            features = [self.vit(images) for images in pixels.split(at_once)]
+            return ImageEmbeddings(torch.cat(features) if len(features) > 1 else features[0], {})
 
 
 def size_faults(

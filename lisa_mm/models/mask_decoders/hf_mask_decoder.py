@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import transformers
 from torch import Tensor
 from transformers import (
@@ -33,6 +32,7 @@ from ..weights import is_trained, load_strictly
 from .repeating import for_prompts
 from .sam_keys import from_segment_anything
 from .sam_mask_decoder import SAM_MEAN, SAM_STD
+from .upscaling import upscale_masks
 
 CLASSES: dict[str, type[PreTrainedModel]] = {
     'sam': SamModel,
@@ -198,14 +198,8 @@ class HFMaskDecoder(BaseMaskDecoder):
         return list(masks[:, 0, 0].split(counts))
 
     def upscale(self, logits: Tensor, resized_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
-        if not len(logits):
-            return logits.new_zeros((0, *original_size), dtype=torch.float32)
-        full = logits[:, None].float()
-        if self.kind not in PYRAMIDS:  # crop the padding of the square
-            side = self.image_size
-            full = F.interpolate(full, (side, side), mode='bilinear', align_corners=False)
-            full = full[..., : resized_size[0], : resized_size[1]]
-        return F.interpolate(full, original_size, mode='bilinear', align_corners=False)[:, 0]
+        square = None if self.kind in PYRAMIDS else self.image_size  # its padding is cropped
+        return upscale_masks(logits, square, resized_size, original_size)
 
 
 def read_architecture(path: Path | None, config: dict[str, Any] | None) -> PretrainedConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor
 
@@ -16,7 +15,8 @@ from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, Tra
 from ..precision import Float32PositionEmbedding
 from ..weight_files import read_weights
 from ..weights import load_strictly
-from .repeating import for_prompts
+from .two_way import masks_of, run_two_way
+from .upscaling import upscale_masks
 
 # From the released models (segment_anything/modeling/sam.py), for pixels on the 0-255 scale
 SAM_MEAN = (123.675, 116.28, 103.53)
@@ -130,23 +130,17 @@ class SAMMaskDecoder(BaseMaskDecoder):
         output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (5, C)
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)  # (K, 6, C)
 
-        # Image features of each prompt's image
-        features = for_prompts(embeddings.features, counts)  # (K, C, h, w)
-        features = features + self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        position = self.prompt_encoder.get_dense_pe().to(features.dtype).expand_as(features)
-        states, attended = decoder.transformer(features, position, tokens)
+        # Image features (B, T, C), T = h w; their position is the same for all images
+        features = embeddings.features + self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        images = features.flatten(2).mT.contiguous()
+        position = self.prompt_encoder.get_dense_pe().to(features.dtype)[0].flatten(1).mT
+        states, attended = run_two_way(decoder.transformer, images, position, tokens, counts)
 
         # The mask of token 1 over the upscaled features
-        attended = attended.transpose(1, 2).reshape(features.shape)
-        upscaled = decoder.output_upscaling(attended)  # (K, C / 8, 4h, 4w)
         weights = decoder.output_hypernetworks_mlps[0](states[:, 1])  # (K, C / 8)
-        logits = torch.einsum('kc,kchw->khw', weights, upscaled)
+        height, width = features.shape[-2:]
+        logits = masks_of(decoder.output_upscaling, attended, weights, (height, width))
         return list(logits.split(counts))
 
     def upscale(self, logits: Tensor, resized_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
-        if not len(logits):
-            return logits.new_zeros((0, *original_size), dtype=torch.float32)
-        side = self.image_encoder.image_size
-        full = F.interpolate(logits[:, None].float(), (side, side), mode='bilinear', align_corners=False)
-        full = full[..., : resized_size[0], : resized_size[1]]
-        return F.interpolate(full, original_size, mode='bilinear', align_corners=False)[:, 0]
+        return upscale_masks(logits, self.image_encoder.image_size, resized_size, original_size)
