@@ -49,8 +49,8 @@ class _Upscaling(torch.autograd.Function):
         return _interpolate(logits, None if square is None else (square, square), resized, original)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc] - torch's decorator hides names
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides names
         (square, resized, original), (height, width) = ctx.sizes, ctx.given
         (gradient,) = gradients
         rows = _matrix(height, square, resized[0], original[0], gradient)  # (H, h)
