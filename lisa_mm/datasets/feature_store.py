@@ -15,6 +15,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,9 @@ class FeatureStore:
 
     Args:
         folder: The folder.
-        max_bytes: Its limit. Before it is exceeded, the entries that were used longest ago are removed, but none that was used since
-            this object was made: a store smaller than the data keeps what it has rather than replacing all of it in each epoch.
+        max_bytes: Its limit. Before it is exceeded, the entries that were used longest ago are removed, but none that was used
+            since this object was made: a store smaller than the data keeps what it has rather than replacing all of it in each
+            epoch.
     """
 
     def __init__(self, folder: str | Path, max_bytes: int):
@@ -100,10 +102,8 @@ class FeatureStore:
             print_log(f'{path} is damaged ({error}): it is removed and made again', 'current', logging.WARNING)
             self._remove(path)
             return None
-        try:
-            os.utime(path)  # for the eviction
-        except OSError:
-            pass  # the folder of somebody else, who evicts by his own use
+        with suppress(OSError):  # of a folder that may only be read, whose owner evicts by his own use
+            os.utime(path)
         return entry
 
     def has(self, encoder: str, image: str) -> bool:
@@ -135,8 +135,8 @@ class FeatureStore:
         try:
             if size > self._room and not self._make_room(size):
                 self._stop(
-                    f'is full: it may take {self.max_bytes / 2**30:.3g} GiB, a {SPARE}th of the disk stays free, and all that is in it '
-                    'is in use. Raise cache_features.max_gib, or give a folder on a larger disk'
+                    f'is full: it may take {self.max_bytes / 2**30:.3g} GiB, a {SPARE}th of the disk stays free, and all that is '
+                    'in it is in use. Raise cache_features.max_gib, or give a folder on a larger disk'
                 )
                 return
             path.parent.mkdir(parents=True, exist_ok=True)

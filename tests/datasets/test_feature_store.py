@@ -125,7 +125,7 @@ def test_what_is_in_use_stays_and_the_store_stops(tmp_path, capsys):
     for number, image in enumerate(images):
         store.write(ENCODER, image, entry(number, 100))
     assert [store.has(ENCODER, image) for image in images] == [True, True, False, False, False, False]
-    assert 'is full' in store.stopped and 'max_gib' in store.stopped
+    assert store.stopped and 'is full' in store.stopped and 'max_gib' in store.stopped
 
 
 def test_a_part_of_the_disk_stays_free(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_part_of_the_disk_stays_free(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_store.shutil, 'disk_usage', lambda folder: usage)
     store = FeatureStore(tmp_path, 2**30)
     store.write(ENCODER, A, entry())
-    assert not store.has(ENCODER, A) and 'is full' in store.stopped
+    assert not store.has(ENCODER, A) and store.stopped and 'is full' in store.stopped
 
 
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EACCES])
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_written_is_read_on(store, monkeypatch, number):
 
     monkeypatch.setattr(feature_store.os, 'replace', refuse)
     store.write(ENCODER, B, entry())
-    assert os.strerror(number) in store.stopped
+    assert store.stopped and os.strerror(number) in store.stopped
     assert [path.name for path in store.folder.rglob('*.*') if path.is_file()] == [store.path(ENCODER, A).name]
     monkeypatch.setattr(feature_store.os, 'utime', refuse)
     assert same(store.read(ENCODER, A), entry())
@@ -190,6 +190,7 @@ def check_all(store: FeatureStore, least: int) -> None:
 @pytest.mark.slow
 def test_a_writer_killed_in_the_middle_leaves_whole_entries(tmp_path):
     writer = start_writer(tmp_path, 10_000)
+    assert writer.stdout
     writer.stdout.readline()
     while not list(tmp_path.rglob('*.safetensors')):
         time.sleep(0.01)

@@ -54,6 +54,11 @@ class FolderCheckpointMixin(BaseStrategy):
         """The model without any wrapper."""
         raise NotImplementedError
 
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Number format of autocast in a training forward; None without."""
+        return None
+
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Forward of a micro-batch: the total loss, and values to log; ``last`` marks the last one of an optimizer step."""
         raise NotImplementedError
