@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 
-from ..errors import ConfigError
 from ..registry import HOOKS
 from .checks import as_list, check_part, collect
 
@@ -33,6 +32,8 @@ def compile_feature_cache(config: Config, model: LISA | None, faults: list[str])
         faults.append(f"{KEY} is {given!r}; give True, False, or dict(folder=..., dtype='float16', max_gib=...).")
         return
     hook = {'type': HOOK, **({} if given is True else given)}
+    from ..datasets.transforms.cached import cached_steps
+
     before = len(faults)
     cls = check_part(HOOKS, hook, KEY, faults, build=True)
     if len(faults) > before or cls is None:
@@ -42,8 +43,6 @@ def compile_feature_cache(config: Config, model: LISA | None, faults: list[str])
         faults += _nothing_to_keep(model)
     for loader in LOADERS:
         for pipeline, where in _pipelines((config.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
-            from ..datasets.transforms.cached import cached_steps
-
             collect(faults, lambda pipeline=pipeline: cached_steps(pipeline), f'{where}: ')
     config.custom_hooks = [*as_list(config.get('custom_hooks')), hook]
 
@@ -58,7 +57,7 @@ def _nothing_to_keep(model: LISA) -> Iterator[str]:
 
 
 def _pipelines(dataset: Any, where: str) -> Iterator[tuple[list[Any], str]]:
-    """The pipelines of a data set that is written, and of those inside it; known_images of exclude_val need none."""
+    """The pipelines of a data set that is written, and of those inside it."""
     if not isinstance(dataset, Mapping):
         return
     if dataset.get('pipeline'):

@@ -106,6 +106,16 @@ class FeatureStore:
             os.utime(path)
         return entry
 
+    def bytes_of(self, encoder: str) -> int:
+        """Bytes of all entries of an encoder."""
+        return sum(file.stat().st_size for part in _inside(self.folder / encoder) for file in _inside(part.path))
+
+    def room(self) -> int:
+        """Bytes that the disk can still give to the store."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        disk = shutil.disk_usage(self.folder)
+        return disk.free - disk.total // SPARE
+
     def has(self, encoder: str, image: str) -> bool:
         """Whether there is a file of this entry, sound or not."""
         return self.path(encoder, image).is_file()
@@ -171,7 +181,6 @@ class FeatureStore:
 
     def _make_room(self, wanted: int) -> bool:
         """Count the store, remove what is abandoned and what was used longest ago; whether ``wanted`` bytes have room."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         found, used = [], 0
         for file in self.files():
             try:
@@ -184,8 +193,7 @@ class FeatureStore:
             used += status.st_size
             if file.name.endswith(SUFFIX):
                 found.append((status.st_mtime_ns, status.st_size, file.path))
-        disk = shutil.disk_usage(self.folder)
-        room = min(self.max_bytes - used, disk.free - disk.total // SPARE)
+        room = min(self.max_bytes - used, self.room())
         share = max(wanted, self.max_bytes // SCANS)
         for used_at, size, path in sorted(found):
             if room >= share or used_at >= self._began:

@@ -286,13 +286,17 @@ class BaseMLLM(LanguagePart):
 
     # If True, its own processor gives the tokens of each image in a row; otherwise one number holds for all images
     tokens_by_image: bool = False
-    # Keeps what frozen_encoder gives for an image
+    # Keeps what encoder_features gives for an image
     feature_store: FeatureStore | None = None
 
     @property
     def frozen_encoder(self) -> nn.Module | None:
-        """The vision tower whose features may be kept on disk while it is frozen; None if the class keeps none."""
+        """The only module whose weights :meth:`encoder_features` reads; None if the class keeps no features."""
         return None
+
+    def encoder_features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> what the vision tower alone gives (B, N, C); each image by itself."""
+        raise NotImplementedError
 
     @property
     @abstractmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +12,10 @@ from PIL import Image, features
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from ..datasets.feature_store import Entry, FeatureStore
-from ..structures import CachedImages, ImageSpec, MaskImageSpec
+from ..datasets.feature_store import Entry
+from ..structures import ImageSpec, MaskImageSpec
+from .base import BaseMaskDecoder, BaseMLLM
+from .batch import ModelInputs
 from .tuning import PLACES
 from .weights import is_trained
 
@@ -22,35 +23,41 @@ if TYPE_CHECKING:
     from .lisa import LISA
 
 VERSION = 1  # of what the code of this package does to images before an encoder, and of the files
+PIXELS = {'vision_tower': 'pixel_values', 'image_encoder': 'mask_images'}  # name of an encoder -> its input
 READERS = ('embed', 'image_tokens', 'encoder_features')  # methods that read pixels or found features
 # settings that do not change what an encoder gives
 OF_A_RUN = ('training', 'frozen', 'from_file', 'pretrained', '_name_or_path', 'name_or_path', 'transformers_version')
 SIMPLE = (bool, int, float, str, type(None))
 
 
-def complete_features(
-    name: str,
-    cached: CachedImages,
-    numbers: list[int],
-    pixels: Tensor | None,
-    encode: Callable[[Tensor], dict[str, Tensor]],
-    store: FeatureStore | None,
-) -> dict[str, Tensor]:
+def is_cached(name: str, inputs: ModelInputs) -> bool:
+    """Whether a batch comes from a pipeline that looks this encoder's features up."""
+    return 'cached' in inputs and name in inputs['cached']['found']
+
+
+def encode_maps(owner: BaseMLLM | BaseMaskDecoder, pixels: Tensor) -> dict[str, Tensor]:
+    """What an encoder gives for pixels (B, 3, H, W): name -> features (B, ...)."""
+    made = owner.encoder_features(pixels)
+    return {'features': made} if isinstance(made, Tensor) else {'features': made.features, **made.extra}
+
+
+def complete_features(name: str, owner: BaseMLLM | BaseMaskDecoder, inputs: ModelInputs, numbers: list[int]) -> dict[str, Tensor]:
     """Features of some images of a batch: found ones as they are, the others encoded and kept.
 
-    New features take the number format of the store and come back from it, so that a step gives the same whether they were on disk.
+    New features take the number format of the store and come back from it, so that a step gives the same losses whether they were
+    on disk or not.
 
     Args:
         name: Name of the encoder.
-        cached: What is known of the images.
+        owner: The part that has it.
+        inputs: A batch for which :func:`is_cached`.
         numbers: Numbers of the wanted images in the batch.
-        pixels: (m, 3, H, W), of all images whose features were not found; None if there is none.
-        encode: Pixels (n, 3, H, W) -> name -> features (n, ...).
-        store: Keeps what is new; None keeps nothing.
 
     Returns:
         Name -> (number of wanted images, ...), in the order of ``numbers``.
     """
+    assert 'cached' in inputs
+    cached, store = inputs['cached'], owner.feature_store
     found = cached['found'][name]
     place = {number: row for row, number in enumerate(found['numbers'])}
     unknown = {number: row for row, number in enumerate(n for n in range(len(cached['keys'])) if n not in place)}
@@ -61,9 +68,9 @@ def complete_features(
         rows = [place[number] for number in known]
         parts.append({key: _rows(value, rows).to(dtype_of(found['given'][key])) for key, value in found['maps'].items()})
     if missing:
-        assert pixels is not None
+        pixels: Any = inputs.get(PIXELS[name])
         with torch.no_grad():
-            new = encode(_rows(pixels, [unknown[number] for number in missing]))
+            new = encode_maps(owner, _rows(pixels, [unknown[number] for number in missing]))
         stored = {key: value if found['stored'] is None else value.to(dtype_of(found['stored'])) for key, value in new.items()}
         if store is not None:
             given = {key: dtype_name(value.dtype) for key, value in new.items()}
@@ -137,7 +144,7 @@ def weights_key(encoder: nn.Module) -> str:
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
         whole = value.detach().cpu().contiguous()
         digest.update(f'{name}{tuple(whole.shape)}{whole.dtype}'.encode())
-        digest.update(whole.reshape(-1).view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType] - an array is a buffer, which numpy's stubs say from Python 3.12 on
+        digest.update(whole.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

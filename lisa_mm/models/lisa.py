@@ -19,7 +19,7 @@ from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageE
 from .batch import LossInputs, LowResOutputs, ModelInputs, ModelOutputs
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
-from .frozen_features import complete_features
+from .frozen_features import complete_features, is_cached
 from .losses.building import build_losses, loss_name
 from .token_ids import token_ids
 from .tuning import check_tuning, resolve, set_mode
@@ -211,16 +211,12 @@ class LISA(BaseModel):
 
     def encode_images(self, inputs: ModelInputs, numbers: list[int], encode: Encode | None = None) -> ImageEmbeddings:
         """Embeddings of some images of the batch; an encoder runs only over those whose features were not found on disk."""
-        cached, images, decoder = inputs.get('cached'), inputs.get('mask_images'), self.mask_decoder
-        if cached is not None and 'image_encoder' in cached['found']:
-
-            def maps_of(pixels: Tensor) -> dict[str, Tensor]:
-                made = decoder.encoder_features(pixels)
-                return {'features': made.features, **made.extra}
-
-            maps = complete_features('image_encoder', cached, numbers, images, maps_of, decoder.feature_store)
+        decoder = self.mask_decoder
+        if is_cached('image_encoder', inputs):
+            maps = complete_features('image_encoder', decoder, inputs, numbers)
             return decoder.from_features(ImageEmbeddings(maps.pop('features'), maps))
-        assert images is not None
+        assert 'mask_images' in inputs
+        images = inputs['mask_images']
         if len(numbers) < len(images):
             images = torch.stack([images[number] for number in numbers])
         return encode(images, numbers) if encode is not None else decoder.encode_image(images)

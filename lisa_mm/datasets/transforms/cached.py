@@ -108,12 +108,12 @@ def cached_steps(pipeline: Sequence[Any]) -> tuple[int, int, bool]:
     Raises:
         ConfigError: if one of them is not known to leave the image as it is in its file.
     """
-    kinds = [TRANSFORMS.get(step['type']) if isinstance(step, dict) else type(step) for step in pipeline]
+    kinds: list[Any] = [TRANSFORMS.get(step['type']) if isinstance(step, dict) else type(step) for step in pipeline]
     resizes = [number for number, kind in enumerate(kinds) if kind in RESIZES.values()]
     if LoadImage not in kinds or ResizeForMaskDecoder not in kinds:
         raise ConfigError(
-            f'cache_features knows images by their files, read by LoadImage and resized by ResizeForMaskDecoder; this pipeline has '
-            f'{", ".join(_name(kind) for kind in kinds)}. Leave cache_features out.'
+            'cache_features knows images by their files, read by LoadImage and resized by ResizeForMaskDecoder; this pipeline '
+            f'has {", ".join(_name(kind) for kind in kinds)}. Leave cache_features out.'
         )
     first, end = kinds.index(LoadImage), max(resizes) + 1
     for kind in kinds[first + 1 : end]:
@@ -130,27 +130,33 @@ def _name(kind: Any) -> str:
     return getattr(kind, '__name__', str(kind))
 
 
-def caching_steps(dataset: Any) -> list[CachedImages]:
+def caching_steps(dataset: Any) -> list[tuple[Any, CachedImages]]:
     """The :class:`CachedImages` of a data set and of those inside it, put into their pipelines unless they are there.
+
+    Returns:
+        Each data set that has a pipeline, with this step of it.
 
     Raises:
         ConfigError: see :func:`cached_steps`; also if there is no pipeline.
     """
-    found: list[CachedImages] = []
-    for pipeline in _pipelines(dataset):
+    found: list[tuple[Any, CachedImages]] = []
+    for owner, pipeline in _pipelines(dataset):
         already = [step for step in pipeline if isinstance(step, CachedImages)]
         if not already:
             first, end, pixels = cached_steps(pipeline)
             already = [CachedImages(pipeline[first:end], pixels=pixels)]
             pipeline[first:end] = already
-        found += already
+        found += [(owner, step) for step in already]
     if not found:
         raise ConfigError(f'cache_features: {type(dataset).__name__} has no pipeline. Leave cache_features out.')
     return found
 
 
-def _pipelines(dataset: Any) -> list[list[Any]]:
-    """The lists of steps of a data set and of those inside it; those without any step are left out."""
+def _pipelines(dataset: Any) -> list[tuple[Any, list[Any]]]:
+    """A data set and those inside it, each with its list of steps; those without any step are left out."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
     inside = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    return [*([steps] if steps else []), *(found for child in inside if child is not None for found in _pipelines(child))]
+    return [
+        *([(dataset, steps)] if steps else []),
+        *(found for child in inside if child is not None for found in _pipelines(child)),
+    ]

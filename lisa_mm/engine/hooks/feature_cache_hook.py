@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from mmengine.hooks import Hook
@@ -29,13 +29,13 @@ class FeatureCacheHook(Hook):
     """The config's key ``cache_features``: images whose features are on disk are neither decoded nor encoded.
 
     It keeps what a frozen vision tower and a frozen image encoder of the mask decoder give, in training, validation and testing.
-    Data workers read the features; the process that trains encodes the images that have none, and writes them. An entry is found by
-    the encoder's weights and settings, the preprocessing, and the content of the image's file.
+    Data workers read the features; the process that trains encodes the images that have none, and writes them. An entry is found
+    by the encoder's weights and settings, the preprocessing, and the content of the image's file.
 
     Args:
         folder: Where the features lie; by default ``features`` in ``$LISA_MM_CACHE`` or ``~/.cache/lisa_mm``.
-        dtype: Number format on disk: 'float32', 'bfloat16' or 'float16'. By default the one the encoder computes in, which changes
-            no number.
+        dtype: Number format on disk: 'float32', 'bfloat16' or 'float16'. By default the one that the encoder gives, which
+            changes no number.
         max_gib: Limit of the folder in GiB; what was used longest ago is removed.
 
     Raises:
@@ -45,9 +45,9 @@ class FeatureCacheHook(Hook):
     def __init__(self, folder: str | None = None, dtype: str | None = None, max_gib: float = 100):
         faults = []
         if dtype is not None and dtype not in DTYPES:
-            faults.append(f'cache_features.dtype is {dtype!r}; allowed: {", ".join(map(repr, DTYPES))}.{nearest(dtype, DTYPES)}')
+            faults.append(f'dtype is {dtype!r}; allowed: {", ".join(map(repr, DTYPES))}.{nearest(dtype, DTYPES)}')
         if max_gib <= 0:
-            faults.append(f'cache_features.max_gib is {max_gib!r}; give a number of GiB above 0.')
+            faults.append(f'max_gib is {max_gib!r}; give a number of GiB above 0.')
         if faults:
             raise ConfigError(faults)
         self.folder, self.dtype, self.max_gib = folder, dtype, max_gib
@@ -59,14 +59,14 @@ class FeatureCacheHook(Hook):
         """Under ZeRO-3 all processes run each module together, although some may have found all their features."""
         if strategy.get('zero_stage') == 3:
             return [
-                'cache_features does not go with strategy.zero_stage=3, which shards the frozen encoders: a process that found its '
-                'features would leave the others waiting. Set strategy.zero_stage=2, or leave cache_features out.'
+                'cache_features does not go with strategy.zero_stage=3, which shards the frozen encoders: a process that found '
+                'its features would leave the others waiting. Set strategy.zero_stage=2, or leave cache_features out.'
             ]
         return []
 
     def before_train(self, runner: LisaRunner) -> None:
         """The weights are there, and the data workers are not started yet."""
-        self._begin(runner, runner.train_loop, runner.strategy.autocast)
+        self._begin(runner, runner.train_loop, cast('Any', runner.strategy).autocast)
 
     def before_val(self, runner: LisaRunner) -> None:
         """As for training."""
@@ -104,7 +104,7 @@ class FeatureCacheHook(Hook):
         if self.store is None:
             self.store = FeatureStore(self.folder or default_folder(), int(self.max_gib * 2**30))
         keys = {name: (self._key(name, model, encoder, autocast), self.dtype) for name, encoder in encoders.items()}
-        for step in caching_steps(dataset):
+        for _, step in caching_steps(dataset):
             step.use(self.store, keys)
         model.mllm.feature_store = model.mask_decoder.feature_store = self.store
         if not first:

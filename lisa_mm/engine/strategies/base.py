@@ -87,6 +87,16 @@ class FolderCheckpointMixin(BaseStrategy):
         raise NotImplementedError
 
     @classmethod
+    def number_formats(cls, config: Mapping[str, Any]) -> tuple[torch.dtype, torch.dtype | None]:
+        """Number format of the weights in training, and of autocast (None without), for ``tools/data.py cache``.
+
+        Args:
+            config: The config's ``strategy``.
+        """
+        del config
+        return torch.float32, None
+
+    @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:
         """Faults of the arguments that can be found before processes start."""
         faults = []

@@ -23,7 +23,7 @@ from ..base import (
 )
 from ..batch import ModelInputs
 from ..batch_layout import layout_of
-from ..frozen_features import complete_features
+from ..frozen_features import complete_features, is_cached
 from ..shared_prefix import run_shared
 from ..weights import is_trained
 from ..widths import with_derived
@@ -91,22 +91,22 @@ class LlavaMLLM(BaseMLLM):
     def frozen_encoder(self) -> nn.Module | None:
         return self.vision_tower
 
+    def encoder_features(self, pixels: Tensor) -> Tensor:
+        return self.vision_tower(pixels)
+
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, S, S) -> image tokens (B, N, D)."""
-        return self._project(self.vision_tower(pixel_values))
+        return self._project(self.encoder_features(pixel_values))
 
     def image_tokens(self, inputs: ModelInputs, numbers: list[int] | None = None) -> Tensor:
         """Image tokens (n, N, D) of some images of the batch, by default of all."""
-        cached, pixels = inputs.get('cached'), inputs.get('pixel_values')
-        if cached is None or 'vision_tower' not in cached['found']:
-            assert pixels is not None
-            return self.encode_image(pixels if numbers is None else pixels[numbers])
-        numbers = list(range(len(cached['keys']))) if numbers is None else numbers
-
-        def encode(pixels: Tensor) -> dict[str, Tensor]:
-            return {'features': self.vision_tower(pixels)}
-
-        return self._project(complete_features('vision_tower', cached, numbers, pixels, encode, self.feature_store)['features'])
+        if is_cached('vision_tower', inputs):
+            assert 'cached' in inputs
+            numbers = list(range(len(inputs['cached']['keys']))) if numbers is None else numbers
+            return self._project(complete_features('vision_tower', self, inputs, numbers)['features'])
+        assert 'pixel_values' in inputs
+        pixels = inputs['pixel_values']
+        return self.encode_image(pixels if numbers is None else pixels[numbers])
 
     def _project(self, features: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, D)."""
