@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,12 @@ def fill_cache(
         assert hook.store is not None
         filled = filled or Filled(hook.store.folder)
         for owner, step in caching_steps(datasets[split]):
+            asked, shown = _paths(owner)
+            tower = {name: key for name, key in step.encoders.items() if name == 'vision_tower'}
             with torch.autocast(ready.device.type, dtype=autocast, enabled=split == 'train' and autocast is not None):
-                _fill(model, step, _paths(owner), filled, (split, batch_size, workers), say)
+                for paths, encoders in ((asked, step.encoders), (shown, tower)):
+                    if paths and encoders:
+                        _fill(model, _alone(step, encoders), paths, filled, (split, batch_size, workers), say)
     assert filled is not None
     return filled
 
@@ -118,9 +122,27 @@ def _training_formats(source: Config) -> tuple[torch.dtype, torch.dtype | None]:
     return strategy_class(strategy.get('type')).number_formats(strategy)
 
 
-def _paths(owner: Any) -> list[str | None]:
-    """The images of a data set, each file once; None for rows without an image."""
-    return list(dict.fromkeys(path for member in _members(owner) for path in image_paths(member)))
+def _paths(owner: Any) -> tuple[list[str | None], list[str | None]]:
+    """The images of a data set that masks may be asked of, and those that are only shown; None stands for text alone.
+
+    The mask decoder never sees the latter, in the published recipe the greater part of all images.
+    """
+    asked: dict[str | None, None] = {}
+    shown: dict[str | None, None] = {}
+    for member in _members(owner):
+        for number, path in enumerate(image_paths(member)):
+            # readers whose records list no masks draw them later
+            wanted = asked if path is not None and member.get_data_info(number).get('masks', True) else shown
+            wanted[path] = None
+    return list(asked), [path for path in shown if path not in asked]
+
+
+def _alone(step: CachedImages, encoders: Mapping[str, tuple[str, str | None]]) -> CachedImages:
+    """The steps that read and resize images, for some encoders."""
+    assert step.store is not None
+    alone = CachedImages([one for one in step.steps if type(one) in (LoadImage, *RESIZES.values())], pixels=False)
+    alone.use(step.store, encoders)
+    return alone
 
 
 def _members(dataset: Any) -> Iterator[BaseSegDataset]:
@@ -140,11 +162,7 @@ class _Images(Dataset):
     """Images as the encoders take them, or the features that are there."""
 
     def __init__(self, step: CachedImages, paths: list[str | None]):
-        assert step.store is not None
-        kinds = (LoadImage, *RESIZES.values())
-        self.step = CachedImages([one for one in step.steps if type(one) in kinds], pixels=False)
-        self.step.use(step.store, step.encoders)
-        self.paths = paths
+        self.step, self.paths = step, paths
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -158,8 +176,10 @@ class _Images(Dataset):
 def _join(items: list[tuple[dict[str, Any], SegDataSample]]) -> tuple[int, dict[str, Any] | None]:
     """How many images have all their features, and a batch of the others."""
     others = [(inputs, sample) for inputs, sample in items if inputs['cached'].found.keys() != inputs['cached'].encoders.keys()]
+    if not others:
+        return len(items), None
     batch = {'inputs': stack_images([inputs for inputs, _ in others]), 'data_samples': [sample for _, sample in others]}
-    return len(items) - len(others), batch if others else None
+    return len(items) - len(others), batch
 
 
 def _fill(
@@ -175,11 +195,15 @@ def _fill(
     assert store is not None
     size, seconds = _measure(model, step)
     needed, there = len(paths) * size, sum(store.bytes_of(encoder) for encoder, _ in step.encoders.values())
-    free = store.room()
+    try:
+        free = store.room()
+    except OSError as error:
+        raise UserError(f'{store.folder} cannot be written ({error}). Give --folder another one, or make it writable.') from error
     say(
-        f'{split}: {len(paths):,} images, {size / 2**20:.3g} MiB each, {needed / 2**30:.3g} GiB in all in {store.folder} '
-        f'({there / 2**30:.3g} GiB of these encoders are there); to encode all takes about {len(paths) * seconds / 60:.3g} '
-        f'minutes on {model.data_preprocessor.mean.device}, and images whose features are there are skipped'
+        f'{split}: {len(paths):,} images for {" and ".join(step.encoders)}, {size / 2**20:.3g} MiB each, '
+        f'{needed / 2**30:.3g} GiB in {store.folder} ({there / 2**30:.3g} GiB of these encoders are there). '
+        f'To encode all takes about {len(paths) * seconds / 60:.3g} minutes on {model.data_preprocessor.mean.device}; '
+        'what is there is skipped'
     )
     if needed > store.max_bytes:
         raise ConfigError(
