@@ -194,9 +194,9 @@ def _fill(
     store = step.store
     assert store is not None
     size, seconds = _measure(model, step)
-    needed, there = len(paths) * size, sum(store.bytes_of(encoder) for encoder, _ in step.encoders.values())
+    needed = len(paths) * size
     try:
-        free = store.room()
+        there, free = sum(store.bytes_of(encoder) for encoder, _ in step.encoders.values()), store.room()
     except OSError as error:
         raise UserError(f'{store.folder} cannot be written ({error}). Give --folder another one, or make it writable.') from error
     say(
