@@ -69,6 +69,40 @@ class MaskImageSpec(TypedDict):
     resize: Literal['longest_side', 'squash']
 
 
+class FoundFeatures(TypedDict):
+    """Features of one frozen encoder that were found on disk.
+
+    Args:
+        encoder: Key of the encoder in the store.
+        stored: Number format of the store, such as 'float16'; None keeps what the encoder gives.
+        numbers: Numbers of the images in the batch, ascending.
+        maps: Name -> (n, ...), of these images.
+        given: Name -> number format that the encoder gave.
+    """
+
+    encoder: str
+    stored: str | None
+    numbers: list[int]
+    maps: dict[str, Tensor]
+    given: dict[str, str]
+
+
+class CachedImages(TypedDict):
+    """What is known of the B images of a batch with a feature cache.
+
+    Args:
+        keys: Key of each image in the store.
+        original_sizes: Height and width of each.
+        resized_sizes: Height and width of each inside the mask decoder's padded square.
+        found: Name of a cached encoder -> what was found. The pixels for an encoder are those of the other images, in order.
+    """
+
+    keys: list[str]
+    original_sizes: list[tuple[int, int]]
+    resized_sizes: list[tuple[int, int]]
+    found: dict[str, FoundFeatures]
+
+
 class TokenizerSpec(TypedDict):
     """Arguments of :func:`lisa_mm.datasets.tokenizer.build_tokenizer`, which documents them."""
 

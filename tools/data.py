@@ -1,4 +1,4 @@
-"""The data doctor: check data, measure and look at what a training gets, convert it to the simple schema."""
+"""The data doctor: check data, measure and look at what a training gets, convert it, encode its images ahead of training."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   python tools/data.py stats configs/lisa/lisa_nano_mix.py --out stats.png --items 2000
   python tools/data.py preview configs/lisa/lisa_nano_mix.py --out sheet.png --split train
   python tools/data.py convert configs/lisa/lisa_nano_mix.py --split val --out my/val.jsonl
+  python tools/data.py cache configs/lisa/lisa_nano_mix.py --cfg-options data_root=DIR --folder features
   python tools/data.py import my/_annotations.coco.json --out my/train.jsonl"""
 
 
@@ -25,6 +26,7 @@ def main() -> None:
         'stats': 'the sampled mixture against the asked one, tokens a row, masks an image, mask areas',
         'preview': 'a PNG of samples with masks and the exact conversation; what carries loss stands in «»',
         'convert': 'a data set of the config as a jsonl in the simple schema',
+        'cache': 'features of the frozen encoders on disk, for cache_features in training: says first what it takes',
         'import': 'an export of COCO (Roboflow, CVAT), VIA, labelme (a folder) or Sa2VA as a jsonl in the simple schema',
     }
     for name, text in helps.items():
@@ -45,6 +47,14 @@ def main() -> None:
             command.add_argument('--json', action='store_true', help='the findings as json')
             command.add_argument('--no-images', action='store_true', help='do not decode images and masks')
             command.add_argument('--workers', type=int, default=4, help='threads that decode')
+        elif name == 'cache':
+            command.add_argument('--folder', help='of the features (default: that of cache_features in the config)')
+            command.add_argument('--dtype', help="float32, bfloat16 or float16 (default: the config's, or as the encoder gives)")
+            command.add_argument('--max-gib', type=float, help="limit of the folder (default: the config's, or 100)")
+            command.add_argument('--splits', nargs='+', default=['train', 'val'], choices=['train', 'val', 'test'])
+            command.add_argument('--batch-size', type=int, default=4, help='images at once (default: %(default)s)')
+            command.add_argument('--workers', type=int, default=2, help='processes that decode (default: %(default)s)')
+            command.add_argument('--device', help="of the encoders (default: 'cuda' if there is one)")
         else:
             command.add_argument('--split', default='train', choices=['train', 'val', 'test'])
         if name == 'stats':
@@ -59,9 +69,14 @@ def main() -> None:
         if name == 'convert':
             command.add_argument('--number', type=int, default=0, help='which data set of the split, from 0')
     args = parser.parse_args()
-    run = {'check': run_check, 'stats': run_stats, 'preview': run_preview, 'convert': run_convert, 'import': run_import}[
-        args.command
-    ]
+    run = {
+        'check': run_check,
+        'stats': run_stats,
+        'preview': run_preview,
+        'convert': run_convert,
+        'cache': run_cache,
+        'import': run_import,
+    }[args.command]
     with answer_alone():
         answer, status = run(args)
     print(answer)
@@ -113,6 +128,23 @@ def run_convert(args: argparse.Namespace) -> tuple[str, int]:
     if args.number >= len(entries):
         raise ConfigError(f'--number {args.number}: {args.split} has {len(entries)} data sets, numbered from 0.')
     return f'{convert(entries[args.number], Path(args.out))} rows: {args.out}', 0
+
+
+def run_cache(args: argparse.Namespace) -> tuple[str, int]:
+    from lisa_mm.apis.caching import fill_cache
+
+    given = {'folder': args.folder, 'dtype': args.dtype, 'max_gib': args.max_gib}
+    filled = fill_cache(
+        args.config,
+        options=args.cfg_options,
+        splits=args.splits,
+        settings={key: value for key, value in given.items() if value is not None},
+        batch_size=args.batch_size,
+        workers=args.workers,
+        device=args.device,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    return f'{filled.made} images encoded, {filled.there} were there: {filled.folder}', 0
 
 
 def run_import(args: argparse.Namespace) -> tuple[str, int]:

@@ -25,6 +25,7 @@ from .checks import (
     collect,
     fill,
 )
+from .feature_cache import compile_feature_cache
 from .files import drop_replaced_parts
 
 DERIVED = {'vision_preprocess', 'tokenizer', 'mask_preprocess'}  # arguments of transforms that come from the model's parts
@@ -66,6 +67,7 @@ def compile_with_model(source: Config) -> tuple[Config, Any]:
     check_hooks(config, faults)
     check_logging(config, faults)
     check_optimizer(config, built, faults)
+    compile_feature_cache(config, built, faults)
     if faults:
         raise ConfigError(faults)
     return config, built

@@ -36,6 +36,7 @@ RUNNER_KEYS = frozenset(
         'test_evaluator',
         'default_hooks',
         'custom_hooks',
+        'cache_features',
         'load_from',
         'resume',
         'launcher',

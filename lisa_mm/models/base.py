@@ -19,6 +19,7 @@ from .phases import BuiltInPhases
 from .prompt_positions import PromptPositions
 
 if TYPE_CHECKING:
+    from ..datasets.feature_store import FeatureStore
     from .shared_prefix import SharedRows
 
 __all__ = ['IGNORE_INDEX', 'IMAGE_TOKEN_ID']  # plugins may import them from here too
@@ -286,6 +287,17 @@ class BaseMLLM(LanguagePart):
 
     # If True, its own processor gives the tokens of each image in a row; otherwise one number holds for all images
     tokens_by_image: bool = False
+    # Keeps what encoder_features gives for an image
+    feature_store: FeatureStore | None = None
+
+    @property
+    def frozen_encoder(self) -> nn.Module | None:
+        """The only module whose weights :meth:`encoder_features` reads; None if the class keeps no features."""
+        return None
+
+    def encoder_features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> what the vision tower alone gives (B, N, C); each image by itself."""
+        raise NotImplementedError
 
     @property
     @abstractmethod
@@ -359,7 +371,26 @@ class BaseMaskDecoder(Part):
     """Decodes prompt embeddings and image features into masks; owns its image encoder.
 
     A group ``image_encoder`` in ``trainable_groups`` gets the adapters of ``model.lora.image_encoder``.
+
+    For ``cache_features``, a class also gives :attr:`frozen_encoder` and writes ``encode_image`` as :meth:`from_features` of
+    :meth:`encoder_features`.
     """
+
+    # Keeps what encoder_features gives for an image
+    feature_store: FeatureStore | None = None
+
+    @property
+    def frozen_encoder(self) -> nn.Module | None:
+        """The only module whose weights :meth:`encoder_features` reads; None if the class keeps no features."""
+        return None
+
+    def encoder_features(self, pixels: Tensor) -> ImageEmbeddings:
+        """(B, 3, image_size, image_size) normalised -> what the image encoder alone gives; each image by itself."""
+        raise NotImplementedError
+
+    def from_features(self, features: ImageEmbeddings) -> ImageEmbeddings:
+        """The rest of ``encode_image``; by default nothing."""
+        return features
 
     @property
     @abstractmethod

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
+from ..structures import CachedImages
+
 if TYPE_CHECKING:
     from .base import ImageEmbeddings
     from .batch_layout import BatchLayout
@@ -17,23 +19,26 @@ class ModelInputs(TypedDict):
     """B images, R conversation rows, L tokens.
 
     Args:
-        mask_images: (B, 3, M, M), input of the mask decoder.
+        mask_images: (B, 3, M, M), input of the mask decoder; with ``cached``, of the images whose features were not found alone,
+            absent if all were.
         input_ids: (R, L) int64, right padded; each image token is -200.
         attention_mask: (R, L) bool.
         image_index: (R,) int64, the image of each row. Rows of an image are adjacent, in the order of the data samples.
         labels: (R, L) int64, -100 where there is no loss; absent without targets.
-        pixel_values: (B, 3, S, S), input of the vision tower; absent in a batch for a whole model.
+        pixel_values: (B, 3, S, S), input of the vision tower; absent in a batch for a whole model. With ``cached`` as above.
         image_inputs: One dict of tensors per image, as a whole model's processor gives them.
+        cached: Features that a feature cache had; absent without one.
         layout: Positions of the tokens that matter; the data preprocessor adds it.
     """
 
-    mask_images: Tensor
+    mask_images: NotRequired[Tensor]
     input_ids: Tensor
     attention_mask: Tensor
     image_index: Tensor
     labels: NotRequired[Tensor]
     pixel_values: NotRequired[Tensor]
     image_inputs: NotRequired[list[dict[str, Tensor]]]
+    cached: NotRequired[CachedImages]
     layout: NotRequired[BatchLayout]
 
 

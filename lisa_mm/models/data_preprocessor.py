@@ -27,7 +27,7 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
     Shapes:
         inputs['pixel_values'] (B, 3, S, S) uint8 -> float.
         inputs['mask_images'] (B, 3, M, M) uint8, padded right and bottom -> float, 0 outside each sample's ``resized_size``
-        Float images are already normalised and pass through.
+        Float images are already normalised and pass through. With a feature cache, B is the number of images to encode.
     """
 
     mean: Tensor
@@ -62,9 +62,15 @@ class SegDataPreprocessor(Float32Buffers, BaseDataPreprocessor):
         images = inputs.get('mask_images')
         if images is not None and images.dtype == torch.uint8:
             normalised = (images.float() - self.mask_mean) / self.mask_std
-            for image, sample in zip(normalised, data['data_samples'], strict=True):
-                height, width = sample.resized_size
+            for image, (height, width) in zip(normalised, _sizes_inside(data), strict=True):
                 image[:, height:] = 0
                 image[:, :, width:] = 0
             inputs['mask_images'] = normalised
         return {**data, 'inputs': inputs}
+
+
+def _sizes_inside(data: dict[str, Any]) -> list[tuple[int, int]]:
+    """Height and width inside the square of each image that the mask decoder has to encode."""
+    sizes = [sample.resized_size for sample in data['data_samples']]
+    found = (data['inputs'].get('cached') or {}).get('found', {}).get('image_encoder', {}).get('numbers', ())
+    return [size for number, size in enumerate(sizes) if number not in found]

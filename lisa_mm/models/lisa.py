@@ -19,6 +19,7 @@ from .base import BaseMaskDecoder, BaseMLLM, BaseSegHead, GenerateOutput, ImageE
 from .batch import LossInputs, LowResOutputs, ModelInputs, ModelOutputs
 from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
+from .frozen_features import complete_features, is_cached
 from .full_size import FullSizeMaps
 from .losses.building import build_losses, loss_name
 from .token_ids import token_ids
@@ -209,15 +210,21 @@ class LISA(BaseModel):
         """Encode the images that have prompts, and decode. B prompts -> B low-resolution logits (K_i, h, w)."""
         if not any(wanted):
             return None, [prompt.new_zeros((0, 1, 1)) for prompt in prompts]
-        images = inputs['mask_images']
-        if not all(wanted):
-            images = torch.stack([image for image, want in zip(images, wanted, strict=True) if want])
-        if encode is None:
-            embeddings = self.mask_decoder.encode_image(images)
-        else:
-            embeddings = encode(images, [number for number, want in enumerate(wanted) if want])
+        embeddings = self.encode_images(inputs, [number for number, want in enumerate(wanted) if want], encode)
         decoded = iter(self.mask_decoder(embeddings, [p for p, w in zip(prompts, wanted, strict=True) if w]))
         return embeddings, [next(decoded) if want else p.new_zeros((0, 1, 1)) for p, want in zip(prompts, wanted, strict=True)]
+
+    def encode_images(self, inputs: ModelInputs, numbers: list[int], encode: Encode | None = None) -> ImageEmbeddings:
+        """Embeddings of some images of the batch; an encoder runs only over those whose features were not found on disk."""
+        decoder = self.mask_decoder
+        if is_cached('image_encoder', inputs):
+            maps = complete_features('image_encoder', decoder, inputs, numbers)
+            return decoder.from_features(ImageEmbeddings(maps.pop('features'), maps))
+        assert 'mask_images' in inputs
+        images = inputs['mask_images']
+        if len(numbers) < len(images):
+            images = torch.stack([images[number] for number in numbers])
+        return encode(images, numbers) if encode is not None else decoder.encode_image(images)
 
     def loss(self, inputs: ModelInputs, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """All weighted losses, by their names in the log."""
@@ -260,7 +267,7 @@ class LISA(BaseModel):
         """
         none = torch.cat(row_prompts)  # (0, C)
         prompt = none.new_zeros(1, none.shape[1]) + none.sum()
-        embeddings = self.mask_decoder.encode_image(inputs['mask_images'][:1])
+        embeddings = self.encode_images(inputs, [0])
         return self.mask_decoder(embeddings, [prompt])[0].float().sum() * 0
 
     @torch.no_grad()

@@ -142,6 +142,7 @@ def _seg_head(part: BaseSegHead, model: LISA, inputs: ModelInputs, samples: list
 
 
 def _mask_decoder(part: BaseMaskDecoder, model: LISA, inputs: ModelInputs, samples: list[SegDataSample]) -> Iterator[str]:
+    assert 'mask_images' in inputs
     images = inputs['mask_images'][:3]
     prompts = [torch.randn(count, part.prompt_dim) for count in (2, 0, 1)]
     low = part(part.encode_image(images), prompts)

@@ -16,7 +16,7 @@ META = ('sample_id', 'img_path', 'original_size', 'resized_size', 'conversations
 
 @TRANSFORMS.register_module()
 class PackSegInputs(BaseTransform):
-    """Packs ``{'inputs': {pixel_values or image_inputs, mask_image, rows}, 'data_sample': SegDataSample}``."""
+    """Packs ``{'inputs': {pixel_values or image_inputs, mask_image, cached, rows}, 'data_sample': SegDataSample}``."""
 
     needs = ('original_size', 'resized_size', 'gt_masks', 'rows', 'pixel_values', 'mask_image')
     gives = ('inputs', 'data_sample')
@@ -31,9 +31,6 @@ class PackSegInputs(BaseTransform):
 
 def pack_images(results: dict[str, Any]) -> dict[str, Any]:
     """The inputs of vision tower and mask decoder for one image."""
-    vision = 'image_inputs' if 'image_inputs' in results else 'pixel_values'
-    seen = results[vision]
-    return {
-        vision: seen if vision == 'image_inputs' else torch.from_numpy(seen),
-        'mask_image': torch.from_numpy(results['mask_image']),
-    }
+    packed = {name: results[name] for name in ('image_inputs', 'cached') if name in results}
+    # absent if a feature cache has the features
+    return packed | {name: torch.from_numpy(results[name]) for name in ('pixel_values', 'mask_image') if name in results}

@@ -63,7 +63,7 @@ def describe_first_sample(batch: dict[str, Any], tokenizer: PreTrainedTokenizerB
     lines = [
         f'first sample: {sample.sample_id}',
         f'  image: {sample.get("img_path")}, {_size(sample.get("original_size"))} (height x width), '
-        f'in the mask decoder {_size(sample.get("resized_size"))}; {shapes}',
+        f'in the mask decoder {_size(sample.get("resized_size"))}; {shapes or "its features were on disk"}',
     ]
     rows = (inputs['image_index'] == 0).nonzero().flatten().tolist()
     for number, row in enumerate(rows, start=1):

@@ -54,6 +54,11 @@ class FolderCheckpointMixin(BaseStrategy):
         """The model without any wrapper."""
         raise NotImplementedError
 
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Number format of autocast in a training forward; None without."""
+        return None
+
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Forward of a micro-batch: the total loss, and values to log; ``last`` marks the last one of an optimizer step."""
         raise NotImplementedError
@@ -80,6 +85,16 @@ class FolderCheckpointMixin(BaseStrategy):
     def weights_changed(self) -> None:
         """Called after the model's weights were loaded: update other copies of them."""
         raise NotImplementedError
+
+    @classmethod
+    def number_formats(cls, config: Mapping[str, Any]) -> tuple[torch.dtype, torch.dtype | None]:
+        """Number format of the weights in training, and of autocast (None without), for ``tools/data.py cache``.
+
+        Args:
+            config: The config's ``strategy``.
+        """
+        del config
+        return torch.float32, None
 
     @classmethod
     def argument_faults(cls, arguments: Mapping[str, Any]) -> list[str]:

@@ -127,6 +127,11 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         ]
 
     @classmethod
+    def number_formats(cls, config: Mapping[str, Any]) -> tuple[torch.dtype, torch.dtype | None]:
+        """All weights in the half format, if there is one."""
+        return torch.bfloat16 if config.get('bf16') else torch.float16 if config.get('fp16') else torch.float32, None
+
+    @classmethod
     def memory_plan(cls, config: Mapping[str, Any], *, processes: int, micro_batch: int, device: str) -> MemoryPlan:
         """The split of its ZeRO stage; buckets and distances as written, otherwise DeepSpeed's defaults."""
         stage, options = int(config.get('zero_stage', 2)), dict(config.get('zero_options') or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -24,12 +25,22 @@ class PlainStepsMixin(FolderCheckpointMixin):
         """The model."""
         return self.model
 
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """bfloat16 where the strategy says so."""
+        return torch.bfloat16 if self.bf16 else None
+
+    @classmethod
+    def number_formats(cls, config: Mapping[str, Any]) -> tuple[torch.dtype, torch.dtype | None]:
+        """Weights in float32."""
+        return torch.float32, torch.bfloat16 if config.get('bf16') else None
+
     def compute_losses(self, data: dict, *, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Forward of a micro-batch: the total loss, and values to log."""
         module: Any = self.module
         data = module.data_preprocessor(data, True)
         device = next(module.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
+        with torch.autocast(device, dtype=self.autocast) if self.autocast else nullcontext():
             losses = self.model(**data, mode='loss')
         return module.parse_losses(losses)
 

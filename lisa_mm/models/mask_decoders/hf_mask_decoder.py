@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     EdgeTamModel,
     PretrainedConfig,
@@ -153,16 +153,28 @@ class HFMaskDecoder(BaseMaskDecoder):
             return {'image_size': self.image_size, 'mean': numbers['mean'], 'std': numbers['std'], 'resize': 'squash'}
         return {'image_size': self.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
 
-    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+    @property
+    def frozen_encoder(self) -> nn.Module | None:
+        return self.model.vision_encoder
+
+    def encoder_features(self, pixels: Tensor) -> ImageEmbeddings:
         dtype = next(self.model.vision_encoder.parameters()).dtype
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self.model.vision_encoder)):
             out = self.model.vision_encoder(pixels.to(dtype), return_dict=True)
         if self.kind in PYRAMIDS:
-            fine, middle, coarse = list(out.fpn_hidden_states)[:3]
-            coarse = coarse + self.model.no_memory_embedding.view(1, -1, 1, 1)  # (B, C, h, w)
+            fine, middle, coarse = list(out.fpn_hidden_states)[:3]  # (B, C, h, w)
             return ImageEmbeddings(coarse, {'fine': fine, 'middle': middle})
         extra = {'early': out.intermediate_embeddings[0]} if self.kind == 'sam_hq' else {}
         return ImageEmbeddings(out.last_hidden_state, extra)
+
+    def from_features(self, features: ImageEmbeddings) -> ImageEmbeddings:
+        if self.kind not in PYRAMIDS:
+            return features
+        # trained with the decoder
+        return ImageEmbeddings(features.features + self.model.no_memory_embedding.view(1, -1, 1, 1), features.extra)
+
+    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        return self.from_features(self.encoder_features(pixels))
 
     def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
         counts = [len(prompt) for prompt in prompts]

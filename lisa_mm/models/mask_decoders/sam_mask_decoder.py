@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...registry import BACKBONES, MASK_DECODERS
@@ -115,8 +115,15 @@ class SAMMaskDecoder(BaseMaskDecoder):
     def preprocess(self) -> MaskImageSpec:
         return {'image_size': self.image_encoder.image_size, 'mean': SAM_MEAN, 'std': SAM_STD, 'resize': 'longest_side'}
 
-    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+    @property
+    def frozen_encoder(self) -> nn.Module | None:
+        return self.image_encoder
+
+    def encoder_features(self, pixels: Tensor) -> ImageEmbeddings:
         return self.image_encoder(pixels)
+
+    def encode_image(self, pixels: Tensor) -> ImageEmbeddings:
+        return self.from_features(self.encoder_features(pixels))
 
     def forward(self, embeddings: ImageEmbeddings, prompts: list[Tensor]) -> list[Tensor]:
         counts = [len(prompt) for prompt in prompts]

@@ -23,6 +23,7 @@ from ..base import (
 )
 from ..batch import ModelInputs
 from ..batch_layout import layout_of, rows_to_share
+from ..frozen_features import complete_features, is_cached
 from ..shared_prefix import run_shared
 from ..weights import is_trained
 from ..widths import with_derived
@@ -86,9 +87,29 @@ class LlavaMLLM(BaseMLLM):
     def num_image_tokens(self, height: int, width: int) -> int:
         return self.vision_tower.num_tokens(height, width)
 
+    @property
+    def frozen_encoder(self) -> nn.Module | None:
+        return self.vision_tower
+
+    def encoder_features(self, pixels: Tensor) -> Tensor:
+        return self.vision_tower(pixels)
+
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, S, S) -> image tokens (B, N, D)."""
-        features = self.vision_tower(pixel_values)  # (B, N, C)
+        return self._project(self.encoder_features(pixel_values))
+
+    def image_tokens(self, inputs: ModelInputs, numbers: list[int] | None = None) -> Tensor:
+        """Image tokens (n, N, D) of some images of the batch, by default of all."""
+        if is_cached('vision_tower', inputs):
+            assert 'cached' in inputs
+            numbers = list(range(len(inputs['cached']['keys']))) if numbers is None else numbers
+            return self._project(complete_features('vision_tower', self, inputs, numbers)['features'])
+        assert 'pixel_values' in inputs
+        pixels = inputs['pixel_values']
+        return self.encode_image(pixels if numbers is None else pixels[numbers])
+
+    def _project(self, features: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, D)."""
         with torch.set_grad_enabled(self._vision_trains()):
             return self.projector(features)
 
@@ -100,8 +121,7 @@ class LlavaMLLM(BaseMLLM):
         embeds = self.language_model.embed(input_ids.masked_fill(input_ids == IMAGE_TOKEN_ID, 0))  # (R, L, D)
         counts = {count for count in layout.image_tokens if count}
         if counts:
-            assert 'pixel_values' in inputs
-            tokens = self.encode_image(inputs['pixel_values'])[layout.images_shown]  # (n, N, D)
+            tokens = self.image_tokens(inputs)[layout.images_shown]  # (n, N, D)
             if counts != {tokens.shape[1]}:
                 raise ValueError(
                     f'rows hold {sorted(counts)} image placeholders, but an image gives {tokens.shape[1]} tokens: '
@@ -110,8 +130,7 @@ class LlavaMLLM(BaseMLLM):
             flat = embeds.flatten(0, 1).index_copy(0, layout.image_places, tokens.flatten(0, 1).to(embeds.dtype))
             return flat.view_as(embeds)
         if self._vision_trains() or is_sharded(self):  # other processes may show images: run what they run
-            assert 'pixel_values' in inputs
-            embeds = embeds + self.encode_image(inputs['pixel_values'][:1]).sum().to(embeds.dtype) * 0
+            embeds = embeds + self.image_tokens(inputs, [0]).sum().to(embeds.dtype) * 0
         return embeds
 
     def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:
