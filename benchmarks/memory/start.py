@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 from lisa_mm.errors import UserError
+from lisa_mm.planning.host import host_memory
+from lisa_mm.planning.report import build_on_shapes
 
 from .. import checkout_environment
 from .cases import LORA, LOSSES, TOKENIZER
@@ -42,6 +44,7 @@ LLAMA: dict[str, Any] = dict(
 CLIP: dict[str, Any] = dict(
     hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8, image_size=112, patch_size=14
 )
+COLUMNS = ('processes', 'program', 'PSS', 'private', 'calc.', 'PSS', 'private', 'RSS')
 MEASURES = ('pss', 'rss', 'private')
 PERIOD = 0.03  # seconds between two looks at the processes
 
@@ -53,20 +56,21 @@ class StartMemory:
     Args:
         processes: Their number.
         files: Size of the weight files.
-        before: PSS when the program is imported and no weight is read.
-        pss: Peak of the proportional share.
-        rss: Peak of the resident memory: shared pages count in every process.
-        private: Peak of what belongs to the processes themselves, without the files' pages.
-        after: PSS when the optimizer is ready.
+        before: When the program is imported and no weight is read.
+        read: Peaks until the model is built.
+        ready: Peaks from then until the optimizer is ready.
+        calculated: What ``check_config`` says of the processes' own memory until the model is built.
+
+    Each of the three holds ``pss``, the proportional share; ``rss``, where shared pages count in every process; and
+    ``private``, what belongs to the processes themselves, without the files' pages.
     """
 
     processes: int
     files: int
-    before: int
-    pss: int
-    rss: int
-    private: int
-    after: int
+    before: dict[str, int]
+    read: dict[str, int]
+    ready: dict[str, int]
+    calculated: int
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,14 +83,15 @@ def run(args: argparse.Namespace) -> None:
         source = start_source(files, args.strategy, train_embeddings=args.train_embeddings)
         size = sum(path.stat().st_size for path in Path(folder).rglob('*') if path.suffix in ('.safetensors', '.pth'))
         print(f'{size / 1e6:.0f} MB of files in {args.files}, {args.strategy}; MB of all processes together')
-        print(f'{"processes":>9s}{"before":>9s}{"peak PSS":>10s}{"- before":>10s}{"private":>9s}{"RSS":>9s}{"after":>9s}')
+        print('beside the imported program: until the model is built, until the optimizer is ready')
+        print(''.join(f'{name:>10s}' for name in COLUMNS))
         for processes in args.processes:
             memory = measure_start(source, processes, size)
             found.append(asdict(memory))
-            numbers = (memory.pss, memory.pss - memory.before, memory.private, memory.rss, memory.after)
-            widths = (10, 10, 9, 9, 9)
-            cells = ''.join(f'{number / 1e6:{width}.0f}' for number, width in zip(numbers, widths, strict=True))
-            print(f'{processes:9d}{memory.before / 1e6:9.0f}{cells}', flush=True)
+            before, read, ready = memory.before, memory.read, memory.ready
+            beside = [step[key] - before[key] for step in (read, ready) for key in ('pss', 'private')]
+            numbers = [before['pss'], *beside[:2], memory.calculated, *beside[2:], ready['rss']]
+            print(f'{processes:10d}' + ''.join(f'{number / 1e6:10.0f}' for number in numbers), flush=True)
     if args.out:
         Path(args.out).write_text(json.dumps({'strategy': args.strategy, 'files': args.files, 'found': found}, indent=1))
 
@@ -103,8 +108,12 @@ def write_files(folder: Path, dtype: torch.dtype) -> dict[str, Path]:
 
     torch.manual_seed(0)
     paths = {'llama': folder / 'llama', 'clip': folder / 'clip', 'sam': folder / 'sam.pth'}
-    LlamaForCausalLM(LlamaConfig(**LLAMA)).to(dtype).save_pretrained(paths['llama'])
-    CLIPVisionModel(CLIPVisionConfig(**CLIP)).to(dtype).save_pretrained(paths['clip'])
+    models: dict[str, Any] = {
+        'llama': LlamaForCausalLM(LlamaConfig(**LLAMA)),
+        'clip': CLIPVisionModel(CLIPVisionConfig(**CLIP)),
+    }
+    for name, model in models.items():
+        model.to(dtype).save_pretrained(paths[name])
     torch.save(sam_model_registry['vit_b']().to(dtype).state_dict(), paths['sam'])
     return paths
 
@@ -169,10 +178,11 @@ def measure_start(source: dict[str, Any], processes: int, files: int) -> StartMe
                 started.append(subprocess.Popen(command, env={**environment, **variables}, stdout=log, stderr=log))
         try:
             _wait(started, folder, 'ready')
-            before = _held(started)['pss']
+            before = _held(started)
+            (folder / 'read').touch()
+            read = _wait(started, folder, 'built')
             (folder / 'go').touch()
-            peaks = _wait(started, folder, 'done')
-            after = _held(started)['pss']
+            ready = _wait(started, folder, 'done')
             (folder / 'end').touch()
             for process in started:
                 process.wait()
@@ -180,7 +190,13 @@ def measure_start(source: dict[str, Any], processes: int, files: int) -> StartMe
             for process in started:
                 process.kill()
                 process.wait()
-    return StartMemory(processes=processes, files=files, before=before, after=after, **peaks)
+    return StartMemory(processes, files, before, read, ready, calculate(source, processes))
+
+
+def calculate(source: dict[str, Any], processes: int) -> int:
+    """The calculated memory of the processes until the model is built, in bytes; nothing is converted on this CPU."""
+    half = bool(source['strategy'].get('bf16'))
+    return host_memory(source['model'], build_on_shapes(source['model']), processes=processes, half=half).private
 
 
 def _free_port() -> int:
@@ -193,7 +209,7 @@ def _free_port() -> int:
 
 def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path, mark: str) -> dict[str, int]:
     """Look at the processes until each has written its mark; the largest sum of each measure meanwhile."""
-    peaks = dict.fromkeys(MEASURES, 0)
+    peaks = _held(started)
     while not all((folder / f'{mark}_{rank}').exists() for rank in range(len(started))):
         failed = next((rank for rank, process in enumerate(started) if process.poll() is not None), None)
         if failed is not None:
@@ -201,12 +217,12 @@ def _wait(started: Sequence[subprocess.Popen[bytes]], folder: Path, mark: str) -
         held = _held(started)
         peaks = {key: max(peaks[key], held[key]) for key in MEASURES}
         time.sleep(PERIOD)
-    return peaks
+    return {key: max(peaks[key], held) for key, held in _held(started).items()}
 
 
 def _held(started: Sequence[subprocess.Popen[bytes]]) -> dict[str, int]:
     """What the processes hold now, together, in bytes."""
-    total = dict.fromkeys(MEASURES, 0)
+    total: dict[str, int] = dict.fromkeys(MEASURES, 0)
     for process in started:
         text = Path(f'/proc/{process.pid}/smaps_rollup').read_text()
         for key, name in zip(MEASURES, ('Pss', 'Rss', 'Anonymous'), strict=True):
@@ -232,8 +248,11 @@ def build(source: dict[str, Any], folder: Path) -> None:
     del compiled['train_cfg']
     runner = LisaRunner(**compiled, work_dir=str(folder / f'work_{rank}'), experiment_name=f'start_{rank}')
     (folder / f'ready_{rank}').touch()
+    _sleep_until(folder / 'read')
+    model = runner.strategy.build_model(runner.model)
+    (folder / f'built_{rank}').touch()
     _sleep_until(folder / 'go')
-    runner.strategy.prepare(runner.model, optim_wrapper=optimizer, dispatch_kwargs={})
+    runner.strategy.prepare(model, optim_wrapper=optimizer, dispatch_kwargs={})
     (folder / f'done_{rank}').touch()
     _sleep_until(folder / 'end')
 

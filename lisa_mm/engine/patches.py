@@ -127,7 +127,11 @@ def equal_weights_kept() -> Iterator[None]:
     from deepspeed.runtime.engine import DeepSpeedEngine
 
     broadcast = DeepSpeedEngine._broadcast_model
-    DeepSpeedEngine._broadcast_model = lambda engine: send_weights(engine.module)
+
+    def send(engine: Any) -> None:
+        send_weights(engine.module)
+
+    DeepSpeedEngine._broadcast_model = send  # pyright: ignore[reportAttributeAccessIssue] - its only argument is positional
     try:
         yield
     finally:

@@ -84,7 +84,7 @@ def parameters_in(dtype: torch.dtype, exact: Callable[[str, Tensor], bool]) -> I
             return None
         return nn.Parameter(parameter.detach().to(dtype), requires_grad=parameter.requires_grad)
 
-    handle = register_module_parameter_registration_hook(convert)
+    handle = register_module_parameter_registration_hook(convert)  # pyright: ignore[reportArgumentType] - a result replaces
     try:
         yield
     finally:

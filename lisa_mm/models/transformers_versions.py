@@ -60,8 +60,8 @@ def read_model(
     if reading is not None and reading.device.type != 'cpu' and not is_deepspeed_zero3_enabled():
         how['device_map'] = {'': reading.device}
     # transformers gives each tensor of a file the dtype that its parameter has on the meta device; ZeRO-3 has no such step
-    half = reading is not None and reading.dtype != torch.float32
-    with parameters_in(reading.dtype, exact) if half else nullcontext():
+    half = None if reading is None or reading.dtype == torch.float32 else reading.dtype
+    with parameters_in(half, exact) if half is not None else nullcontext():
         model, report = cls.from_pretrained(folder, output_loading_info=True, **how)
     missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
     if missing:
