@@ -194,9 +194,10 @@ def measure_start(source: dict[str, Any], processes: int, files: int) -> StartMe
 
 
 def calculate(source: dict[str, Any], processes: int) -> int:
-    """The calculated memory of the processes until the model is built, in bytes; nothing is converted on this CPU."""
+    """The calculated memory of the processes until the model is built, in bytes, if no file needs a conversion."""
     half = bool(source['strategy'].get('bf16'))
-    return host_memory(source['model'], build_on_shapes(source['model']), processes=processes, half=half).private
+    model = build_on_shapes(source['model'])
+    return host_memory(source['model'], model, processes=processes, half=half, converted=False).private
 
 
 def _free_port() -> int:

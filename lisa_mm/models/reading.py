@@ -62,12 +62,16 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     if reading is None:
         module.load_state_dict(dict(state))
         return
+    taken: set[int] = set()
     with torch.no_grad():
         for name, own in module.state_dict(keep_vars=True).items():
-            if isinstance(own, nn.Parameter) and own.is_floating_point():
-                own.data = state[name].to(reading.device, reading.dtype)
-            else:
+            if not isinstance(own, nn.Parameter) or not own.is_floating_point():
                 own.copy_(state[name])
+                continue
+            value = state[name].to(reading.device, reading.dtype).contiguous()
+            # names that share memory in a torch file stay apart, for a step of one would change the other
+            own.data = value.clone() if value.data_ptr() in taken else value
+            taken.add(own.data_ptr())
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class HostMemory:
     private: int
 
 
-def host_memory(parts: Mapping[str, Any], model: nn.Module, *, processes: int, half: bool) -> HostMemory:
+def host_memory(parts: Mapping[str, Any], model: nn.Module, *, processes: int, half: bool, converted: bool = True) -> HostMemory:
     """Calculate the memory that processes need to build a model, each on its GPU.
 
     Weights of files go to the GPU tensor by tensor. What no file holds is drawn in float32 on the CPU, and matrices that get
@@ -43,6 +43,7 @@ def host_memory(parts: Mapping[str, Any], model: nn.Module, *, processes: int, h
         model: Built from it for its shapes.
         processes: Processes of the machine.
         half: Parameters in half precision.
+        converted: The files may have another dtype than the parameters.
     """
     own = with_weights(copy.deepcopy(dict(parts)))
     parameters = {id(parameter): parameter.numel() for parameter in model.parameters()}
@@ -62,8 +63,9 @@ def host_memory(parts: Mapping[str, Any], model: nn.Module, *, processes: int, h
     read -= grown
     drawn = 4 * sum(size for key, size in parameters.items() if key not in read)
     differences = 4 * 2 * max((parameters[key] for key in grown), default=0)
-    converted = (2 if half else 4) * AT_ONCE * max((parameters[key] for key in read), default=0)
-    return HostMemory(files, processes * (drawn + differences + converted))
+    largest = max((parameters[key] for key in read), default=0)
+    conversions = (2 if half else 4) * AT_ONCE * largest if converted else 0
+    return HostMemory(files, processes * (drawn + differences + conversions))
 
 
 def _read_parts(parts: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Path]]:

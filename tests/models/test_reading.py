@@ -87,6 +87,17 @@ def test_a_mapped_weight_can_be_trained_and_the_file_stays(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_names_that_share_memory_or_lie_crosswise_in_a_file_become_usual_parameters(tmp_path):
+    square = torch.randn(300, 300)
+    state = {'0.weight': square.t(), '1.weight': square, '2.weight': square}
+    torch.save(state, tmp_path / 'shared.pth')
+    module = nn.Sequential(*[nn.Linear(300, 300, bias=False) for _ in range(3)])
+    with reading_weights(Reading(torch.float32, CPU)):
+        load_strictly(module, read_weights(tmp_path / 'shared.pth'), 'shared')
+    assert all(torch.equal(value, state[name]) and value.is_contiguous() for name, value in module.named_parameters())
+    assert len({parameter.data_ptr() for parameter in module.parameters()}) == 3
+
+
 @pytest.mark.parametrize('reading', [None, HALF])
 def test_what_does_not_fit_is_one_error_and_changes_nothing(tmp_path, reading):
     path = written(tmp_path, '.pth', torch.bfloat16)
@@ -109,11 +120,15 @@ def test_not_finite_is_an_error(tmp_path):
 
 
 def test_the_setting_ends_with_its_block():
-    with pytest.raises(ValueError, match='inside'), reading_weights(HALF):
-        assert current_reading() is HALF
-        with reading_weights(None):
-            assert current_reading() is None
-        raise ValueError('inside')
+    def fail():
+        with reading_weights(HALF):
+            assert current_reading() is HALF
+            with reading_weights(None):
+                assert current_reading() is None
+            raise ValueError('inside')
+
+    with pytest.raises(ValueError, match='inside'):
+        fail()
     assert current_reading() is None
 
 
