@@ -36,16 +36,19 @@ def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
         model: A Hugging Face model with an output head.
         vocab_size: Number of tokens of the tokenizer, new ones included.
     """
-    matrices = cast(tuple[Matrix, Matrix], (model.get_input_embeddings(), model.get_output_embeddings()))
-    old = matrices[0].weight
+
+    def matrices() -> tuple[Matrix, Matrix]:
+        return cast(tuple[Matrix, Matrix], (model.get_input_embeddings(), model.get_output_embeddings()))
+
+    old = matrices()[0].weight
     if vocab_size <= full_shape(old)[0]:
         return
     if old.is_cuda and not is_sharded_parameter(old):
-        for matrix in matrices:
+        for matrix in matrices():
             matrix.cpu()  # whose generator draws the new rows, wherever the model lies
     # the new rows are the mean of the old ones plus noise; the covariance needs float32 on a real device
     model.resize_token_embeddings(vocab_size, mean_resizing=not old.is_meta)
-    for matrix in matrices:
+    for matrix in matrices():  # the head is another module now
         matrix.from_file = False  # no file holds these rows: checkpoints must, if they stay frozen
 
 
