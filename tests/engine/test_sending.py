@@ -53,10 +53,10 @@ def test_equal_weights_are_not_written(receive):
 def test_others_become_the_first_ones(receive):
     own, first = module(), module()
     with torch.no_grad():
-        first[0].weight[1, 2] += 1
-        first[2].weight.neg_()
-        first[1].running_mean.fill_(float('nan'))
-        first[1].num_batches_tracked += 7
+        first.get_parameter('0.weight')[1, 2] += 1
+        first.get_parameter('2.weight').neg_()
+        first.get_buffer('1.running_mean').fill_(float('nan'))
+        first.get_buffer('1.num_batches_tracked').add_(7)
         first.get_buffer('mask').logical_not_()
     kept, before = own[0].weight, versions(own)
     receive(first)

@@ -44,7 +44,7 @@ def mapped(tensor):
 def layer():
     torch.manual_seed(1)
     module = nn.Sequential(nn.Linear(300, 300), nn.BatchNorm1d(300))
-    module[1].running_mean.normal_()
+    module.get_buffer('1.running_mean').normal_()
     return module
 
 
@@ -234,7 +234,7 @@ def llama(tmp_path_factory):
     folder = tmp_path_factory.mktemp('llama')
     sizes = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
     model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=False))
-    model.to(torch.bfloat16).save_pretrained(folder)  # pyright: ignore[reportArgumentType] - a dtype
+    model.to(torch.bfloat16).save_pretrained(folder)
     torch.save(model.state_dict(), folder / 'pytorch_model.bin')
     return folder
 
