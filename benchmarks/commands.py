@@ -20,7 +20,7 @@ def main(description: str | None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='examples:\n  python tools/benchmark.py speed train --as-original\n  python tools/benchmark.py paper\n'
         '  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
-        '  python tools/benchmark.py answers --model work_dirs/lisa_nano\n'
+        '  python tools/benchmark.py start-memory\n  python tools/benchmark.py answers --model work_dirs/lisa_nano\n'
         '  python tools/benchmark.py evaluation --batch-sizes 1 4\n'
         '  python tools/benchmark.py serving --model work_dirs/lisa_nano\n'
         '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
@@ -41,6 +41,19 @@ def main(description: str | None) -> None:
     add('--out', help='a json with the numbers')
     add('--table', help='a markdown table')
     add('--figure', help='a png: measured on one axis, calculated on the other')
+
+    add = _parser(commands, 'start-memory', 'memory.start', "host memory of a training's start, with 1, 2, 4 processes")
+    add('--processes', type=int, nargs='+', default=[1, 2, 4], metavar='N', help='(default: 1 2 4)')
+    add(
+        '--files',
+        choices=['bfloat16', 'float16', 'float32'],
+        default='bfloat16',
+        help='dtype of the files (default: %(default)s)',
+    )
+    add('--strategy', choices=['zero2_bf16', 'zero2', 'ddp'], default='zero2_bf16', help='(default: %(default)s)')
+    add('--train-embeddings', action='store_true', help='train embeddings and head whole, not the new rows alone')
+    add('--dir', help='where the temporary folder is made')
+    add('--out', help='a json with the numbers')
 
     add = _parser(commands, 'import-memory', 'import_memory', 'peak memory of importing a made-up checkpoint')
     add('--size', default='3GB', help='of the checkpoint; twice as much disk is needed (default: %(default)s)')

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {'torch', 'transformers', 'mmengine', 'mmcv', 'deepspeed', 'peft', 'numpy', 'cv2', 'PIL', 'pydantic', 'starlette'}
 TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py'))
 COMMANDS = {
-    'benchmark.py': ('speed', 'paper', 'data', 'memory', 'import-memory', 'answers', 'serving', 'evaluation'),
+    'benchmark.py': ('speed', 'paper', 'data', 'memory', 'start-memory', 'import-memory', 'answers', 'serving', 'evaluation'),
     'convert_checkpoint.py': ('import', 'export'),
-    'data.py': ('check', 'stats', 'preview', 'convert', 'import'),
+    'data.py': ('check', 'stats', 'preview', 'convert', 'import', 'cache'),
 }
 # runs a tool as its own program would run, then names the modules it has loaded
 PROGRAM = """

@@ -115,7 +115,7 @@ class _Shard:
                 raise CheckpointError(f'{path}: not readable ({error}). The file is damaged: download it again.') from error
             self.info = read_header(path)
         else:
-            self._state = read_unprefixed(path, mmap=True)
+            self._state = read_unprefixed(path)
             self.info = {name: TensorInfo(tuple(value.shape), value.dtype) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:

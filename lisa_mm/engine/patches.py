@@ -10,6 +10,7 @@ Importing this module changes nothing: each function is called at the moment it 
 | DeepSpeed's choice of compiled operations | :func:`leave_out_shm_op` | a minute of compiling |
 | torch's linear function, which ZeRO-3 replaces for good | :func:`linear_given_back` | later models of the process |
 | what ZeRO-3 sees of seg heads, mask decoders and losses | :func:`same_on_all_processes` | it stops where processes differ |
+| what DeepSpeed sends to all processes on a CPU | :func:`equal_weights_kept` | each would copy the weight files' pages |
 | the class of a transformers module | :func:`lisa_mm.models.precision.keep_float32` | a cast would round its buffers |
 
 The last one is with the models, which may not import the engine; it changes one object, never transformers' own class.
@@ -29,6 +30,8 @@ from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
 from lisa_mm.models.base import BaseMaskDecoder, BaseSegHead
+
+from .sending import send_weights
 
 
 def defer_deepspeed() -> None:
@@ -113,6 +116,26 @@ def leave_out_shm_op() -> None:
     import deepspeed
 
     deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+
+
+@contextmanager
+def equal_weights_kept() -> Iterator[None]:
+    """Wraps DeepSpeed's initialisation on a CPU, which writes the first process's weights over those of the others.
+
+    Where both are equal, nothing is written: memory-mapped weights stay the pages of the file that all processes share.
+    """
+    from deepspeed.runtime.engine import DeepSpeedEngine
+
+    broadcast = DeepSpeedEngine._broadcast_model
+
+    def send(engine: Any) -> None:
+        send_weights(engine.module)
+
+    DeepSpeedEngine._broadcast_model = send  # pyright: ignore[reportAttributeAccessIssue] - its only argument is positional
+    try:
+        yield
+    finally:
+        DeepSpeedEngine._broadcast_model = broadcast
 
 
 class _Shapes:

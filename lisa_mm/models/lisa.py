@@ -21,7 +21,9 @@ from .batch_layout import BatchLayout, layout_of
 from .data_preprocessor import SegDataPreprocessor
 from .frozen_features import complete_features, is_cached
 from .full_size import FullSizeMaps
+from .lora import begins_from_weights
 from .losses.building import build_losses, loss_name
+from .reading import current_reading, reading_weights
 from .token_ids import token_ids
 from .tuning import check_tuning, resolve, set_mode
 from .widths import with_derived
@@ -66,8 +68,9 @@ class LISA(BaseModel):
         seg_token_id: int | None = None,
     ):
         check_tuning(lora, tuning, train_embeddings)  # before any weights are read
-        built_mllm: BaseMLLM = MLLMS.build(mllm)
-        built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
+        with reading_weights(None if begins_from_weights(lora) else current_reading()):
+            built_mllm: BaseMLLM = MLLMS.build(mllm)
+            built_decoder: BaseMaskDecoder = MASK_DECODERS.build(mask_decoder)
         super().__init__(data_preprocessor=SegDataPreprocessor(built_mllm.preprocess, built_decoder.preprocess))
         self.mllm = built_mllm
         self.mask_decoder = built_decoder

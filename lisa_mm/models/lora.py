@@ -50,6 +50,12 @@ def split_lora(lora: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, d
     return {key: value for key, value in lora.items() if key not in PLACES}, others
 
 
+def begins_from_weights(lora: dict[str, Any] | None) -> bool:
+    """Whether adapters are calculated from the weights (DoRA, PiSSA), which must be exact for it."""
+    own, others = split_lora(lora)
+    return any(given.get('use_dora') or _is_pissa(given.get('init_lora_weights')) for given in (own, *others.values()))
+
+
 def apply_lora(
     module: nn.Module,
     lora: dict[str, Any],

@@ -6,14 +6,15 @@ is kept beside the weight, and its rows replace the matrix's rows in the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from ..sharding import full_shape, gathered
+from ..sharding import full_shape, gathered, is_sharded_parameter
 
 NEW_ROWS = 'new_rows'  # the value of model.train_embeddings, and the parameter's name
 
@@ -35,13 +36,32 @@ def add_rows(model: PreTrainedModel, vocab_size: int) -> None:
         model: A Hugging Face model with an output head.
         vocab_size: Number of tokens of the tokenizer, new ones included.
     """
-    old = cast(Matrix, model.get_input_embeddings()).weight
+
+    def matrices() -> tuple[Matrix, Matrix]:
+        return cast(tuple[Matrix, Matrix], (model.get_input_embeddings(), model.get_output_embeddings()))
+
+    old = matrices()[0].weight
     if vocab_size <= full_shape(old)[0]:
         return
+    if old.is_cuda and not is_sharded_parameter(old):
+        for matrix in matrices():
+            matrix.cpu()  # whose generator draws the new rows, wherever the model lies
     # the new rows are the mean of the old ones plus noise; the covariance needs float32 on a real device
     model.resize_token_embeddings(vocab_size, mean_resizing=not old.is_meta)
-    for matrix in cast(tuple[Matrix, Matrix], (model.get_input_embeddings(), model.get_output_embeddings())):
+    for matrix in matrices():  # the head is another module now
         matrix.from_file = False  # no file holds these rows: checkpoints must, if they stay frozen
+
+
+def matrices_to_grow(architecture: PretrainedConfig, vocab_size: int | None) -> Callable[[str, Tensor], bool]:
+    """Tells the parameters that :func:`add_rows` will need in float32: embeddings and head, if rows are to be added.
+
+    Args:
+        architecture: Of the file.
+        vocab_size: Number of rows with the new ones; None adds none.
+    """
+    rows = architecture.get_text_config().vocab_size
+    grows = vocab_size is not None and vocab_size > rows
+    return lambda name, parameter: grows and parameter.shape[0] == rows
 
 
 def add_new_rows(embeddings: nn.Module, head: nn.Module, token_ids: list[int]) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import Cache, GenerationMixin, PretrainedConfig, PreTrainedModel, configuration_utils
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.modeling_utils import set_zero3_state
 
 from ..errors import CheckpointError
 from .base import MLLMOutput
 from .phases import shapes_only
+from .reading import current_reading, parameters_in
 from .weight_files import check_files, is_finite
 
 # encoded images: 5.18
@@ -36,13 +38,16 @@ def build_shapes(build: Callable[..., Any], config: PretrainedConfig, **options:
         return build(config, dtype=torch.float32, **options)
 
 
-def read_model(cls: Any, folder: Path, what: str, **options: object) -> Any:
-    """Read a transformers model with all its weights from a folder.
+def read_model(
+    cls: Any, folder: Path, what: str, *, exact: Callable[[str, Tensor], bool] = lambda name, shape: False, **options: object
+) -> Any:
+    """Read a transformers model with all its weights from a folder; :mod:`.reading` says in which dtype, on which device.
 
     Args:
         cls: A class with ``from_pretrained``.
         folder: A Hugging Face folder.
         what: Name of the model in errors, e.g. ``'the language model'``.
+        exact: Tells from its name in its module and from its shape whether a parameter is read in float32 in any case.
         options: Further arguments of ``from_pretrained``.
 
     Raises:
@@ -50,7 +55,14 @@ def read_model(cls: Any, folder: Path, what: str, **options: object) -> Any:
             ZeRO-3, where no process holds them whole, the last is not looked at).
     """
     check_files(folder)
-    model, report = cls.from_pretrained(folder, output_loading_info=True, **{'dtype': torch.float32, **options})
+    reading = None if 'quantization_config' in options else current_reading()
+    how = {'dtype': torch.float32, **options}
+    if reading is not None and reading.device.type != 'cpu' and not is_deepspeed_zero3_enabled():
+        how['device_map'] = {'': reading.device}
+    # transformers gives each tensor of a file the dtype that its parameter has on the meta device; ZeRO-3 has no such step
+    half = None if reading is None or reading.dtype == torch.float32 else reading.dtype
+    with parameters_in(half, exact) if half is not None else nullcontext():
+        model, report = cls.from_pretrained(folder, output_loading_info=True, **how)
     missing = sorted(report['missing_keys']) + sorted(map(str, report['mismatched_keys']))
     if missing:
         raise CheckpointError(f'{folder}: {len(missing)} weights of {what} are missing, e.g. {missing[0]}.')

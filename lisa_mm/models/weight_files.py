@@ -92,28 +92,29 @@ def _numbered_shards(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def read_weights(path: str | Path, *, mmap: bool = False, own: Collection[str] = ()) -> dict[str, Tensor]:
-    """Read a state dict from a safetensors file or a torch file (with ``weights_only=True``), whatever its name.
+def read_weights(path: str | Path, *, own: Collection[str] = ()) -> dict[str, Tensor]:
+    """Map a state dict from a safetensors file or a torch file (with ``weights_only=True``), whatever its name.
+
+    Pages load when a tensor is used; a torch file of before version 1.6 is read as a whole.
 
     A wrapper around it (``{'model': ..., 'optimizer': ...}``) and a prefix of all names (``module.``) are taken off, and the
     log says so.
 
     Args:
         path: The file.
-        mmap: Map a torch file instead of reading it: pages load when a tensor is used.
         own: Names that are wanted, if known: a prefix that they have too is kept.
 
     Raises:
         CheckpointError: if the file is missing, cut off or no weights, if it asks for code, or holds several state dicts.
     """
     path = Path(path)
-    state = read_unprefixed(path, mmap=mmap)
+    state = read_unprefixed(path)
     prefix = common_prefix(state, own)
     tell_prefix(path, prefix)
     return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
-def read_unprefixed(path: Path, *, mmap: bool = False) -> dict[str, Tensor]:
+def read_unprefixed(path: Path) -> dict[str, Tensor]:
     """:func:`read_weights` with the names as they are in the file."""
     if not path.exists():
         raise CheckpointError(f'{path}: no such file. Give the path of the weights, or pretrained=None for random ones.')
@@ -121,7 +122,7 @@ def read_unprefixed(path: Path, *, mmap: bool = False) -> dict[str, Tensor]:
     try:
         if kind.name == SAFETENSORS:
             return load_file(path, device='cpu')
-        state = load_torch(path, mmap=mmap and kind.name != OLD_TORCH)  # the old ones cannot be mapped
+        state = load_torch(path, mmap=kind.name != OLD_TORCH)  # the old ones cannot be mapped
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f'{path}: not readable as weights ({error}). The file is damaged: download it again.') from error
     return unwrapped(state, path)

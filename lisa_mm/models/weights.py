@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
 from .base import Part
+from .reading import fill
 from .weight_files import not_finite, read_shapes, read_weights
 
 
@@ -19,7 +20,7 @@ def is_trained(module: nn.Module) -> bool:
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, ignore: Iterable[str] = ()) -> None:
-    """Copy ``state`` into ``module``; every key must be used, every weight found and finite, every shape equal.
+    """Put ``state`` into ``module``; every key must be used, every weight found and finite, every shape equal.
 
     Args:
         module: Receives the weights.
@@ -56,7 +57,7 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str, *, i
             f'{source}: {len(broken)} tensors hold NaN or infinite numbers: {", ".join(broken[:4])}'
             f'{", ..." if len(broken) > 4 else ""}. Every answer and loss would be NaN: take an earlier or another file.'
         )
-    module.load_state_dict(state)
+    fill(module, state)
 
 
 def load_part(module: Part, pretrained: str | None) -> None:

@@ -19,6 +19,7 @@ from ..engine.strategies.memory_plan import MemoryUnknownError
 from ..errors import ConfigError
 from ..registry import LANGUAGE_MODELS, MLLMS, takes
 from .batch import ANSWER, BatchShape, image_inputs
+from .host import HostMemory, host_memory
 from .plans import plan_of, savings_of
 from .step import StepMemory, step_memory
 from .trace import Trace, trace_step
@@ -42,12 +43,14 @@ class Estimate:
         trace: Allocations of a micro-batch.
         batch: The assumed shape of the batch.
         share_prefix: Whether the rows of an image go behind one prefix.
+        host: Memory of the host while the model is built.
     """
 
     memory: StepMemory
     trace: Trace
     batch: BatchShape
     share_prefix: bool
+    host: HostMemory
 
 
 class Estimator:
@@ -61,7 +64,7 @@ class Estimator:
 
     def __init__(self, processes: int, *, device: str = 'cuda', size: tuple[int, int] = ASSUMED_SIZE):
         self.processes, self.device, self.size = processes, device, size
-        self._traces: dict[str, tuple[Trace, BatchShape, bool]] = {}
+        self._traces: dict[str, tuple[Trace, BatchShape, bool, HostMemory]] = {}
 
     def estimate(self, source: dict[str, Any]) -> Estimate:
         """Estimate a source config, given as a dict.
@@ -79,17 +82,18 @@ class Estimator:
         key = repr((source['model'], loader['batch_size'], _limits(pipeline), plan.half))
         if key not in self._traces:
             self._traces[key] = self._trace(source['model'], loader, pipeline, plan.half)
-        trace, batch, share_prefix = self._traces[key]
-        return Estimate(step_memory(trace, plan), trace, batch, share_prefix)
+        trace, batch, share_prefix, host = self._traces[key]
+        return Estimate(step_memory(trace, plan), trace, batch, share_prefix, host)
 
     def _trace(
         self, parts: dict[str, Any], loader: Mapping[str, Any], pipeline: list[Any], half: bool
-    ) -> tuple[Trace, BatchShape, bool]:
+    ) -> tuple[Trace, BatchShape, bool, HostMemory]:
         import torch
 
         model = build_on_shapes(parts)
         if getattr(getattr(model.mllm.decoder, 'config', None), '_attn_implementation', None) == 'flex_attention':
             raise MemoryUnknownError("attention='flex_attention' is not calculated. Check the config with 'sdpa'.")
+        host = host_memory(parts, model, processes=self.processes, half=half)
         with torch.device('meta'):
             image_tokens = image_inputs(model)[2]
         total, text = _limits(pipeline)
@@ -99,7 +103,7 @@ class Estimator:
         # an image is kept or cut as a whole, so a smaller limit would leave nothing to train
         tokens = max(tokens, image_tokens + ANSWER + 2)
         batch = BatchShape(int(loader['batch_size']), rows_of_an_image(loader), tokens, self.size)
-        return trace_step(model, batch, half=half, device=self.device), batch, model.mllm.share_prefix
+        return trace_step(model, batch, half=half, device=self.device), batch, model.mllm.share_prefix, host
 
 
 def build_on_shapes(parts: dict[str, Any]) -> Any:
@@ -169,8 +173,8 @@ def memory_report(source: Config, *, gpus: int, gpu_memory: float | None = None)
         'activations_without_checkpointing': _with_checkpointing(estimator, written, False),
         'cpu': {
             'offloaded': memory.offloaded * gpus,
-            # every process builds the model in float32 before DeepSpeed casts and shards it
-            'loading': 4 * (sum(trace.trained) + sum(trace.frozen)) * gpus,
+            'loading': estimate.host.private,
+            'files': estimate.host.files,
         },
         'assumed': {
             'images': batch.images,
@@ -323,8 +327,9 @@ def memory_text(report: dict[str, Any]) -> list[str]:
         line("peak of the optimizer's step", report['step']),
         line('reserve', report['reserve'], 'assumed: CUDA, NCCL, fragmentation'),
         line('needed', report['peak'] + report['reserve']),
-        f'  CPU: {report["cpu"]["loading"] / GIB:.0f} GiB while {count} processes load float32 weights'
-        + (f', {report["cpu"]["offloaded"] / GIB:.0f} GiB for what is offloaded' if report['cpu']['offloaded'] else ''),
+        f'  CPU: {report["cpu"]["loading"] / GIB:.1f} GiB while {count} processes build the model, beside the '
+        f'{report["cpu"]["files"] / GIB:.1f} GiB of weight files, which they share'
+        + (f'; {report["cpu"]["offloaded"] / GIB:.0f} GiB for what is offloaded' if report['cpu']['offloaded'] else ''),
     ]
     if 'fits' not in report:
         return lines

@@ -30,6 +30,7 @@ def benchmark(folder, *words):
         ('paper', ('--configs', '--page')),
         ('data', ('--images', '--label-maps', '--samples', '--tokenizer', '--out')),
         ('memory', ('--only', '--out', '--table', '--figure')),
+        ('start-memory', ('--processes', '--files', '--strategy', '--train-embeddings', '--dir', '--out')),
         ('import-memory', ('--size', '--shard', '--dir')),
         ('serving', ('--model', '--clients', '--requests', '--batch', '--turns', '--side')),
     ],

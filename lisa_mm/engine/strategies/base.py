@@ -23,6 +23,7 @@ from lisa_mm.engine.optimizer import joined_groups, optim_wrapper_faults, withou
 from lisa_mm.engine.schedules import with_todays_shape
 from lisa_mm.engine.versions import library_versions
 from lisa_mm.errors import CheckpointError, ConfigError, NonFiniteLossError, nearest
+from lisa_mm.models.reading import Reading, reading_weights
 from lisa_mm.registry import STRATEGIES
 
 from .batch import describe_batch, resolve_accumulation
@@ -46,6 +47,7 @@ class FolderCheckpointMixin(BaseStrategy):
     accumulation: int
     micro_batch: int
     gradient_clipping: float
+    parameter_dtype: torch.dtype = torch.float32  # of the model's parameters in training
     _frozen: dict[str, dict] | None = None
     _trained_groups: list[list[nn.Parameter]] | None = None  # of each parameter group of the optimizer
 
@@ -178,6 +180,13 @@ class FolderCheckpointMixin(BaseStrategy):
             )
         self._trained_groups = [list(group['params']) for group in groups]
         return built
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build the model; its files are read tensor by tensor, in the dtype of training and onto its device."""
+        on_gpu = torch.cuda.is_available()
+        device = torch.device('cuda', torch.cuda.current_device()) if on_gpu else torch.device('cpu')
+        with reading_weights(Reading(self.parameter_dtype, device)):
+            return super().build_model(model)
 
     def group_names(self) -> list[list[str]]:
         """The names of the parameters in each of the optimizer's groups."""

@@ -14,6 +14,7 @@ from torch import nn
 from lisa_mm.registry import STRATEGIES
 
 from ..launch import detect_launcher, leave_group_at_exit
+from ..sending import send_weights
 from .batch import planned_accumulation
 from .memory_plan import MemoryPlan
 from .plain import PlainStepsMixin
@@ -67,9 +68,13 @@ class LisaDDPStrategy(PlainStepsMixin, DDPStrategy):
         model = self.convert_model(model.to(device))
         if not any(parameter.requires_grad for parameter in model.parameters()):
             return model  # DDP refuses it; our optimizer reports the fault, and an evaluation needs no wrapper
+        on_cpu = device.type == 'cpu'
+        if on_cpu:
+            send_weights(model)  # torch's own would give every process a copy of the weight files
         return MMDistributedDataParallel(
             module=model,
-            device_ids=[device.index] if device.type == 'cuda' else None,
+            device_ids=None if on_cpu else [device.index],
+            init_sync=not on_cpu,
             broadcast_buffers=False,
             find_unused_parameters=True,
         )

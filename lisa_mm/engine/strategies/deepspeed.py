@@ -84,6 +84,7 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
             **kwargs,
         )
         self.zero_stage = zero_stage
+        self.parameter_dtype = torch.bfloat16 if bf16 else torch.float16 if fp16 else torch.float32
         self.gradient_clipping = gradient_clipping
         self.set_up_batch(accumulation=accumulation, target_batch=target_batch, micro_batch=train_micro_batch_size_per_gpu)
         self.config.update(
@@ -215,19 +216,16 @@ class LisaDeepSpeedStrategy(FolderCheckpointMixin, DeepSpeedStrategy):
         # parameters of ours, buffers, and where batches go
         accelerator: Any = get_accelerator()
         model.to(accelerator.current_device_name())
-        halves = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-        half = next((dtype for name, dtype in halves.items() if self.config[name]['enabled']), None)
-        if half is None:
-            return
         for parameter in model.parameters():
             if not is_sharded_parameter(parameter) and parameter.is_floating_point():
-                parameter.data = parameter.data.to(half)
+                parameter.data = parameter.data.to(self.parameter_dtype)
 
     def _wrap_model(self, model: nn.Module) -> Any:
         # an evaluation has no optimizer to shard, which DeepSpeed refuses; below stage 3 parameters are whole
         if not hasattr(self, 'optim_wrapper') and self.zero_stage in (1, 2):
             self.config['zero_optimization'] = {'stage': 0}
-        with patches.same_on_all_processes(model) if self.zero_stage == 3 else nullcontext():
+        same = patches.same_on_all_processes(model) if self.zero_stage == 3 else nullcontext()
+        with same, nullcontext() if torch.cuda.is_available() else patches.equal_weights_kept():
             wrapped: Any = super()._wrap_model(model)
         if hasattr(wrapped.model.optimizer, 'fp32_groups_flat'):
             raise ConfigError(

@@ -22,7 +22,7 @@ from ...tokens import MASK_TOKENS
 from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseLanguageModel, MLLMOutput
 from ..generation import generate_rows, padded_left
-from ..new_rows import add_rows
+from ..new_rows import add_rows, matrices_to_grow
 from ..shared_decoding import answer_shared, is_plain
 from ..shared_masks import FLEX, MASKED, additive, model_masks, shares_prefix, sharing_obstacle, sliding_window
 from ..shared_prefix import SharedRows
@@ -148,7 +148,15 @@ class CausalLM(BaseLanguageModel):
             return
         options = {**self._options, **(quantization_options(self.quantization) if self.quantization else {})}
         del self.model  # frees the meta model, built for its shapes
-        model = read_model(AutoModelForCausalLM, self._folder, 'the language model', config=read_config(self._folder), **options)
+        architecture = read_config(self._folder)
+        model = read_model(
+            AutoModelForCausalLM,
+            self._folder,
+            'the language model',
+            exact=matrices_to_grow(architecture, self._rows()),
+            config=architecture,
+            **options,
+        )
         tell_peft(model)
         self.model = self._prepared(model)
 

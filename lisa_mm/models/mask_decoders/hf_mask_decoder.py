@@ -26,6 +26,7 @@ from ...structures import MaskImageSpec
 from ..architecture import architecture_of, folder_architecture, written_architecture
 from ..base import BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import keep_float32
+from ..reading import to_be_filled
 from ..transformers_versions import BUILDS_EDGETAM, build_shapes, read_model
 from ..weight_files import read_weights
 from ..weights import is_trained, load_strictly
@@ -43,6 +44,7 @@ CLASSES: dict[str, type[PreTrainedModel]] = {
 }
 SAME_MODEL = {'sam2_video': 'sam2', 'edgetam_video': 'edgetam', 'sam3_video': 'sam3_tracker'}  # folders of video models
 PYRAMIDS = ('sam2', 'edgetam', 'sam3_tracker')  # encoders with feature maps of several sizes
+EXACT = 'positional_embedding'  # stays in float32: sines of large phases are meaningless in bfloat16
 _NO_FOLDER = '{}: only SAM is read from a file; give the Hugging Face folder of {}.'
 # Means and deviations on the 0-255 scale, from the released models' image processors
 IMAGENET = {'mean': (123.675, 116.28, 103.53), 'std': (58.395, 57.12, 57.375)}
@@ -98,7 +100,8 @@ class HFMaskDecoder(BaseMaskDecoder):
         if path is not None and self.kind != 'sam':
             self.model = self._prepared(build_shapes(build, written, **self._options))
         else:
-            self.model = self._prepared(build(written, dtype=torch.float32, **self._options))
+            with to_be_filled(path is not None):
+                self.model = self._prepared(build(written, dtype=torch.float32, **self._options))
 
     def load_pretrained(self) -> None:
         path = self._path
@@ -108,7 +111,14 @@ class HFMaskDecoder(BaseMaskDecoder):
         if path.is_dir():
             written = self.model.config
             del self.model  # frees the meta model, built for its shapes
-            model = read_model(CLASSES[self.kind], path, 'the mask decoder', config=written, **self._options)
+            model = read_model(
+                CLASSES[self.kind],
+                path,
+                'the mask decoder',
+                exact=lambda name, _: name == EXACT,
+                config=written,
+                **self._options,
+            )
             self.model = self._prepared(model)
         elif self.kind == 'sam':
             load_strictly(self.model, from_segment_anything(read_weights(path)), str(path))
@@ -117,8 +127,7 @@ class HFMaskDecoder(BaseMaskDecoder):
 
     @staticmethod
     def _prepared(model: Any) -> Any:
-        # sines of large phases are meaningless in bfloat16
-        keep_float32(model.shared_image_embedding, 'positional_embedding')
+        keep_float32(model.shared_image_embedding, EXACT)
         return model
 
     def trainable_groups(self) -> dict[str, TrainableGroup | Part]:

@@ -13,6 +13,7 @@ from ...registry import BACKBONES, MASK_DECODERS
 from ...structures import MaskImageSpec
 from ..base import BaseImageEncoder, BaseMaskDecoder, ImageEmbeddings, Part, TrainableGroup
 from ..precision import Float32PositionEmbedding
+from ..reading import to_be_filled
 from ..weight_files import read_weights
 from ..weights import load_strictly
 from .two_way import masks_of, run_two_way
@@ -56,7 +57,8 @@ class SAMMaskDecoder(BaseMaskDecoder):
         frozen: bool = False,
     ):
         super().__init__(frozen=frozen)
-        encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
+        with to_be_filled(pretrained is not None):
+            encoder: BaseImageEncoder = BACKBONES.build(image_encoder)
         grid = encoder.image_size // encoder.patch_size
         dim = encoder.out_channels
         if num_heads < 1 or dim % 8 or dim // 2 % num_heads:  # the cross-attention runs at half the width
@@ -72,13 +74,14 @@ class SAMMaskDecoder(BaseMaskDecoder):
             mask_in_chans=mask_in_channels,
         )
         self.prompt_encoder.pe_layer = Float32PositionEmbedding.of(self.prompt_encoder.pe_layer)
-        self.decoder = MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(depth=depth, embedding_dim=dim, mlp_dim=mlp_dim, num_heads=num_heads),
-            transformer_dim=dim,
-            iou_head_depth=iou_depth,
-            iou_head_hidden_dim=iou_hidden_dim,
-        )
+        with to_be_filled(pretrained is not None):
+            self.decoder = MaskDecoder(
+                num_multimask_outputs=3,
+                transformer=TwoWayTransformer(depth=depth, embedding_dim=dim, mlp_dim=mlp_dim, num_heads=num_heads),
+                transformer_dim=dim,
+                iou_head_depth=iou_depth,
+                iou_head_hidden_dim=iou_hidden_dim,
+            )
         self.pretrained = pretrained
 
     def load_pretrained(self) -> None:

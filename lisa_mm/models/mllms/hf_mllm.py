@@ -24,7 +24,7 @@ from ..base import BaseMLLM, GenerateOutput, MLLMOutput, Part, TrainableGroup
 from ..batch import ModelInputs
 from ..batch_layout import layout_of, rows_to_share
 from ..generation import generate_rows, padded_left
-from ..new_rows import add_rows
+from ..new_rows import add_rows, matrices_to_grow
 from ..shared_masks import image_runs, model_masks, shares_prefix, with_images
 from ..shared_prefix import SharedRows
 from ..transformers_versions import build_shapes, encoded_images, read_model, recompute_layers, run_model, takes_images
@@ -156,19 +156,25 @@ class HFMLLM(BaseMLLM):
         if not (self._folder / 'config.json').is_file():
             raise CheckpointError(_NO_CONFIG.format(self._folder))
         del self.model  # frees the meta model, built for its shapes
-        self.model = self._prepared(read_model(AutoModelForImageTextToText, self._folder, 'the model', **self._options))
+        exact = matrices_to_grow(folder_architecture(self._folder), self._rows())
+        model = read_model(AutoModelForImageTextToText, self._folder, 'the model', exact=exact, **self._options)
+        self.model = self._prepared(model)
 
     def _prepared(self, model: Any) -> Any:
         """Settings for shapes and weights alike: shared prefix, rows for the new tokens, recomputation."""
         self.share_prefix = shares_prefix(self._share_prefix, model, 'model.mllm.share_prefix')
-        rows = self._vocab_size
-        if rows is None and Path(self._tokenizer_spec['pretrained']).is_dir():
-            rows = len(build_tokenizer(**self._tokenizer_spec))
-        if rows is not None:  # a vocabulary that is already padded keeps its size
+        rows = self._rows()
+        if rows is not None:
             add_rows(model, rows)
         if self._gradient_checkpointing:
             recompute_layers(model.get_decoder())
         return model
+
+    def _rows(self) -> int | None:
+        """Number of embedding rows with the new tokens; a vocabulary that is already padded keeps its size."""
+        if self._vocab_size is None and Path(self._tokenizer_spec['pretrained']).is_dir():
+            return len(build_tokenizer(**self._tokenizer_spec))
+        return self._vocab_size
 
     def _vision(self) -> list[nn.Module]:
         """All modules outside the language model: the tower, the projector and any others."""

@@ -32,7 +32,7 @@ def load_projector(projector: BaseProjector, pretrained: str | None, own_prefix:
     names = [name for name in files.info if name.startswith(PUBLISHED)]
     if not names:
         raise CheckpointError(f'projector.pretrained: {pretrained} holds no {PUBLISHED}*. Give a LLaVA folder or a file.')
-    state = {own_prefix + name.removeprefix(PUBLISHED): files.read(name).float() for name in names}
+    state = {own_prefix + name.removeprefix(PUBLISHED): files.read(name) for name in names}
     files.close()
     load_strictly(projector, state, str(pretrained))
     projector.from_file = True
