@@ -105,8 +105,8 @@ def backward(total: Tensor) -> None:
         if all(value is None for value in given):
             continue
         # a function in Python is not called as torch's own are, and gives None for arguments that are no tensors
-        arguments = len(node.next_functions)
-        out = node(*given) if callable(node) else node.apply(*given)[:arguments]
+        function: Any = node
+        out = function(*given) if callable(function) else function.apply(*given)[: len(node.next_functions)]
         for (after, slot), value in zip(node.next_functions, out if isinstance(out, tuple) else (out,), strict=True):
             if after is not None and value is not None:
                 slots = gradients.setdefault(after, [None] * len(after._input_metadata))
