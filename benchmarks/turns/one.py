@@ -24,7 +24,8 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         task: ``work``, ``preset``, ``savings`` (names, or None for another checkout as it is), ``checkout`` (its folder, or
-            None), ``threads``, ``steps`` (those timed), and ``operations`` (whether to count them in one more step).
+            None), ``features`` (whether those of frozen encoders are read from disk), ``threads``, ``steps`` (those timed), and
+            ``operations`` (whether to count them in one more step).
 
     Returns:
         ``seconds`` and ``cpu_seconds`` of each step, ``parts`` (seconds of each part, per step), ``peak`` in bytes, ``numbers``
@@ -44,11 +45,12 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
             from ..plain.savings import only
 
             stack.enter_context(only(task['savings']))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='speed_'))
         if task['work'] == 'data':
             from .work import data_step
 
-            return timed(data_step(stack.enter_context(tempfile.TemporaryDirectory(prefix='speed_'))), task)
-        return timed_model(task)
+            return timed(data_step(folder), task)
+        return timed_model(task, folder)
 
 
 def timed(step: Callable[[], list[float]], task: dict[str, Any]) -> dict[str, Any]:
@@ -62,8 +64,8 @@ def timed(step: Callable[[], list[float]], task: dict[str, Any]) -> dict[str, An
     return {'seconds': seconds, 'peak': peak(), 'numbers': numbers}
 
 
-def timed_model(task: dict[str, Any]) -> dict[str, Any]:
-    """Seconds and operations of steps with a model, and their parts."""
+def timed_model(task: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Seconds and operations of steps with a model, and their parts; ``folder`` is an empty one."""
     from ..presets import PRESETS
     from .parts import Parts, matmul_rate, operations
     from .work import step_of
@@ -71,7 +73,13 @@ def timed_model(task: dict[str, Any]) -> dict[str, Any]:
     preset = PRESETS[task['preset']]
     watch = Parts(time.perf_counter)
     current = [watch]
-    model, step = step_of(task['work'], preset, shared=task['savings'] is not None, enter=lambda part: current[-1].enter(part))
+    model, step = step_of(
+        task['work'],
+        preset,
+        shared=task['savings'] is not None,
+        enter=lambda part: current[-1].enter(part),
+        features=folder if task['features'] else None,
+    )
     numbers = step()  # the first step is slower: it makes the optimizer's state
     watch.spent.clear()
     seconds, cpu = [], []

@@ -16,7 +16,7 @@ from lisa_mm.progress import progress
 
 from .. import checkout_environment
 
-PLAIN, ALL = 'as original', 'all savings'
+PLAIN, ALL, CACHED = 'as original', 'all savings', 'all savings, features on disk'
 # How much longer LISA's own program takes for a training step than a commit of this package: with the memory allocator as it is
 # by default, and with the same settings on both sides
 ANCHORS: dict[str, dict[str, float]] = {'d96c19b': {PLAIN: 2.14, 'allocator': 1.30}}
@@ -32,11 +32,13 @@ class Variant:
         name: Its name in the table.
         savings: The savings that are on; None for another checkout, which runs as it is.
         checkout: Folder of another checkout.
+        features: Whether the features of frozen encoders are read from disk (``cache_features``).
     """
 
     name: str
     savings: tuple[str, ...] | None
     checkout: str | None = None
+    features: bool = False
 
 
 def variants_of(work: str, *, as_original: bool, each: bool, against: str | None) -> list[Variant]:
@@ -57,6 +59,8 @@ def variants_of(work: str, *, as_original: bool, each: bool, against: str | None
     elif against is not None and as_original and 'allocator' in names:
         found.append(Variant('allocator', ('allocator',)))  # the second anchor
     found.append(Variant(ALL, tuple(names)))
+    if work == 'train':
+        found.append(Variant(CACHED, tuple(names), features=True))
     if against is not None:
         found.append(Variant(commit_of(against) or Path(against).name, None, str(Path(against).resolve())))
     return found
@@ -79,6 +83,7 @@ def run_turn(variant: Variant, work: str, preset: str, *, threads: int, steps: i
         'preset': preset,
         'savings': variant.savings,
         'checkout': variant.checkout,
+        'features': variant.features,
         'threads': threads,
         'steps': steps,
         'operations': operations,

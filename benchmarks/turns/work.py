@@ -96,17 +96,24 @@ def _sample(preset: Preset, number: int, generator: torch.Generator) -> SegDataS
     return sample
 
 
-def train_step(model: LISA, preset: Preset, enter: Callable[[str], None]) -> Step:
+def train_step(model: LISA, preset: Preset, enter: Callable[[str], None], features: str | None = None) -> Step:
     """One optimizer step of AdamW over LoRA, embeddings, head, seg head and mask decoder.
 
     The step returns the losses before it. LoRA begins at zero, so its dropout does not matter in the first step.
+
+    Args:
+        model: The model.
+        preset: Its sizes.
+        enter: Called with the name of each part that begins.
+        features: A folder from which each step reads the features of frozen encoders; None encodes the images.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.0)
     batch = batch_of(model, preset, preset.images)
+    give = reading(model, batch, features) if features else lambda: batch
 
     def step() -> list[float]:
-        losses: Any = model(**model.data_preprocessor(batch, True), mode='loss')
+        losses: Any = model(**model.data_preprocessor(give(), True), mode='loss')
         torch.stack(list(losses.values())).sum().backward()
         enter('optimizer')
         optimizer.step()
@@ -115,6 +122,42 @@ def train_step(model: LISA, preset: Preset, enter: Callable[[str], None]) -> Ste
         return [losses[name].item() for name in sorted(losses)]
 
     return step
+
+
+def reading(model: LISA, batch: dict[str, Any], folder: str) -> Callable[[], dict[str, Any]]:
+    """Keep the features of a batch's images on disk; the result reads them, as workers of a data set with ``cache_features`` do.
+
+    Args:
+        model: The model with its frozen encoders.
+        batch: A batch with images.
+        folder: Where the features are kept.
+    """
+    from lisa_mm.datasets.collate import join_cached
+    from lisa_mm.datasets.feature_store import Entry, FeatureStore
+    from lisa_mm.datasets.transforms.cached import CachedImage
+    from lisa_mm.models.frozen_features import PIXELS, dtype_name, encode_maps, frozen_encoders, weights_key
+
+    store, samples = FeatureStore(folder, 2**40), batch['data_samples']
+    keys = [f'{number:040x}' for number in range(len(samples))]
+    encoders = {name: (weights_key(encoder), None) for name, encoder in frozen_encoders(model)[0].items()}
+    seen: Any = model.data_preprocessor(batch)['inputs']
+    for name, (encoder, _) in encoders.items():
+        with torch.no_grad():
+            maps = encode_maps(model.mllm if name == 'vision_tower' else model.mask_decoder, seen[PIXELS[name]])
+        given = {key: dtype_name(value.dtype) for key, value in maps.items()}
+        for number, sample in enumerate(samples):
+            own = {key: value[number].clone() for key, value in maps.items()}
+            store.write(encoder, keys[number], Entry(own, given, sample.original_size, sample.resized_size))
+    rest = {key: value for key, value in batch['inputs'].items() if key not in PIXELS.values()}
+
+    def read() -> dict[str, Any]:
+        images = []
+        for key, sample in zip(keys, samples, strict=True):
+            found: Any = {name: store.read(encoder, key) for name, (encoder, _) in encoders.items()}
+            images.append(CachedImage(key, encoders, found, sample.original_size, sample.resized_size))
+        return {'inputs': {**rest, 'cached': join_cached(images)}, 'data_samples': samples}
+
+    return read
 
 
 def validate_step(model: LISA, preset: Preset) -> Step:
@@ -196,12 +239,14 @@ def data_step(folder: str) -> Step:
     return step
 
 
-def step_of(work: str, preset: Preset, *, shared: bool, enter: Callable[[str], None]) -> tuple[Any, Step]:
-    """The model and the step of a kind of work that needs one."""
+def step_of(
+    work: str, preset: Preset, *, shared: bool, enter: Callable[[str], None], features: str | None = None
+) -> tuple[Any, Step]:
+    """The model and the step of a kind of work that needs one; ``features`` as in :func:`train_step`."""
     keep_freed_memory(work)
     model = build(preset, work, shared=shared)
     if work == 'train':
-        return model, train_step(model, preset, enter)
+        return model, train_step(model, preset, enter, features)
     if work == 'validate':
         return model, validate_step(model, preset)
     return model, ask_step(model, preset, 1 if work == 'generate' else 16)

@@ -124,18 +124,18 @@ def equal_weights_kept() -> Iterator[None]:
 
     Where both are equal, nothing is written: memory-mapped weights stay the pages of the file that all processes share.
     """
-    from deepspeed.runtime.engine import DeepSpeedEngine
+    import deepspeed.runtime.engine as deepspeed_engine
 
-    broadcast = DeepSpeedEngine._broadcast_model
+    broadcast = deepspeed_engine.DeepSpeedEngine._broadcast_model
 
     def send(engine: Any) -> None:
         send_weights(engine.module)
 
-    DeepSpeedEngine._broadcast_model = send  # pyright: ignore[reportAttributeAccessIssue] - its only argument is positional
+    deepspeed_engine.DeepSpeedEngine._broadcast_model = send  # pyright: ignore[reportAttributeAccessIssue] - its only argument is positional
     try:
         yield
     finally:
-        DeepSpeedEngine._broadcast_model = broadcast
+        deepspeed_engine.DeepSpeedEngine._broadcast_model = broadcast
 
 
 class _Shapes:

@@ -112,9 +112,7 @@ def test_what_stands_beside_sharded_parameters_goes_to_the_device_too(monkeypatc
     model = Whole()
     model.embedding.weight.ds_id = 0  # as transformers' from_pretrained leaves it
     monkeypatch.setattr(deepspeed, 'get_accelerator', lambda: SimpleNamespace(current_device_name=lambda: 'meta'))
-    LisaDeepSpeedStrategy._bring_beside_sharded(
-        SimpleNamespace(config={'bf16': {'enabled': False}, 'fp16': {'enabled': False}}), model
-    )
+    LisaDeepSpeedStrategy._bring_beside_sharded(SimpleNamespace(parameter_dtype=torch.float32), model)
     assert {value.device.type for value in [*model.parameters(), *model.buffers()]} == {'meta'}
     assert batch_of(model).type == 'meta'
 

@@ -56,6 +56,7 @@ def test_they_stand_in_one_file_and_in_the_one_it_names():
         'engine/patches.py': [
             'compiler.compile',
             "deepspeed.ops.__compatible_ops__['deepspeed_shm_comm']",
+            *['deepspeed_engine.DeepSpeedEngine._broadcast_model'] * 2,  # replaced, and put back
             'mmengine_deepspeed.deepspeed',
             'mmengine_deepspeed.register_deepspeed_optimizers',
             'part.forward',

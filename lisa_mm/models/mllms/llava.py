@@ -98,15 +98,14 @@ class LlavaMLLM(BaseMLLM):
         """(B, 3, S, S) -> image tokens (B, N, D)."""
         return self._project(self.encoder_features(pixel_values))
 
-    def image_tokens(self, inputs: ModelInputs, numbers: list[int] | None = None) -> Tensor:
-        """Image tokens (n, N, D) of some images of the batch, by default of all."""
+    def image_tokens(self, inputs: ModelInputs, count: int | None = None) -> Tensor:
+        """Image tokens (n, N, D) of the first ``count`` images of the batch, by default of all."""
         if is_cached('vision_tower', inputs):
             assert 'cached' in inputs
-            numbers = list(range(len(inputs['cached']['keys']))) if numbers is None else numbers
+            numbers = list(range(len(inputs['cached']['keys'])))[:count]
             return self._project(complete_features('vision_tower', self, inputs, numbers)['features'])
         assert 'pixel_values' in inputs
-        pixels = inputs['pixel_values']
-        return self.encode_image(pixels if numbers is None else pixels[numbers])
+        return self.encode_image(inputs['pixel_values'][:count])
 
     def _project(self, features: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, D)."""
@@ -130,7 +129,7 @@ class LlavaMLLM(BaseMLLM):
             flat = embeds.flatten(0, 1).index_copy(0, layout.image_places, tokens.flatten(0, 1).to(embeds.dtype))
             return flat.view_as(embeds)
         if self._vision_trains() or is_sharded(self):  # other processes may show images: run what they run
-            embeds = embeds + self.image_tokens(inputs, [0]).sum().to(embeds.dtype) * 0
+            embeds = embeds + self.image_tokens(inputs, 1).sum().to(embeds.dtype) * 0
         return embeds
 
     def forward(self, inputs: ModelInputs, keep: Tensor) -> MLLMOutput:

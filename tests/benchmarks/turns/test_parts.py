@@ -21,7 +21,9 @@ def test_operations_of_a_step_add_up():
             step()
     assert sum(parts.spent.values()) == counter.get_total_flops()
     assert all(parts.spent[name] > 0 for name in ('language model', 'mask decoder', 'vision tower', 'seg head'))
-    assert parts.spent['optimizer'] == parts.spent[REST] == 0
+    assert parts.spent['optimizer'] == 0
+    # the gradient of the upscaling, by two products: 6 masks of 32 x 32 logits at 48 x 64 pixels, in both mask losses
+    assert parts.spent[REST] == 2 * 6 * 2 * (48 * 64 * 32 + 32 * 48 * 32)
     # two rows of the head's 32 x 32 layers forward, and twice as many backward, for the six prompts
     head = 2 * 6 * (32 * 32 + 32 * 16)
     assert parts.spent['seg head'] == 3 * head

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.plain.savings import SAVINGS, savings_of
 from benchmarks.speed import WORK
 from benchmarks.turns import series
-from benchmarks.turns.series import ALL, PLAIN, Variant
+from benchmarks.turns.series import ALL, CACHED, PLAIN, Variant
 from lisa_mm.errors import UserError
 
 
@@ -25,9 +25,14 @@ def turn(*seconds, peak=2**30, numbers=(1.0,), rate=1e9):
 
 
 def test_variants():
-    assert [one.name for one in series.variants_of('train', as_original=False, each=False, against=None)] == [ALL]
+    assert [one.name for one in series.variants_of('train', as_original=False, each=False, against=None)] == [ALL, CACHED]
     both = series.variants_of('train', as_original=True, each=False, against=None)
-    assert [(one.name, one.savings) for one in both] == [(PLAIN, ()), (ALL, tuple(savings_of('train')))]
+    names = tuple(savings_of('train'))
+    assert [(one.name, one.savings, one.features) for one in both] == [
+        (PLAIN, (), False),
+        (ALL, names, False),
+        (CACHED, names, True),
+    ]
     each = series.variants_of('generate', as_original=False, each=True, against=None)
     assert [one.name for one in each] == [PLAIN, *savings_of('generate'), ALL]
     assert next(one for one in each if one.name == 'shared_answers').savings == ('cache', 'shared_answers')
@@ -35,7 +40,7 @@ def test_variants():
 
 def test_another_checkout_runs_as_it_is(tmp_path):
     variants = series.variants_of('train', as_original=True, each=False, against=str(tmp_path))
-    assert [one.name for one in variants] == [PLAIN, 'allocator', ALL, tmp_path.name]  # no git: the folder's name
+    assert [one.name for one in variants] == [PLAIN, 'allocator', ALL, CACHED, tmp_path.name]  # no git: the folder's name
     assert variants[-1] == Variant(tmp_path.name, None, str(tmp_path))
     data = series.variants_of('data', as_original=True, each=False, against=str(tmp_path))
     assert 'allocator' not in [one.name for one in data]
