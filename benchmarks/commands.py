@@ -89,6 +89,11 @@ def main(description: str | None) -> None:
 
 def _parser(commands: Any, name: str, module: str, summary: str) -> Any:
     """The ``add_argument`` of a new subcommand, whose module is imported when it runs: help needs no torch."""
-    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + '.')
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + '.',
+        epilog=f'example: python tools/benchmark.py {name}',
+    )
     parser.set_defaults(run=lambda args: import_module(f'.{module}', __package__).run(args))
     return parser.add_argument

@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py train --as-original --rounds 5
 
-The variants run in turns, each turn in a process of its own, so that a busy machine slows all of them alike. `--as-original`
-adds one that has plain pieces in place of every saving, as LISA's own program computes. `--each` adds each saving alone.
+The variants take turns, so that a busy machine slows them all alike, and each turn is a process of its own. `--as-original` adds
+one without any saving: plain code computes as LISA's own program does. `--each` adds one variant for each saving alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRESETS = ('mid', '7b_shaped', 'nano', 'tiny')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command to its parser."""
     kinds = '\n'.join(f'  {name:10} {says}' for name, says in WORK.items())
     parser.description, parser.formatter_class = f'{__doc__}\nkinds of work:\n{kinds}', argparse.RawDescriptionHelpFormatter
     parser.add_argument('work', nargs='+', choices=WORK, help='kinds of work')

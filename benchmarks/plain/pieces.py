@@ -1,4 +1,4 @@
-"""The plain versions of the pieces of a training step and of a validation: each replaces one method of the package."""
+"""Plain versions of what training and validation compute. Each function replaces one method of the package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def embed_by_row(self: LlavaMLLM, inputs: ModelInputs) -> Tensor:
 
 
 def encode_one_by_one(self: SAMMaskDecoder, pixels: Tensor) -> ImageEmbeddings:
-    """``SAMMaskDecoder.encode_image``: one image per call of the encoder."""
+    """Replaces ``SAMMaskDecoder.encode_image``: the encoder sees one image per call."""
     return ImageEmbeddings(torch.cat([self.image_encoder(image[None]).features for image in pixels]), {})
 
 

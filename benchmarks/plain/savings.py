@@ -117,7 +117,7 @@ SAVINGS: dict[str, Saving] = {
         partial(replaced, LISA, layout_of=pieces.layout_with_all_logits),
     ),
     'mask_decoder': Saving(
-        'mask decoder: all images in one call, one mask of four',
+        'mask decoder: an image is projected once for its prompts, one mask of four',
         _MODEL,
         partial(replaced, SAMMaskDecoder, forward=pieces.decode_by_repeating),
     ),

@@ -1,4 +1,4 @@
-"""A step's seconds or operations, split by the parts of the model."""
+"""Split the seconds or operations of a step by the parts of the model."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def keep_freed_memory(work: str) -> None:
 
 
 def batch_of(model: LISA, preset: Preset, images: int) -> dict[str, Any]:
-    """A collated batch: rows of an image begin alike, and each has one ``[SEG]`` in an answer with labels."""
+    """Make a collated batch. The rows of an image begin alike; each has an answer with labels and one ``[SEG]``."""
     generator = torch.Generator().manual_seed(0)
     rows, mllm = images * preset.rows, model.mllm
     count: Any = mllm.num_image_tokens

@@ -174,7 +174,7 @@ class _Images(Dataset):
 
 
 def _join(items: list[tuple[dict[str, Any], SegDataSample]]) -> tuple[int, dict[str, Any] | None]:
-    """How many images have all their features, and a batch of the others."""
+    """Look a batch up: the number of images that have all their features, and the others as a batch."""
     others = [(inputs, sample) for inputs, sample in items if inputs['cached'].found.keys() != inputs['cached'].encoders.keys()]
     if not others:
         return len(items), None
