@@ -8,6 +8,17 @@ from typing import Any
 
 from . import paper, speed
 
+EXAMPLES = """examples:
+  python tools/benchmark.py speed train --as-original
+  python tools/benchmark.py paper
+  python tools/benchmark.py data
+  python tools/benchmark.py memory
+  python tools/benchmark.py start-memory
+  python tools/benchmark.py answers --model work_dirs/lisa_nano
+  python tools/benchmark.py evaluation --batch-sizes 1 4
+  python tools/benchmark.py serving --model work_dirs/lisa_nano
+  python tools/benchmark.py import-memory --size 3GB --shard 500MB"""
+
 
 def main(description: str | None) -> None:
     """Parse the arguments and run the named benchmark.
@@ -18,12 +29,7 @@ def main(description: str | None) -> None:
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n  python tools/benchmark.py speed train --as-original\n  python tools/benchmark.py paper\n'
-        '  python tools/benchmark.py data\n  python tools/benchmark.py memory\n'
-        '  python tools/benchmark.py start-memory\n  python tools/benchmark.py answers --model work_dirs/lisa_nano\n'
-        '  python tools/benchmark.py evaluation --batch-sizes 1 4\n'
-        '  python tools/benchmark.py serving --model work_dirs/lisa_nano\n'
-        '  python tools/benchmark.py import-memory --size 3GB --shard 500MB',
+        epilog=EXAMPLES,
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     speed.add_parser(commands)
@@ -93,7 +99,7 @@ def _parser(commands: Any, name: str, module: str, summary: str) -> Any:
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + '.',
-        epilog=f'example: python tools/benchmark.py {name}',
+        epilog='example:' + next(line for line in EXAMPLES.splitlines() if name in line.split()),
     )
     parser.set_defaults(run=lambda args: import_module(f'.{module}', __package__).run(args))
     return parser.add_argument
