@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -36,21 +37,29 @@ SIDEWAYS = (5, 6, 7, 8)
 COLOUR_MODES = ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'CMYK', 'YCbCr')
 SCALED_BY_PILLOW = ('PPM', 'JPEG2000')  # their samples are stretched to 16 bits when they are read
 FEW_LEVELS = 32  # of 256
+JPEG_SHARES = (8, 4, 2)  # libjpeg decodes each block of 8 x 8 as fewer pixels
 RANGE = 'set value_range=(low, high) of LoadImage, which become black and white'
 
 
-def read_image(path: str | Path, value_range: Sequence[float] | None = None, *, notes: list[str] | None = None) -> np.ndarray:
+def read_image(
+    path: str | Path, value_range: Sequence[float] | None = None, *, notes: list[str] | None = None, draft: int | None = None
+) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB.
 
     Args:
         path: The file.
         value_range: See :func:`to_rgb`.
         notes: A list that gets a sentence for each thing about the file that its owner should know.
+        draft: Decode a jpeg at 1/2, 1/4 or 1/8 of its size, the smallest whose longer side has this many pixels; H and W are
+            those of the smaller image.
 
     Raises:
         DataError: if the file is missing, unreadable, larger than :data:`MAX_PIXELS`, or of a kind that has no stated conversion.
     """
     with open_image(path) as image:
+        if draft is not None:
+            share = next((share for share in JPEG_SHARES if ceil(max(image.size) / share) >= draft), 1)
+            image.draft(None, tuple(max(1, side // share) for side in image.size))
         try:
             return to_rgb(image, value_range, notes=notes, path=path)
         except DataError as error:

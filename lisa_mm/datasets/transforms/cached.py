@@ -116,6 +116,12 @@ def cached_steps(pipeline: Sequence[Any]) -> tuple[int, int, bool]:
             f'has {", ".join(_name(kind) for kind in kinds)}. Leave cache_features out.'
         )
     first, end = kinds.index(LoadImage), max(resizes) + 1
+    load = pipeline[first]
+    if load.get('draft') if isinstance(load, dict) else load.draft:
+        raise ConfigError(
+            'cache_features decodes each image once and keeps its features; LoadImage.draft would make them those of a smaller '
+            'image, also in testing. Leave draft out, or leave cache_features out.'
+        )
     for kind in kinds[first + 1 : end]:
         if not hasattr(kind, 'gives') or not hasattr(kind, 'needs') or 'img' in kind.gives:
             raise ConfigError(

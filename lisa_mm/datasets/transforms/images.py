@@ -11,10 +11,10 @@ from PIL import Image
 from segment_anything.utils.transforms import ResizeLongestSide
 from transformers import CLIPImageProcessorPil
 
-from ...errors import DataError
+from ...errors import ConfigError, DataError
 from ...registry import TRANSFORMS
 from ...structures import ImageSpec, MaskImageSpec, ProcessorImageSpec
-from ..images import check_value_range, read_image
+from ..images import check_value_range, image_size, read_image
 from ..masks import decode_mask
 from ..processor import check_size, process_image
 
@@ -31,33 +31,47 @@ class LoadImage(BaseTransform):
     Args:
         value_range: (low, high): samples of more than 8 bits become black at low and white at high. By default 16 bits keep their
             high byte as in ``cv2.imread``, and signed, 32 bit and float images are refused.
+        draft: In training, decode a large jpeg at 1/2, 1/4 or 1/8 of its size, the smallest whose longer side has this many
+            pixels. ``img`` is then smaller than ``original_size``, which masks keep: no later step may cut or turn both. Give at
+            least the mask decoder's image size. None reads every pixel, as the recipe does; testing always does.
     """
 
     needs = ()
     gives = ('img', 'original_size')
 
-    def __init__(self, value_range: tuple[float, float] | list[float] | None = None):
+    def __init__(self, value_range: tuple[float, float] | list[float] | None = None, draft: int | None = None):
         check_value_range(value_range)
+        if draft is not None and (isinstance(draft, bool) or not isinstance(draft, int) or draft < 1):
+            raise ConfigError(
+                f'LoadImage.draft is {draft!r}; give the pixels that the longer side must keep, such as 1024, or None.'
+            )
         self.value_range = value_range
+        self.draft = draft
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path = results['img_path']
         if path is None:
             return {**results, 'img': np.zeros((*NO_IMAGE_SIZE, 3), dtype=np.uint8), 'original_size': NO_IMAGE_SIZE}
+        draft = None if results.get('test_mode', True) else self.draft  # asking reads every pixel too
         try:
-            image = read_image(path, self.value_range, notes=results.get('notes'))
+            size = image_size(path) if draft else None
+            image = read_image(path, self.value_range, notes=results.get('notes'), draft=draft)
         except DataError as error:
             name = results['sample_id']
             raise DataError(f'{name}: {error}', file=path, record=name) from error
-        return {**results, 'img': image, 'original_size': image.shape[:2]}
+        return {**results, 'img': image, 'original_size': size or image.shape[:2]}
 
 
 def image_loader(pipeline: Iterable[Any]) -> BaseTransform:
-    """The step of a pipeline, written or built, that reads images: the first that gives ``img``; without one, LoadImage."""
+    """The step of a pipeline, written or built, that reads images: the first that gives ``img``; without one, LoadImage.
+
+    LoadImage comes without ``draft``: what is shown has every pixel.
+    """
     for step in pipeline:
         built = not isinstance(step, dict)
         if 'img' in getattr(step if built else TRANSFORMS.get(step['type']), 'gives', ()):
-            return step if built else TRANSFORMS.build(step)
+            load = step if built else TRANSFORMS.build(step)
+            return LoadImage(load.value_range) if type(load) is LoadImage else load
     return LoadImage()
 
 
