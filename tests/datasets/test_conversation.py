@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from lisa_mm.datasets.collate import seg_collate
 from lisa_mm.datasets.conversation import Segment, encode, render, stop_ids
 from lisa_mm.datasets.tokenizer import build_tokenizer
-from lisa_mm.datasets.transforms.conversation import kept_length
+from lisa_mm.datasets.transforms.conversation import EncodeConversations, kept_length
 from lisa_mm.errors import CheckpointError, ConfigError, DataError
 from lisa_mm.tokens import IMAGE_TOKEN_ID
 
@@ -287,3 +288,16 @@ def test_an_image_is_kept_or_cut_as_a_whole(ids, max_length, kept):
     images = int((row == IMAGE_TOKEN_ID).sum())
     assert kept_length(row, None, max_length - images) == kept  # the same cut, said of the text alone
     assert kept_length(row, None) == len(ids)
+
+
+def test_the_log_says_how_many_masks_were_cut_whenever_they_doubled(monkeypatch):
+    told = []
+    monkeypatch.setattr('lisa_mm.datasets.transforms.conversation.print_log', lambda text, **_: told.append(text))
+    step = EncodeConversations(dict(pretrained=NANO, template='plain', wrap_image=True), 3, max_length=None, max_text_length=20)
+    sample = dict(test_mode=False, conversations=[[('the cup ' * 20, '[SEG].')]])
+    for number in range(9):
+        made = step({**sample, 'sample_id': str(number), 'gt_masks': np.ones((1, 2, 2), np.uint8)})
+        assert len(made['gt_masks']) == 0
+    assert [text.split(':')[0] for text in told] == ['0', '1', '3', '7']
+    assert '(8 so far in this worker' in told[-1]
+    assert step.masks_cut == 9

@@ -86,13 +86,7 @@ class EncodeConversations(BaseTransform):
                 ids, labels = ids[:length], labels[:length]
             left = int(torch.isin(ids, of_masks).sum())
             if left < count:
-                self.masks_cut += count - left
-                print_log(
-                    f'{results["sample_id"]}: a row was cut at {len(ids)} tokens, {count - left} mask tokens ([SEG]) and '
-                    f'their masks went with it ({self.masks_cut} so far in this worker)',
-                    logger='current',
-                    level=logging.WARNING,
-                )
+                self._say_cut(f'{results["sample_id"]}: a row was cut at {len(ids)} tokens', count - left)
             rows.append((ids, labels))
             kept += list(range(mask, mask + left))
             mask += count
@@ -104,6 +98,17 @@ class EncodeConversations(BaseTransform):
             [count_masks(question + (answer or ''), tokens) for question, answer in turns] for turns in results['conversations']
         ]
         return {**results, 'rows': rows, 'gt_masks': results['gt_masks'][kept], 'mask_counts': counts}
+
+    def _say_cut(self, where: str, masks: int) -> None:
+        """Count masks that were cut off; the log gets a line whenever their number has doubled."""
+        before, self.masks_cut = self.masks_cut, self.masks_cut + masks
+        if before.bit_length() < self.masks_cut.bit_length():
+            print_log(
+                f'{where}, {masks} mask tokens ([SEG]) and their masks went with it ({self.masks_cut} so far in this worker; the '
+                'next line comes when they have doubled): raise max_text_length or max_length of EncodeConversations',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def kept_length(ids: Tensor, max_length: int | None, max_text_length: int | None = None) -> int:
