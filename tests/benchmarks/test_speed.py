@@ -45,7 +45,7 @@ def test_what_is_refused(tmp_path, words, said):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('work', 'more'),
-    [('train', ['--each']), ('validate', ['--as-original']), ('generate', ['--as-original']), ('data', ['--as-original'])],
+    [('train', ['--as-original']), ('validate', ['--as-original']), ('data', ['--each'])],  # each turn is a new process
 )
 def test_a_round(tmp_path, work, more):
     (tmp_path / 'page.md').write_text(f'<!-- speed {work} -->\n<!-- end of speed {work} -->\n')

@@ -49,8 +49,8 @@ def test_a_minimal_part_of_each_role_passes(role):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('role', MINIMAL)
-def test_a_minimal_part_of_each_role_trains_in_two_processes(role):
+@pytest.mark.parametrize('role', ['model', 'language model', 'mask decoder', 'loss'])  # each starts two processes
+def test_a_minimal_part_trains_in_two_processes(role):
     assert check_part(MINIMAL[role], processes=2)[-1] == '2 processes'
 
 
