@@ -35,9 +35,10 @@ def main(description: str | None) -> None:
     speed.add_parser(commands)
     paper.add_parser(commands)
 
-    add = _parser(commands, 'data', 'data', 'index, memory and samples/s of synthetic refCOCO-like and ADE20K-like data')
+    add = _parser(commands, 'data', 'data', 'index, memory and samples/s of data like refCOCO, ADE20K and ReasonSeg')
     add('--images', type=int, default=20000, help='of the refCOCO-like set: 10 annotations, 7 sentences each')
     add('--label-maps', type=int, default=2000, help='of the ADE20K-like set')
+    add('--photos', type=int, default=1000, help='of the ReasonSeg-like set: 1200 x 1600 pixels')
     add('--samples', type=int, default=100, help='timed')
     add('--tokenizer', help='folder; by default the nano tokenizer')
     add('--out', help='a json with the numbers')

@@ -16,12 +16,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from lisa_mm import PACKAGE_DIR
-from lisa_mm.datasets import ReferSegDataset, SemSegDataset
+from lisa_mm.datasets import ReasonSegDataset, ReferSegDataset, SemSegDataset
 from lisa_mm.datasets.base import BaseSegDataset
 from lisa_mm.datasets.index import CACHE_VARIABLE
 from lisa_mm.datasets.transforms import DecodeMasks, EncodeConversations, LoadImage, ResizeForMaskDecoder, ResizeForVisionTower
 
-SIZE = (480, 640)
+SIZE, PHOTO = (480, 640), (1200, 1600)
 CLIP = dict(size={'shortest_edge': 224}, crop_size={'height': 224, 'width': 224}, do_center_crop=True, do_resize=True, resample=3)
 SAM = dict(image_size=1024, resize='longest_side')
 FILES = 64  # distinct jpgs; the others are hard links to them, so 20,000 images fit anywhere
@@ -38,9 +38,11 @@ def run(args: argparse.Namespace) -> None:
         root = Path(folder) / 'root'
         write_refcoco(root, args.images)
         write_ade(root, args.label_maps)
+        write_reason_seg(root, args.photos)
         for name, build in (
             (f'refcoco-like, {args.images} images', lambda pipeline=None: ReferSegDataset(str(root), pipeline=pipeline)),
             (f'ade20k-like, {args.label_maps} images', lambda pipeline=None: SemSegDataset(str(root), pipeline=pipeline)),
+            (f'reasonseg-like, {args.photos} images', lambda pipeline=None: ReasonSegDataset(str(root), pipeline=pipeline)),
         ):
             results[name] = measure(build, spec, args.samples)
     print(table(results))
@@ -48,12 +50,12 @@ def run(args: argparse.Namespace) -> None:
         Path(args.out).write_text(json.dumps(results, indent=1), encoding='utf-8')
 
 
-def jpgs(folder: Path, names: list[str], rng: np.random.Generator) -> None:
-    """Photograph-like noise under many names."""
+def jpgs(folder: Path, names: list[str], rng: np.random.Generator, size: tuple[int, int] = SIZE) -> None:
+    """Photograph-like noise of a height and width under many names."""
     folder.mkdir(parents=True)
     for number in range(min(FILES, len(names))):
-        small = rng.integers(256, size=(30, 40, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC).save(folder / names[number], quality=90)
+        small = rng.integers(256, size=(size[0] // 16, size[1] // 16, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((size[1], size[0]), Image.Resampling.BICUBIC).save(folder / names[number], quality=90)
     for number in range(FILES, len(names)):
         os.link(folder / names[number % FILES], folder / names[number])
 
@@ -100,6 +102,19 @@ def write_ade(root: Path, count: int) -> None:
     for name in names:
         small = rng.choice(rng.integers(0, 151, size=10), size=(12, 16)).astype(np.uint8)
         Image.fromarray(small).resize((SIZE[1], SIZE[0]), Image.Resampling.NEAREST).save(maps / f'{name}.png')
+
+
+def write_reason_seg(root: Path, count: int) -> None:
+    """Photographs of 1200 x 1600 pixels, each with three texts about a target of two polygons."""
+    rng = np.random.default_rng(2)
+    folder = root / 'reason_seg/ReasonSeg/train'
+    jpgs(folder, [f'{i}.jpg' for i in range(count)], rng, PHOTO)
+    for i in range(count):
+        outlines = [2.5 * np.reshape(blob(rng, int(rng.integers(30, 90))), (-1, 2)) for _ in range(2)]
+        shapes = [{'label': 'target', 'shape_type': 'polygon', 'points': outline.round(1).tolist()} for outline in outlines]
+        texts = [f'Which of these things could be put to use number {text} of picture {i}?' for text in range(3)]
+        content = {'text': texts, 'is_sentence': True, 'shapes': shapes}
+        (folder / f'{i}.json').write_text(json.dumps(content), encoding='utf-8')
 
 
 def seconds(action: Callable[[], Any]) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lisa_mm import PACKAGE_DIR
 
+READERS = ('data', 'photos')  # kinds of work without a model
 TOKENIZER = str(PACKAGE_DIR / 'weights' / 'nano' / 'tokenizer')
 
 

@@ -18,7 +18,8 @@ WORK = {
     'validate': 'an image with 3 answers given: masks and counts at its size',
     'generate': 'one question about a new image: 12 tokens and a mask',
     'questions': '16 questions about a new image',
-    'data': '40 samples of a reader with one worker',
+    'data': '40 samples of a refCOCO-like set (480 x 640 pixels), read by one worker',
+    'photos': '40 samples of a ReasonSeg-like set (1200 x 1600 pixels), read by one worker',
 }
 PRESETS = ('mid', '7b_shaped', 'nano', 'tiny')
 

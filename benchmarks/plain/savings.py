@@ -22,6 +22,7 @@ from lisa_mm.models.language_models import CausalLM
 from lisa_mm.models.mask_decoders import SAMMaskDecoder
 from lisa_mm.models.mllms import LlavaMLLM
 
+from ..presets import READERS
 from . import generation, pieces, readers
 
 Off = Callable[[], AbstractContextManager[None]]
@@ -154,7 +155,7 @@ SAVINGS: dict[str, Saving] = {
     ),
     'bytes': Saving(
         'images travel as bytes and are normalised on the device',
-        ('data',),
+        READERS,
         lambda: together(
             replaced(transforms.ResizeForVisionTower, transform=readers.normalised_for_tower),
             replaced(transforms.ResizeForMaskDecoder, transform=readers.normalised_for_decoder),

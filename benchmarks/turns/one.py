@@ -46,10 +46,12 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
             stack.enter_context(only(task['savings']))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='speed_'))
-        if task['work'] == 'data':
-            from .work import data_step
+        from ..presets import READERS  # of lisa_mm, so not before
 
-            return timed(data_step(folder), task)
+        if task['work'] in READERS:
+            from .work import SAMPLES, data_step
+
+            return timed(data_step(task['work'], folder, 4 if task['preset'] == 'tiny' else SAMPLES), task)
         return timed_model(task, folder)
 
 

@@ -15,6 +15,7 @@ from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
 from .. import checkout_environment
+from ..presets import READERS
 
 PLAIN, ALL, CACHED = 'as original', 'all savings', 'all savings, features on disk'
 # How much longer LISA's own program takes for a training step than a commit of this package: with the memory allocator as it is
@@ -124,7 +125,7 @@ def measure(
     order = [(number, variant) for number in range(rounds) for variant in variants]
     found: dict[str, Any] = {}
     for place, (number, variant) in enumerate(progress(order, f'{work}, {preset}', 'turn'), start=1):
-        turn = run_turn(variant, work, preset, threads=threads, steps=steps, operations=number == 0 and work != 'data')
+        turn = run_turn(variant, work, preset, threads=threads, steps=steps, operations=number == 0 and work not in READERS)
         turns[variant.name].append(turn)
         if place % len(variants) == 0:
             check_agreement(work, variants, turns)

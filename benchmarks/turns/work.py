@@ -30,9 +30,14 @@ NEW_TOKENS = 12
 QUESTIONS = ('the red cup', 'a ball', 'Which fruit is sour?', 'the big blue kite on the left', 'the dog', 'Where could it drink?')
 # Random weights say no [SEG]; that of an earlier turn gives the mask
 EARLIER = [('the first of all the things here', '[SEG]')]
-SAMPLES = 40  # of the reader's data per step
-# the module of each work's command, which says whether the command keeps freed memory
-COMMANDS = {'train': 'training', 'validate': 'testing', 'generate': 'inferencer', 'questions': 'inferencer'}
+SAMPLES = 40  # of a reader's data per step
+# the modules of each work's command, one of which says whether the command keeps freed memory
+COMMANDS = {
+    'train': ('training',),
+    'validate': ('testing', 'loading'),
+    'generate': ('inferencer', 'loading'),
+    'questions': ('inferencer', 'loading'),
+}
 
 
 def build(preset: Preset, work: str, *, shared: bool) -> LISA:
@@ -53,7 +58,8 @@ def keep_freed_memory(work: str) -> None:
     """Keep freed memory if the checkout's command for this work does so."""
     from lisa_mm.engine import memory
 
-    if 'keep_freed_memory' in (Path(lisa_mm.__path__[0]) / 'apis' / f'{COMMANDS[work]}.py').read_text():
+    modules = [Path(lisa_mm.__path__[0]) / 'apis' / f'{name}.py' for name in COMMANDS[work]]
+    if any('keep_freed_memory' in module.read_text() for module in modules):
         memory.keep_freed_memory()
 
 
@@ -214,13 +220,15 @@ def _inferencer(model: LISA) -> Callable[[np.ndarray, list[str]], list[Any]]:
     return lambda image, asked: [ask(image, one, history=EARLIER, max_new_tokens=NEW_TOKENS) for one in asked]
 
 
-def data_step(folder: str) -> Step:
-    """Samples of refCOCO-like data at the published sizes, collated by one worker; the step returns the shape of images.
+def data_step(work: str, folder: str, samples: int) -> Step:
+    """Samples of a set at the published sizes, collated by one worker; the step returns the shape of images.
 
     Args:
+        work: A kind of work among :data:`READERS`.
         folder: An empty folder for the data.
+        samples: How many a step reads.
     """
-    from lisa_mm.datasets import ReferSegDataset
+    from lisa_mm.datasets import ReasonSegDataset, ReferSegDataset
     from lisa_mm.datasets.collate import seg_collate
     from lisa_mm.datasets.transforms import PackSegInputs
 
@@ -228,12 +236,13 @@ def data_step(folder: str) -> Step:
 
     os.environ[data.CACHE_VARIABLE] = str(Path(folder) / 'cache')
     root = Path(folder) / 'root'
-    data.write_refcoco(root, data.FILES)
+    write, kind = {'data': (data.write_refcoco, ReferSegDataset), 'photos': (data.write_reason_seg, ReasonSegDataset)}[work]
+    write(root, data.FILES)
     steps = [*data.transforms(dict(pretrained=TOKENIZER, template='plain', wrap_image=True)), PackSegInputs()]
-    batches = data.loader(ReferSegDataset(str(root), pipeline=steps), 1, seg_collate)
+    batches = data.loader(kind(str(root), pipeline=steps), 1, seg_collate)
 
     def step() -> list[float]:
-        shape = [next(batches)['inputs']['mask_images'].shape for _ in range(SAMPLES)][-1]
+        shape = [next(batches)['inputs']['mask_images'].shape for _ in range(samples)][-1]
         return [float(side) for side in shape]
 
     return step

@@ -24,7 +24,6 @@ from ..engine.device import describe_device
 from ..engine.judging import JudgingLoop
 from ..engine.launch import detect_launcher, join_group
 from ..engine.lock import locked
-from ..engine.memory import keep_freed_memory
 from ..engine.versions import library_versions
 from ..errors import ConfigError, UserError
 from ..evaluation.base import JudgedMetric
@@ -111,8 +110,6 @@ def run_benchmarks(
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     source = config if isinstance(config, Config) else load_config(config)
     ready = prepare_model(source, checkpoint, device=device, dtype=dtype)
-    if ready.device.type == 'cpu':
-        keep_freed_memory()
     path = None if isinstance(config, Config) else Path(config)
     splits = find_splits(names, path, source.get('custom_imports')) if names else [own_split(ready.compiled)]
     opened = {(split.benchmark, split.name): split.build_dataset(**arguments_of(ready)) for split in splits}

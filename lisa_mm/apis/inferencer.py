@@ -17,7 +17,6 @@ from torch import Tensor
 from ..datasets.conversation import Turn, said_text, stop_ids
 from ..datasets.tokenizer import check_tokens
 from ..datasets.transforms import LoadImage
-from ..engine.memory import keep_freed_memory
 from ..errors import ConfigError, UserError
 from ..models import LISA
 from ..models.base import GenerateOutput, ImageEmbeddings
@@ -76,8 +75,6 @@ class LISAInferencer:
             )
             self.model, self.load = ready.load(), ready.image_loader()
         self.device = next(self.model.parameters()).device
-        if self.device.type == 'cpu':
-            keep_freed_memory()
         self.show_progress = show_progress
         self.preparer = Preparer(self.model, self.load)
         self.spec, self.tokenizer = self.preparer.spec, self.preparer.tokenizer

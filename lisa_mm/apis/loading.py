@@ -17,6 +17,7 @@ from ..config.compile import DATALOADERS, compile_with_model, datasets_in
 from ..config.load import load_config
 from ..datasets.transforms import image_loader
 from ..engine.device import choose_device, set_tf32
+from ..engine.memory import keep_freed_memory
 from ..errors import ConfigError, UserError, nearest
 from ..models import LISA
 from ..registry import MODELS
@@ -81,7 +82,12 @@ class ReadyModel:
         return loader_of_config(self.compiled)
 
     def load(self) -> LISA:
-        """Build the model in float32 on the CPU, read all weights strictly, and move it to its device, in eval mode."""
+        """Build the model in float32 on the CPU, read all weights strictly, and move it to its device, in eval mode.
+
+        On a CPU, the process keeps freed memory from then on.
+        """
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         set_tf32(False)
         if not DefaultScope.check_instance_created('lisa_mm'):
             DefaultScope.get_instance('lisa_mm', scope_name='lisa_mm')

@@ -21,7 +21,6 @@ from ..datasets.images import image_size
 from ..datasets.masks import EncodedMask, decode_mask
 from ..engine.launch import detect_launcher
 from ..engine.lock import locked
-from ..engine.memory import keep_freed_memory
 from ..engine.runner import LisaRunner
 from ..errors import ConfigError
 from ..evaluation.bootstrap import ROUNDS, interval_of_ratio
@@ -83,8 +82,6 @@ def evaluate(
     for dataset, _ in datasets_in(loader['dataset'], ''):
         if not dataset.get('datasets'):
             DATASETS.build({**dataset, 'pipeline': []})  # a fault of the data shows before the weights are read
-    if ready.device.type == 'cpu':
-        keep_freed_memory()
     model = ready.load()
     with (
         nullcontext(str(work_dir)) if work_dir else TemporaryDirectory() as folder,

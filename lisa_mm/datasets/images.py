@@ -59,7 +59,7 @@ def read_image(
     with open_image(path) as image:
         if draft is not None:
             share = next((share for share in JPEG_SHARES if ceil(max(image.size) / share) >= draft), 1)
-            image.draft(None, tuple(max(1, side // share) for side in image.size))
+            image.draft(None, (max(1, image.width // share), max(1, image.height // share)))
         try:
             return to_rgb(image, value_range, notes=notes, path=path)
         except DataError as error:

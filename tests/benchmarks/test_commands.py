@@ -28,7 +28,7 @@ def benchmark(folder, *words):
     [
         ('speed', ('--preset', '--as-original', '--each', '--against', '--rounds', '--steps', '--threads', '--out', '--page')),
         ('paper', ('--configs', '--page')),
-        ('data', ('--images', '--label-maps', '--samples', '--tokenizer', '--out')),
+        ('data', ('--images', '--label-maps', '--photos', '--samples', '--tokenizer', '--out')),
         ('memory', ('--only', '--out', '--table', '--figure')),
         ('start-memory', ('--processes', '--files', '--strategy', '--train-embeddings', '--dir', '--out')),
         ('import-memory', ('--size', '--shard', '--dir')),
@@ -42,9 +42,9 @@ def test_subcommands_and_flags_are_public(tmp_path, command, flags):
 
 @pytest.mark.slow
 def test_data(tmp_path):
-    benchmark(tmp_path, 'data', '--images', '20', '--label-maps', '20', '--samples', '3', '--out', 'data.json')
+    benchmark(tmp_path, 'data', '--images', '20', '--label-maps', '20', '--photos', '5', '--samples', '3', '--out', 'data.json')
     results = json.loads((tmp_path / 'data.json').read_text())
-    assert len(results) == 2
+    assert len(results) == 3
     assert all(result['samples/s, 2 workers'] > 0 for result in results.values())
 
 

@@ -296,7 +296,7 @@ def test_the_log_says_how_many_masks_were_cut_whenever_they_doubled(monkeypatch)
     step = EncodeConversations(dict(pretrained=NANO, template='plain', wrap_image=True), 3, max_length=None, max_text_length=20)
     sample = dict(test_mode=False, conversations=[[('the cup ' * 20, '[SEG].')]])
     for number in range(9):
-        made = step({**sample, 'sample_id': str(number), 'gt_masks': np.ones((1, 2, 2), np.uint8)})
+        made = step.transform({**sample, 'sample_id': str(number), 'gt_masks': np.ones((1, 2, 2), np.uint8)})
         assert len(made['gt_masks']) == 0
     assert [text.split(':')[0] for text in told] == ['0', '1', '3', '7']
     assert '(8 so far in this worker' in told[-1]

@@ -31,7 +31,7 @@ def sample(path, *, test_mode=False):
     [(None, (401, 799)), (400, (201, 400)), (401, (401, 799)), (200, (101, 200)), (90, (51, 100)), (1, (51, 100))],
 )
 def test_the_longer_side_keeps_what_is_asked_for(photo, draft, shape):
-    loaded = LoadImage(draft=draft)(sample(photo))
+    loaded = LoadImage(draft=draft).transform(sample(photo))
     assert loaded['img'].shape == (*shape, 3)
     assert loaded['original_size'] == (HEIGHT, WIDTH)
     edge = loaded['img'].shape[1] // 2
@@ -44,7 +44,7 @@ def test_a_turned_one_is_turned(photo, tmp_path):
     exif[0x0112] = 6
     with Image.open(photo) as image:
         image.save(tmp_path / 'b.jpg', exif=exif, quality=95)
-    loaded = LoadImage(draft=400)(sample(tmp_path / 'b.jpg'))
+    loaded = LoadImage(draft=400).transform(sample(tmp_path / 'b.jpg'))
     assert loaded['img'].shape == (400, 201, 3)
     assert loaded['original_size'] == (WIDTH, HEIGHT)
 
@@ -53,9 +53,9 @@ def test_masks_keep_the_size_of_the_file(photo):
     spec = {'shapes': [{'label': 'target', 'points': [[700, 10], [790, 10], [790, 90], [700, 90]], 'shape_type': 'polygon'}]}
     masks, sizes = [], []
     for draft in (None, 200):
-        results = DecodeMasks()({**LoadImage(draft=draft)(sample(photo)), 'encoded_masks': [spec]})
+        results = DecodeMasks().transform({**LoadImage(draft=draft).transform(sample(photo)), 'encoded_masks': [spec]})
         masks.append(results['gt_masks'])
-        sizes.append(ResizeForMaskDecoder(dict(image_size=64, resize='longest_side'))(results)['resized_size'])
+        sizes.append(ResizeForMaskDecoder(dict(image_size=64, resize='longest_side')).transform(results)['resized_size'])
     assert masks[0].shape == (1, HEIGHT, WIDTH)
     assert masks[0].any()
     assert np.array_equal(*masks)
@@ -64,16 +64,17 @@ def test_masks_keep_the_size_of_the_file(photo):
 
 def test_every_pixel_is_read_in_testing_and_where_images_are_shown(photo):
     load = LoadImage(draft=100)
-    assert load(sample(photo, test_mode=True))['img'].shape == (HEIGHT, WIDTH, 3)
-    assert load({'img_path': str(photo), 'sample_id': 'a'})['img'].shape == (HEIGHT, WIDTH, 3)
+    assert load.transform(sample(photo, test_mode=True))['img'].shape == (HEIGHT, WIDTH, 3)
+    assert load.transform({'img_path': str(photo), 'sample_id': 'a'})['img'].shape == (HEIGHT, WIDTH, 3)
     shown = image_loader([LoadImage((0, 9), draft=100)])
-    assert shown(sample(photo))['img'].shape == (HEIGHT, WIDTH, 3)
+    assert isinstance(shown, LoadImage)
+    assert shown.transform(sample(photo))['img'].shape == (HEIGHT, WIDTH, 3)
     assert shown.value_range == (0, 9)
 
 
 def test_a_png_is_read_whole(tmp_path):
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / 'a.png')
-    assert LoadImage(draft=10)(sample(tmp_path / 'a.png'))['img'].shape == (40, 60, 3)
+    assert LoadImage(draft=10).transform(sample(tmp_path / 'a.png'))['img'].shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize('draft', [0, -1, 1.5, True, '1024'])
