@@ -60,8 +60,26 @@ def absent_colour(objects: Sequence[ObjectSpec], kind: str, rng: np.random.Gener
     return f'the {colours[rng.integers(len(colours))]} {kind}'
 
 
+def absent_names(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
+    """Names that fit no object: a kind; a colour and a kind; a kind of the scene in another colour. See :func:`absent_phrases`."""
+    present = sorted({o.kind for o in objects})
+    absent = [k for k in KINDS if k not in present]
+
+    def coloured(kind: str) -> str:
+        return sized(absent_colour(objects, kind, rng, held_out=held_out))
+
+    def sized(name: str) -> str:
+        sizes = ('', '', *(f'{size} ' for size in SIZES))
+        return f'the {sizes[rng.integers(len(sizes))]}{name.removeprefix("the ")}'
+
+    names = [sized(kind) for kind in _drawn(absent, each, rng)]
+    for kinds in (absent, present):
+        names += [coloured(kind) for kind in _drawn(kinds, each, rng)]
+    return names
+
+
 def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
-    """Phrases that fit no object: a kind; a colour and a kind; a kind of the scene in another colour; a description; "all cups".
+    """Phrases that fit no object: the forms of :func:`absent_names`; a description; "all cups".
 
     Half of the names have a size, as those of objects do: the words alone must not tell what is there.
 
@@ -72,27 +90,19 @@ def absent_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, e
         held_out: Whether phrases may name the combinations that training never shows. If training named them, it would name
             them only as absent.
     """
-    present = {o.kind for o in objects}
-    absent = [k for k in KINDS if k not in present]
-
-    def drawn(kinds: list[str]) -> list[str]:
-        return [kinds[i] for i in rng.permutation(len(kinds))[:each]]
-
-    def coloured(kind: str) -> str:
-        return sized(absent_colour(objects, kind, rng, held_out=held_out))
-
-    def sized(name: str) -> str:
-        sizes = ('', '', *(f'{size} ' for size in SIZES))
-        return f'the {sizes[rng.integers(len(sizes))]}{name.removeprefix("the ")}'
+    absent = [k for k in KINDS if all(o.kind != k for o in objects)]
 
     def described(kind: str) -> str:
         texts = [text for text in IMPLICIT[kind] if text.startswith('the ')]
         return texts[rng.integers(len(texts))].format(NOUNS[rng.integers(len(NOUNS))])
 
-    phrases = [sized(kind) for kind in drawn(absent)]
-    for form, kinds in ((coloured, absent), (coloured, sorted(present)), (described, absent)):
-        phrases += [form(kind) for kind in drawn(kinds)]
-    return phrases + [f'all {plural(kind)}' for kind in drawn(absent)]
+    phrases = absent_names(objects, rng, each=each, held_out=held_out)
+    phrases += [described(kind) for kind in _drawn(absent, each, rng)]
+    return phrases + [f'all {plural(kind)}' for kind in _drawn(absent, each, rng)]
+
+
+def _drawn(kinds: list[str], count: int, rng: np.random.Generator) -> list[str]:
+    return [kinds[i] for i in rng.permutation(len(kinds))[:count]]
 
 
 def union_phrases(objects: Sequence[ObjectSpec], rng: np.random.Generator) -> list[tuple[str, list[int]]]:

@@ -23,6 +23,7 @@ from lisa_mm.progress import progress
 from ..numbers import check_at_least
 from .kinds import HELD_OUT
 from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
+from .looking import looking_rows
 from .records import explanation_record, pretraining_rows, reasoning_item, to_json
 from .referring import Referring, referring, write_referring
 from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene
@@ -30,6 +31,7 @@ from .several import FOLDER, write_several
 
 EXPLANATIONS = 200
 REFER_SEG = 'refer_seg'
+LOOKING = {'pretrain': 'looking.jsonl', 'pretrain_val': 'looking_val.jsonl'}
 _DONE = 'done.json'
 _POOL_PAYS = 800
 """Number of scenes that take as long to draw as new processes need to import torch, for the pretraining rows."""
@@ -47,10 +49,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A scene's SHA-256, the text lines it adds to its split's common file, and what it adds to `refer_seg`."""
+    """A scene's SHA-256, the text lines it adds to its split's common files, and what it adds to `refer_seg`."""
 
     digest: bytes
     lines: list[str]
+    looking: list[str]
     referring: Referring | None = None
 
 
@@ -69,10 +72,11 @@ def _render(job: _Job) -> _Outcome:
     scene = draw_scene(job.seed, job.split, job.index)
     stem = file_stem(job.split, job.index)
     image_name = f'{stem}.jpg'
-    refers = None
+    refers, looking = None, []
     if job.split in PRETRAIN_SPLITS:
         image_name = f'images/{stem}.jpg'
         lines = [to_json(row) for row in pretraining_rows(scene, job.seed, image_name)]
+        looking = [to_json(row) for row in looking_rows(scene, job.seed, image_name)]
         text = '\n'.join(lines)
     else:
         item = reasoning_item(scene, job.seed, image_name)
@@ -84,7 +88,7 @@ def _render(job: _Job) -> _Outcome:
             (job.folder / f'{stem}.json').write_text(text, encoding='utf-8')
     if job.folder is not None:
         Image.fromarray(scene.image).save(job.folder / image_name, quality=92, subsampling=0)
-    return _Outcome(_digest(scene, image_name, text), lines, refers)
+    return _Outcome(_digest(scene, image_name, text), lines, looking, refers)
 
 
 def _digest(scene: Scene, image_name: str, text: str) -> bytes:
@@ -148,6 +152,9 @@ def _write_parts(root: Path, names: Sequence[str], seed: int, counts: dict[str, 
                 hashes[split] = _combined(digests)
                 _warn_if_changed(seed, split, digests)
                 _write_common_file(unfinished / names[0], split, [line for o in outcomes for line in o.lines])
+                if split in PRETRAIN_SPLITS:
+                    lines = [line for o in outcomes for line in o.looking]
+                    _write_lines(unfinished / names[0] / LOOKING[split], lines)
                 referred += [o.referring for o in outcomes if o.referring is not None]
         if REFER_SEG in names:
             write_referring(unfinished / REFER_SEG, referred)
@@ -167,11 +174,15 @@ def _write_common_file(part: Path, split: str, lines: list[str]) -> None:
     """Write the rows of a pretraining split, or the explanations of the training split."""
     if split in PRETRAIN_SPLITS:
         name = 'train.jsonl' if split == 'pretrain' else 'val.jsonl'
-        (part / name).write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+        _write_lines(part / name, lines)
     elif split == 'train':
         explanatory = part / 'ReasonSeg' / 'explanatory' / 'train.json'
         explanatory.parent.mkdir(parents=True)
         explanatory.write_text('[' + ',\n'.join(lines[:EXPLANATIONS]) + ']\n', encoding='utf-8')
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
 
 
 def _split_folder(part: Path, split: str) -> Path:
