@@ -38,6 +38,7 @@ SMALL = {
     r'--items 2000': '--items 4',
     r'answers --model work_dirs/lisa_nano': 'answers --model work_dirs/lisa_nano --rounds 1 --tokens 2',
     r'--pretrain 12000': '--pretrain 3 --limit 6',
+    r'train_tower\.py work_dirs/nano_tower': 'train_tower.py work_dirs/nano_tower --scenes 3 --steps 2 --workers 1',
     r'import-memory --size 3GB --shard 500MB': 'import-memory --size 10MB --shard 5MB',
 }
 # What needs more than this: where it is run, or why it is not

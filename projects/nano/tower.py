@@ -1,7 +1,7 @@
 """The vision tower of the nano parts: a small CLIP tower that learns to name what each of its patches shows.
 
-Captions and masks taught a tower of this size little: SAM sees for the masks, and a caption says where nothing is. Here each patch
-has a label, so a quarter of an hour on two cores is enough.
+Captions and masks taught a tower of this size little: SAM sees for the masks, and a caption does not say where things are. Here
+each patch has a label.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Patches:
 
     Args:
         pixels: (N, 3, 128, 128) uint8.
-        labels: (N, 3, 8, 8) int64: number of kind, colour and size from 1, in the order of the demo's tables; 0 without an object.
+        labels: (N, 3, 8, 8) int64: number of kind, colour and size from 1, in the order of the demo's tables; 0 without one.
     """
 
     pixels: Tensor
@@ -98,10 +98,21 @@ def draw_patches(split: str, count: int, *, seed: int = SEED, workers: int = 2) 
 class PatchNames(nn.Module):
     """A CLIP tower with a linear classifier of kind, colour and size over the layer that language models read."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        sizes = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4)
-        self.tower = CLIPVisionModel(CLIPVisionConfig(image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, **sizes))
+        self.tower = CLIPVisionModel(
+            CLIPVisionConfig(
+                image_size=IMAGE_SIZE,
+                patch_size=PATCH_SIZE,
+                hidden_size=128,
+                intermediate_size=256,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+            )
+        )
         self.counts = [len(names) + 1 for names in NAMES]
         self.norm = nn.LayerNorm(128, elementwise_affine=False)
         self.classifier = nn.Linear(128, sum(self.counts))

@@ -61,7 +61,10 @@ def absent_colour(objects: Sequence[ObjectSpec], kind: str, rng: np.random.Gener
 
 
 def absent_names(objects: Sequence[ObjectSpec], rng: np.random.Generator, *, each: int, held_out: bool) -> list[str]:
-    """Names that fit no object: a kind; a colour and a kind; a kind of the scene in another colour. See :func:`absent_phrases`."""
+    """Names that fit no object: a kind; a colour and a kind; a kind of the scene in another colour.
+
+    Arguments as in :func:`absent_phrases`.
+    """
     present = sorted({o.kind for o in objects})
     absent = [k for k in KINDS if k not in present]
 

@@ -22,8 +22,8 @@ from lisa_mm.progress import progress
 
 from ..numbers import check_at_least
 from .kinds import HELD_OUT
-from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
 from .looking import looking_rows
+from .recorded import COUNTS, PREFIX, RECORDED_PRETRAIN, SEED, SPLITS_FILE, VERSION
 from .records import explanation_record, pretraining_rows, reasoning_item, to_json
 from .referring import Referring, referring, write_referring
 from .scenes import PRETRAIN_SPLITS, REASONING_SPLITS, Scene, draw_scene

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from lisa_mm.datasets import JsonlSegDataset
@@ -70,6 +69,5 @@ def test_they_are_written_and_read(tmp_path):
     rejected = sum('[REJ]' in answer for answer in answers)
     assert rejected == sum('[SEG]' in answer for answer in answers) == len(data[0]['encoded_masks'])
     assert len(JsonlSegDataset(str(root), file='looking_val.jsonl', test_mode=True)) >= 12
-    assert np.array_equal(
-        sorted(path.name for path in root.glob('*.jsonl')), ['looking.jsonl', 'looking_val.jsonl', 'train.jsonl', 'val.jsonl']
-    )
+    written = sorted(path.name for path in root.glob('*.jsonl'))
+    assert written == ['looking.jsonl', 'looking_val.jsonl', 'train.jsonl', 'val.jsonl']
