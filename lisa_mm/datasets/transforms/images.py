@@ -71,7 +71,7 @@ def image_loader(pipeline: Iterable[Any]) -> BaseTransform:
         built = not isinstance(step, dict)
         if 'img' in getattr(step if built else TRANSFORMS.get(step['type']), 'gives', ()):
             load = step if built else TRANSFORMS.build(step)
-            return LoadImage(load.value_range) if type(load) is LoadImage else load
+            return LoadImage(load.value_range) if type(load) is LoadImage and load.draft is not None else load
     return LoadImage()
 
 
