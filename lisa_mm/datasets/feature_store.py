@@ -103,7 +103,7 @@ class FeatureStore:
             self._remove(path)
             return None
         with suppress(OSError):  # of a folder that may only be read, whose owner evicts by his own use
-            os.utime(path)
+            _touch(path)
         return entry
 
     def bytes_of(self, encoder: str) -> int:
@@ -155,7 +155,7 @@ class FeatureStore:
                 temporary,
                 metadata={'about': text, 'checksum': str(_checksum(entry.maps, text))},
             )
-            os.utime(temporary)  # the kernel's own time may lie before the time at which this store began
+            _touch(temporary)
             os.replace(temporary, path)
         except (OSError, SafetensorError) as error:
             self._remove(temporary)
@@ -225,6 +225,12 @@ def default_folder() -> Path:
         )
     base = Path(given) if given else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'lisa_mm')
     return base / 'features'
+
+
+def _touch(path: Path) -> None:
+    """Say that a file is used now; without a time, the kernel takes its last tick, which may lie before this store began."""
+    now = time.time_ns()
+    os.utime(path, ns=(now, now))
 
 
 def _inside(folder: str | Path) -> list[os.DirEntry[str]]:

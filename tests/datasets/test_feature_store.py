@@ -140,7 +140,7 @@ def test_a_part_of_the_disk_stays_free(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_read_on(store, monkeypatch, number):
     store.write(ENCODER, A, entry())
 
-    def refuse(*args):
+    def refuse(*args, **options):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(feature_store.os, 'replace', refuse)
@@ -220,3 +220,14 @@ def test_the_default_folder(monkeypatch, tmp_path):
     monkeypatch.delenv('LISA_MM_CACHE')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert default_folder() == tmp_path / 'lisa_mm' / 'features'
+
+
+def test_what_this_store_wrote_is_never_older_than_the_store(tmp_path):
+    """The kernel's clock ticks every few milliseconds, so that a file could seem to be left by an earlier run."""
+    for number in range(200):
+        store = FeatureStore(tmp_path, 2**30)
+        store.write(ENCODER, A, entry(number, 1))
+        assert store.path(ENCODER, A).stat().st_mtime_ns >= store._began
+        began = time.time_ns()
+        assert store.read(ENCODER, A) is not None
+        assert store.path(ENCODER, A).stat().st_mtime_ns >= began
