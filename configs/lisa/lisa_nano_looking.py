@@ -9,9 +9,9 @@
 Trained on short questions whose answer is a colour, a kind, yes or no, and on phrases, half of which name what is not there
 ([REJ]). For 3,000 steps the model only guesses; then it finds things by their kind, then by their colour.
 
-Measured once (34 minutes on two cores), with the shipped parts and a tower of 9,000 steps that names the kinds of 84 % and the
-colours of 96 % of the patches. In 80 other scenes, the colour of a kind is right in 92 %, the kind of a colour in 98 %. It
-rejects 94 % of the absent kinds and of the wrong colours, and 12 % of what is there.
+Measured once (34 minutes on two cores beside other work), with the shipped parts and a tower of 9,000 steps that names the kinds
+of 84 % and the colours of 96 % of the patches. In 80 other scenes, the colour of a kind is right in 92 %, the kind of a colour in
+98 %. It rejects 94 % of the absent kinds and of the wrong colours, and 12 % of what is there.
 
 lisa_nano.py on these parts, with [REJ] among its answers (1,000 steps), reaches T-acc 0.80 and 0.75, N-acc 0.77 and 0.82 on testA
 and testB of the demo's gRefCOCO: not yet 0.9 and 0.8, so the package holds the parts of lisa_nano_pretrain.py.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from lisa_mm.errors import UserError
 from lisa_mm.progress import progress
 
 from .demo.kinds import COLOURS, KINDS, SIZES
@@ -150,9 +151,13 @@ def train_tower(
         Share of the patches of 300 other scenes that have an object whose 'kind', 'colour' and 'size' are named right.
 
     Raises:
-        UserError: for a number below 1.
+        UserError: for a number below 1, or a folder that cannot be made.
     """
     check_at_least(1, scenes=scenes, steps=steps, batch=batch)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # a fault shows now, not after the training
+    except OSError as error:
+        raise UserError(f'{folder} cannot be written ({error}): give another folder.') from error
     train = draw_patches('pretrain', scenes, seed=seed, workers=workers)
     held_out = draw_patches('pretrain_val', min(scenes, 300), seed=seed, workers=1)
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from .scenes import Scene, scene_rng
 
 _STREAM = 5
 QUESTIONS = 4
-"""Number of questions of each form per scene, as far as the scene has them."""
+"""Number of questions of each form per scene, as far as it has them; colours and kinds get one more, about what is not there."""
 
 
 def looking_rows(scene: Scene, seed: int, image: str) -> list[dict[str, Any]]:

@@ -128,7 +128,9 @@ def _is_done(folder: Path, seed: int, counts: dict[str, int]) -> bool:
     try:
         done = json.loads((folder / _DONE).read_text(encoding='utf-8'))
         same = (done['version'], done['seed']) == (VERSION, seed)
-        return same and all(done['counts'].get(split) == count for split, count in counts.items())
+        same = same and all(done['counts'].get(split) == count for split, count in counts.items())
+        # folders of pretraining scenes from before there was this file are written anew
+        return same and all((folder / LOOKING[split]).is_file() for split in counts if split in LOOKING)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(
             f'{folder} exists, but {_DONE} does not say that it holds the demo set: choose another folder or remove it'

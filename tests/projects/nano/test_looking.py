@@ -71,3 +71,11 @@ def test_they_are_written_and_read(tmp_path):
     assert len(JsonlSegDataset(str(root), file='looking_val.jsonl', test_mode=True)) >= 12
     written = sorted(path.name for path in root.glob('*.jsonl'))
     assert written == ['looking.jsonl', 'looking_val.jsonl', 'train.jsonl', 'val.jsonl']
+
+
+def test_a_folder_from_before_is_written_anew(tmp_path):
+    options = dict(splits=(), pretrain_scenes=1, pretrain_val_scenes=1, num_workers=1)
+    root = write_demo(tmp_path / 'demo', **options) / 'pretrain'
+    (root / 'looking.jsonl').unlink()
+    write_demo(tmp_path / 'demo', **options)
+    assert (root / 'looking.jsonl').is_file()

@@ -77,3 +77,9 @@ def test_a_trained_tower_is_read_by_the_registered_one(tmp_path):
 def test_numbers_below_one_are_refused(tmp_path):
     with pytest.raises(UserError, match='steps=0'):
         train_tower(tmp_path, steps=0)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='give another folder'):
+        train_tower(tmp_path / 'file' / 'tower', scenes=10**9, workers=1)
